@@ -1,0 +1,6 @@
+"""``python -m authserver``."""
+
+from authserver.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""What may be asked of a database, whichever of the two it is."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+Value = str | int | float | bool | bytes | None
+"""What a parameter may be. Times are seconds since the epoch; lists are JSON text."""
+
+
+class Row(Protocol):
+    """A row, read by column name. SQLite returns 0 and 1 for booleans: records convert."""
+
+    def __getitem__(self, column: str, /) -> Any:
+        """Return the value of a column."""
+        ...
+
+
+class StorageUnavailable(Exception):  # noqa: N818  a state of the world, not an error of ours
+    """The database does not answer, or its queue is full. Nothing was written; the request becomes a 503.
+
+    Attributes:
+        retry_after: Seconds after which another try makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UniqueViolation(Exception):  # noqa: N818  an outcome that callers turn into one of their own
+    """A row with this key is there already."""
+
+
+class ReferenceViolation(Exception):  # noqa: N818  an outcome that callers turn into one of their own
+    """A row that others refer to cannot go, or one refers to a row that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """A table that rows are appended to, never conditionally.
+
+    On PostgreSQL the rows of all units of a commit go out in one statement, at its end: a unit cannot read back what it
+    appended.
+
+    Attributes:
+        table: Its name.
+        columns: Column name to PostgreSQL type, in the order of the values.
+    """
+
+    table: str
+    columns: dict[str, str]
+
+    @property
+    def names(self) -> str:
+        """The column list."""
+        return ", ".join(self.columns)
+
+
+class Reader(Protocol):
+    """Runs queries. SQL is written once, with ``$1`` placeholders, for both drivers."""
+
+    async def fetch_one(self, sql: str, *args: Value) -> Row | None:
+        """Return the first row, or None."""
+        ...
+
+    async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
+        """Return all rows; the statement bounds their number."""
+        ...
+
+
+class Writer(Reader, Protocol):
+    """A transaction."""
+
+    async def execute(self, sql: str, *args: Value) -> int:
+        """Run a statement for its effect; return the number of rows it touched."""
+        ...
+
+    async def append(self, append: Append, *values: Value) -> None:
+        """Append one row. It is in the database when the transaction commits, not before."""
+        ...
+
+
+class Database(Reader, Protocol):
+    """The database. Reading needs no transaction; writing is a function of one."""
+
+    dialect: str
+    """``sqlite`` or ``postgres``."""
+
+    async def write(self, transaction: Callable[[Writer], Awaitable[T]]) -> T:
+        """Run ``transaction`` and commit, or roll back if it raises. Commits before it returns.
+
+        Many callers share one commit; none sees or suffers the failure of another. ``transaction`` may be run again after
+        a conflict, so it has no effects but its statements, and it awaits nothing else.
+
+        Raises:
+            StorageUnavailable: The database does not answer or its queue is full.
+            UniqueViolation: A unique key is taken.
+            ReferenceViolation: A foreign key forbids it.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return when the database answers.
+
+        Raises:
+            StorageUnavailable: It does not.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Commit what is queued and close the connections."""
+        ...
