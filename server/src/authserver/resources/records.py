@@ -1,0 +1,75 @@
+"""What is known about a protected resource."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class BackendKind(StrEnum):
+    """Where a resource's tokens come from."""
+
+    MINT = "mint"
+    BROKER = "broker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceScope:
+    """One entry of a resource's catalogue.
+
+    Attributes:
+        name: What clients ask for.
+        upstream: What the provider of a broker resource calls it.
+        description: What the consent page says.
+    """
+
+    name: str
+    upstream: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcePolicy:
+    """What the operator declared about a resource.
+
+    Attributes:
+        exchange_allowed_client_ids: Clients that may exchange tokens for this resource.
+        runtime_client_ids: Clients that act as this resource, for introspection and as subjects of exchanges.
+        connect_allowed_return_urls: Where the Connect flow may return to.
+    """
+
+    exchange_allowed_client_ids: tuple[str, ...] = ()
+    runtime_client_ids: tuple[str, ...] = ()
+    connect_allowed_return_urls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A protected resource.
+
+    Attributes:
+        uri: Absolute http(s) URI, or empty; not unique.
+        broker_provider_id: Set exactly for broker resources.
+        scopes: The catalogue, in the operator's order.
+        created_at: Seconds since the epoch.
+        updated_at: Seconds since the epoch.
+    """
+
+    id: str
+    slug: str
+    display_name: str
+    uri: str
+    backend_kind: BackendKind
+    broker_provider_id: str | None
+    scopes: tuple[ResourceScope, ...]
+    policy: ResourcePolicy = field(default_factory=ResourcePolicy)
+    created_at: int
+    updated_at: int
+
+    @property
+    def scope_names(self) -> tuple[str, ...]:
+        """The names of the catalogue's scopes, in its order."""
+        return tuple(scope.name for scope in self.scopes)
+
+    @property
+    def title(self) -> str:
+        """What a person is shown."""
+        return self.display_name or self.slug or self.uri
