@@ -1,0 +1,124 @@
+"""Fixtures that every package's tests share: the backend, the databases, the clock."""
+
+import asyncio
+import importlib.util
+import shutil
+import sys
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from authserver.storage.database import Database
+from authserver.storage.migrate import migrate_postgres, migrate_sqlite
+from authserver.storage.postgres import PoolLimits, PostgresDatabase
+from authserver.storage.sqlite import SqliteDatabase
+
+NOW = 1_790_000_000
+ROOT = Path(__file__).parents[2]
+
+
+def _load_tool(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def now() -> int:
+    """The time of the tests: a fixed second."""
+    return NOW
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn() -> Iterator[str]:
+    """A PostgreSQL server for this run; the DSN names a superuser and the database ``postgres``."""
+    with _load_tool("throwaway_postgres").throwaway_postgres() as dsn:
+        yield dsn
+
+
+def _run_apart(work: Coroutine[object, object, None]) -> None:
+    """Run a coroutine on a loop of its own, in a thread, since the tests' loop belongs to the tests."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_dsn: str) -> Iterator[str]:
+    """The DSN of a migrated database that belongs to this test process alone."""
+    name = f"authplane_{uuid.uuid4().hex[:12]}"
+    dsn = postgres_dsn.rpartition("/")[0] + f"/{name}"
+
+    async def administer(statement: str) -> None:
+        connection = await asyncpg.connect(postgres_dsn)
+        await connection.execute(statement)
+        await connection.close()
+
+    async def create() -> None:
+        await administer(f"CREATE DATABASE {name}")
+        await migrate_postgres(dsn, now=NOW)
+
+    _run_apart(create())
+    yield dsn
+    _run_apart(administer(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    migrate_sqlite(str(path), wal=True, now=NOW)
+    return path
+
+
+async def _empty(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'"
+        )
+        names = ", ".join(row["tablename"] for row in rows)
+        await connection.execute(f"TRUNCATE {names}")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty, migrated database: the path of a SQLite file, or the DSN of a PostgreSQL database.
+
+    A test that asks for it, or for ``db``, runs on both.
+    """
+    if request.param == "sqlite":
+        return str(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "authserver.db"))
+    dsn = str(request.getfixturevalue("postgres_template"))
+    _run_apart(_empty(dsn))
+    return dsn
+
+
+async def open_target(target: str) -> Database:
+    """Open what ``database_target`` names."""
+    if "://" in target:
+        return await PostgresDatabase.open(target, PoolLimits(min_conns=0, max_conns=10))
+    return SqliteDatabase(target)
+
+
+@pytest.fixture
+async def db(database_target: str) -> AsyncIterator[Database]:
+    """An empty, migrated database, on SQLite and on PostgreSQL."""
+    database = await open_target(database_target)
+    yield database
+    await database.close()

@@ -1,0 +1,193 @@
+"""What both drivers promise: commits shared by many, failures shared by none."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from authserver.storage.database import (
+    Append,
+    Database,
+    ReferenceViolation,
+    StorageUnavailable,
+    UniqueViolation,
+    Writer,
+)
+from authserver.storage.postgres import PoolLimits, PostgresDatabase
+from authserver.storage.sqlite import MEMORY, SqliteDatabase
+
+pytestmark = pytest.mark.anyio
+
+SETTING = "INSERT INTO runtime_settings (key, value, updated_at) VALUES ($1, $2, 0)"
+APPENDED = Append(table="dpop_jtis", columns={"jkt": "text", "jti": "text", "expires_at": "bigint"})
+
+
+async def _set(db: Database, key: str) -> None:
+    async def insert(tx: Writer) -> None:
+        await tx.execute(SETTING, key, "v")
+
+    await db.write(insert)
+
+
+async def _keys(db: Database) -> set[str]:
+    return {row["key"] for row in await db.fetch_all("SELECT key FROM runtime_settings")}
+
+
+async def test_a_write_returns_what_its_function_returns_and_is_readable_at_once(db: Database) -> None:
+    async def insert(tx: Writer) -> str:
+        assert await tx.execute(SETTING, "a", "1") == 1
+        row = await tx.fetch_one("SELECT value FROM runtime_settings WHERE key = $1", "a")
+        assert row is not None
+        assert len(await tx.fetch_all("SELECT value FROM runtime_settings")) == 1
+        return str(row["value"])
+
+    assert await db.write(insert) == "1"
+    row = await db.fetch_one("SELECT value FROM runtime_settings WHERE key = $1", "a")
+    assert row is not None
+    assert row["value"] == "1"
+    assert await db.fetch_one("SELECT value FROM runtime_settings WHERE key = $1", "b") is None
+
+
+async def test_one_failing_unit_of_many_fails_alone(db: Database) -> None:
+    async def fail(tx: Writer) -> None:
+        await tx.execute(SETTING, "lost", "v")
+        raise LookupError("mine")
+
+    async def clash(tx: Writer) -> None:
+        await tx.execute(SETTING, "k0", "v")
+
+    units = [_set(db, f"k{n}") for n in range(20)]
+    units[7:7] = [db.write(fail), db.write(clash)]
+    outcomes = await asyncio.gather(*units, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes if outcome is not None] == [LookupError, UniqueViolation]
+    assert await _keys(db) == {f"k{n}" for n in range(20)}
+
+
+async def test_a_foreign_key_is_a_reference_violation(db: Database) -> None:
+    async def insert(tx: Writer) -> None:
+        await tx.execute(
+            "INSERT INTO issuances (id, kind, client_id, resource_id, scopes, issued_at, expires_at)"
+            " VALUES ($1, 'user', 'c', 'nowhere', '', 0, 0)",
+            b"0" * 16,
+        )
+
+    with pytest.raises(ReferenceViolation):
+        await db.write(insert)
+
+
+async def test_appended_rows_of_many_callers_are_all_there(db: Database) -> None:
+    async def append(n: int) -> None:
+        async def unit(tx: Writer) -> None:
+            await tx.append(APPENDED, "key", str(n), n)
+
+        await db.write(unit)
+
+    await asyncio.gather(*(append(n) for n in range(300)))
+    rows = await db.fetch_all("SELECT jti, expires_at FROM dpop_jtis")
+    assert {(row["jti"], row["expires_at"]) for row in rows} == {(str(n), n) for n in range(300)}
+
+
+async def test_an_appended_duplicate_fails_its_own_caller(db: Database) -> None:
+    async def unit(tx: Writer) -> None:
+        await tx.append(APPENDED, "key", "same", 1)
+
+    outcomes = await asyncio.gather(*(db.write(unit) for _ in range(10)), return_exceptions=True)
+    assert sum(outcome is None for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, UniqueViolation) for outcome in outcomes) == 9
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_others(db: Database) -> None:
+    doomed = asyncio.ensure_future(_set(db, "cancelled"))
+    others = [asyncio.ensure_future(_set(db, f"k{n}")) for n in range(5)]
+    await asyncio.sleep(0)
+    doomed.cancel()
+    await asyncio.gather(*others)
+    assert {f"k{n}" for n in range(5)} <= await _keys(db)
+
+
+async def test_ping_answers(db: Database) -> None:
+    await db.ping()
+
+
+async def test_sqlite_refuses_a_unit_that_awaits_something_else(tmp_path: Path, sqlite_template: Path) -> None:
+    db = SqliteDatabase(str(sqlite_template))
+
+    async def sleeps(_tx: Writer) -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(AssertionError):
+        await db.write(sleeps)
+    await db.close()
+
+
+async def test_a_database_in_memory_reads_what_it_wrote_and_rolls_back() -> None:
+    db = SqliteDatabase(MEMORY)
+    db.connection.execute("CREATE TABLE runtime_settings (key TEXT PRIMARY KEY, value TEXT, updated_at BIGINT)")
+    await _set(db, "a")
+    with pytest.raises(UniqueViolation):
+        await _set(db, "a")
+    assert await _keys(db) == {"a"}
+    await db.close()
+
+
+async def test_a_locked_sqlite_file_is_unavailable_and_heals(sqlite_template: Path, tmp_path: Path) -> None:
+    path = tmp_path / "locked.db"
+    path.write_bytes(sqlite_template.read_bytes())  # noqa: ASYNC240  a test may block
+    holder, db = SqliteDatabase(str(path)), SqliteDatabase(str(path))
+    db.connection.execute("PRAGMA busy_timeout = 50")
+    holder.connection.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable):
+        await _set(db, "a")
+    holder.connection.execute("ROLLBACK")
+    await _set(db, "a")
+    await db.close()
+    await holder.close()
+
+
+async def test_an_unopenable_sqlite_file_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable):
+        SqliteDatabase(str(tmp_path))
+
+
+async def test_postgres_comes_back_by_itself_after_its_connections_were_cut(postgres_template: str) -> None:
+    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=1, max_conns=2))
+    await _set(db, "before")
+    admin = await asyncpg.connect(postgres_template)
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await admin.close()
+    assert "before" in await _keys(db)
+    await _set(db, "after")
+    assert "after" in await _keys(db)
+    await db.close()
+
+
+async def test_an_absent_postgres_is_unavailable() -> None:
+    with pytest.raises(StorageUnavailable):
+        await PostgresDatabase.open("postgresql://nobody@127.0.0.1:1/none", PoolLimits())
+
+
+async def test_postgres_runs_again_what_a_deadlock_undid(postgres_template: str) -> None:
+    first = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+    second = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+    await _set(first, "x")
+    await _set(first, "y")
+    met = asyncio.Barrier(2)
+    tries = 0
+
+    async def touch(tx: Writer, keys: str) -> None:
+        nonlocal tries
+        tries += 1
+        await tx.execute("UPDATE runtime_settings SET updated_at = updated_at + 1 WHERE key = $1", keys[0])
+        if tries <= 2:
+            await met.wait()
+        await tx.execute("UPDATE runtime_settings SET updated_at = updated_at + 1 WHERE key = $1", keys[1])
+
+    await asyncio.gather(first.write(lambda tx: touch(tx, "xy")), second.write(lambda tx: touch(tx, "yx")))
+    rows = await first.fetch_all("SELECT updated_at FROM runtime_settings WHERE key IN ('x', 'y')")
+    assert [row["updated_at"] for row in rows] == [2, 2]
+    assert tries == 3
+    await first.close()
+    await second.close()
