@@ -1,0 +1,245 @@
+"""Log lines: one JSON object a line (or ``key=value`` text), written at once so that a crash loses none."""
+
+import contextlib
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, BinaryIO, Literal
+
+import orjson
+import structlog
+
+from authserver.protocol.identifiers import spell_id
+from authserver.telemetry.origin import current_origin
+
+LineFormat = Literal["json", "text"]
+Event = MutableMapping[str, Any]
+
+SERVICE = "authserver"
+REDACTED = "[redacted]"
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+_LEVEL_NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR"}
+_ID_BYTES = 16
+
+# A safety net under the rule that no secret is handed to a logger: fields of these names lose their value.
+_SECRET_FIELDS = frozenset(
+    {
+        "access_token",
+        "actor_token",
+        "api_key",
+        "assertion",
+        "authorization",
+        "client_assertion",
+        "client_secret",
+        "code",
+        "code_verifier",
+        "cookie",
+        "csrf_token",
+        "device_code",
+        "dpop",
+        "dsn",
+        "email",
+        "id_token",
+        "password",
+        "password_hash",
+        "pepper",
+        "private_key",
+        "refresh_token",
+        "secret",
+        "secret_hash",
+        "set_cookie",
+        "subject_token",
+        "token",
+        "user_code",
+    }
+)
+_JWT = re.compile(rb"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
+_PLAIN = re.compile(r"[^\s\"=]+")
+
+# Fields that a caller may not overwrite by naming one of its own the same.
+_OWN_FIELDS = ("time", "level", "msg", "service", "component", "source", "request_id", "trace_id")
+
+
+class _Output:
+    """Where lines go and how they look: set once, when the process has read its configuration.
+
+    Until then warnings and errors go to stderr, which is what the ``admin`` commands want.
+    """
+
+    level: int = logging.WARNING
+    render: "Callable[[dict[str, Any]], bytes]"
+    add_source: bool = False
+    stream: BinaryIO | None = None
+
+    def msg(self, line: bytes) -> None:
+        """Write a line. A stream that is closed or full of errors never harms the request that wanted to log."""
+        stream = self.stream or getattr(sys.stderr, "buffer", None)
+        if stream is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            stream.write(line)
+            stream.flush()
+
+    debug = info = warning = error = msg
+
+
+_output = _Output()
+_callsite = structlog.processors.CallsiteParameterAdder(
+    {
+        structlog.processors.CallsiteParameter.FILENAME,
+        structlog.processors.CallsiteParameter.FUNC_NAME,
+        structlog.processors.CallsiteParameter.LINENO,
+    },
+    additional_ignores=["authserver.telemetry", "logging"],
+)
+
+
+class Logger(structlog.BoundLoggerBase):
+    """Writes events in plain words with fields; the same words each time."""
+
+    def debug(self, msg: str, **fields: object) -> None:
+        """Log what only a developer asks for."""
+        if _output.level <= logging.DEBUG:
+            self._proxy_to_logger("debug", msg, **fields)
+
+    def info(self, msg: str, **fields: object) -> None:
+        """Log a change of state."""
+        if _output.level <= logging.INFO:
+            self._proxy_to_logger("info", msg, **fields)
+
+    def warning(self, msg: str, **fields: object) -> None:
+        """Log what someone should look at."""
+        if _output.level <= logging.WARNING:
+            self._proxy_to_logger("warning", msg, **fields)
+
+    def error(self, msg: str, **fields: object) -> None:
+        """Log what someone must act on."""
+        self._proxy_to_logger("error", msg, **fields)
+
+    def exception(self, msg: str, **fields: object) -> None:
+        """Log a fault with the traceback of the exception being handled."""
+        fields.setdefault("exc_info", True)
+        self._proxy_to_logger("error", msg, **fields)
+
+
+def get_logger(component: str) -> Logger:
+    """Return a logger for one part of the program; modules keep it in a constant."""
+    return Logger(_output, [structlog.processors.format_exc_info, _build_line], {"component": component})
+
+
+def configure_logging(
+    *,
+    level: str = "info",
+    line_format: LineFormat = "json",
+    add_source: bool = False,
+    stream: BinaryIO | None = None,
+) -> None:
+    """Say where lines go from now on, those of libraries included.
+
+    Args:
+        level: ``debug``, ``info``, ``warn`` or ``error``, in any case.
+        line_format: ``json`` or ``text``.
+        add_source: Whether each line names the file and line it was written at.
+        stream: Where lines go; None is stdout.
+    """
+    _output.level = _LEVELS[level.lower()]
+    _output.render = _render_json if line_format == "json" else _render_text
+    _output.add_source = add_source
+    _output.stream = stream or sys.stdout.buffer
+    _route_libraries()
+
+
+def _build_line(_logger: object, method: str, event: Event) -> bytes:
+    """Turn an event into the line that is written: our fields first, then the caller's."""
+    if _output.add_source:
+        _callsite(logging.root, method, event)
+    line: dict[str, Any] = {
+        "time": _time(),
+        "level": _LEVEL_NAMES[method],
+        "msg": event.pop("event"),
+        "service": SERVICE,
+        "component": event.pop("component"),
+    }
+    if _output.add_source:
+        line["source"] = {
+            "function": event.pop("func_name"),
+            "file": event.pop("filename"),
+            "line": event.pop("lineno"),
+        }
+    origin = current_origin()
+    if origin.request_id:
+        line["request_id"] = origin.request_id
+    if origin.trace_id:
+        line["trace_id"] = origin.trace_id
+    for key, value in event.items():
+        if key not in _OWN_FIELDS:
+            line[key] = REDACTED if key in _SECRET_FIELDS and value else value
+    rendered = _output.render(line)
+    if b"eyJ" in rendered:
+        rendered = _JWT.sub(REDACTED.encode(), rendered)
+    return rendered
+
+
+def _time() -> str:
+    # No decision rests on the time of a line, so it is not the request's `now`.
+    seconds, fraction = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{fraction // 1_000_000:03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _render_json(line: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, default=_spell, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        # Unpaired surrogates and huge numbers, which only hostile input has.
+        return json.dumps(line, default=_spell).encode() + b"\n"
+
+
+def _render_text(line: dict[str, Any]) -> bytes:
+    return " ".join(f"{key}={_text(value)}" for key, value in line.items()).encode("utf-8", "replace") + b"\n"
+
+
+def _text(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=_spell)
+    return text if _PLAIN.fullmatch(text) and text.isprintable() else json.dumps(text)
+
+
+def _spell(value: object) -> str:
+    """Return what a value that JSON lacks looks like in a line; of a hash its first characters are enough."""
+    if isinstance(value, bytes):
+        return spell_id(value) if len(value) == _ID_BYTES else value.hex()[:8]
+    return str(value)
+
+
+_output.render = _render_json
+
+
+class _LibraryHandler(logging.Handler):
+    """Turns the records of libraries that use ``logging`` into lines of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record as a line whose component is the library."""
+        logger = get_logger(record.name.partition(".")[0])
+        fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        if record.levelno >= logging.ERROR:
+            logger.error(record.getMessage(), **fields)
+        else:
+            logger.warning(record.getMessage(), **fields)
+
+
+def _route_libraries() -> None:
+    """Take over the root logger. Below warning libraries say nothing here: their lines may hold URLs with queries."""
+    root = logging.getLogger()
+    others = [handler for handler in root.handlers if type(handler) not in {_LibraryHandler, logging.StreamHandler}]
+    root.handlers = [*others, _LibraryHandler()]
+    root.setLevel(max(_output.level, logging.WARNING))

@@ -1,0 +1,37 @@
+"""Where the present request came from: the one ambient value, read by logs and the audit trail alone."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOrigin:
+    """The request that is being served.
+
+    Attributes:
+        ip: Address of the client as the listener trusts it; empty outside requests.
+        request_id: Echoed as ``X-Request-ID``.
+        trace_id: 32 hexadecimal digits, or empty when the request is not traced.
+        user_agent: As sent, for the access line.
+    """
+
+    ip: str = ""
+    request_id: str = ""
+    trace_id: str = ""
+    user_agent: str = ""
+
+
+NOWHERE = RequestOrigin()
+"""The origin of what no request caused: the command line, seeding, purging, the change watcher."""
+
+_origin: ContextVar[RequestOrigin] = ContextVar("request_origin", default=NOWHERE)
+
+
+def set_origin(origin: RequestOrigin) -> None:
+    """Say where the work of this task comes from. Each request runs in a task of its own, so nothing is put back."""
+    _origin.set(origin)
+
+
+def current_origin() -> RequestOrigin:
+    """Return the origin of the request being served, or ``NOWHERE``."""
+    return _origin.get()
