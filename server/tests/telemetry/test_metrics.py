@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import pytest
 
@@ -63,10 +64,9 @@ def _value(series: str) -> float:
 
 
 def test_every_instrument_of_the_contract_is_declared_and_no_other() -> None:
-    instruments = [vars(instrument) for instrument in metrics.REGISTRY._collector_to_names]
+    instruments: list[Any] = list(metrics.REGISTRY._collector_to_names)
     declared = {
-        each["_name"] + ("_total" if each["_type"] == "counter" else ""): list(each["_labelnames"])
-        for each in instruments
+        each._name + ("_total" if each._type == "counter" else ""): list(each._labelnames) for each in instruments
     }
 
     assert declared == CONTRACT
