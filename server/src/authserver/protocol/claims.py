@@ -1,0 +1,60 @@
+"""The claims of the access tokens we issue (RFC 9068; tokens, section 2)."""
+
+from collections.abc import Mapping, Sequence
+
+_REQUIRED = ("iss", "sub", "aud", "client_id", "jti", "iat", "exp")
+
+
+def build_access_token_claims(
+    *,
+    issuer: str,
+    subject: str,
+    audience: str,
+    client_id: str,
+    scope: str,
+    jti: str,
+    issued_at: int,
+    expires_at: int,
+    jkt: str | None = None,
+    act: Mapping[str, object] | None = None,
+    agent_id: str | None = None,
+    agent_chain: Sequence[str] | None = None,
+) -> dict[str, object]:
+    """Return the claims of one token, always in the same order.
+
+    Args:
+        issuer: As configured, byte for byte.
+        subject: A user, or a client that acts for itself.
+        audience: The Resource's URI as registered, or the issuer.
+        client_id: The client that the token is issued to.
+        scope: Separated by spaces; empty leaves the claim out.
+        jti: The token's own id.
+        issued_at: Seconds since the epoch; also when it begins to be valid.
+        expires_at: Seconds since the epoch.
+        jkt: Thumbprint of the key the token is bound to (RFC 9449 §6).
+        act: Who acts for the subject, newest outermost (RFC 8693 §4.1).
+        agent_id: The issuing client's id, when it is registered as an agent.
+        agent_chain: Who acted, oldest first.
+
+    Raises:
+        ValueError: A claim that every token has is empty: such a token must not be signed.
+    """
+    claims: dict[str, object] = {
+        "iss": issuer,
+        "sub": subject,
+        "aud": [audience] if audience else None,
+        "client_id": client_id,
+        "scope": scope,
+        "jti": jti,
+        "iat": issued_at,
+        "nbf": issued_at,
+        "exp": expires_at,
+        "cnf": {"jkt": jkt} if jkt else None,
+        "act": act,
+        "agent_id": agent_id,
+        "agent_chain": agent_chain,
+    }
+    empty = [name for name in _REQUIRED if not claims[name]]
+    if empty:
+        raise ValueError(f"a token must not be signed without {', '.join(empty)}")
+    return {name: value for name, value in claims.items() if value}

@@ -1,0 +1,235 @@
+"""Client metadata (RFC 7591 §2): what a client says of itself, checked, as a record.
+
+Two documents carry it: the body of a dynamic registration (public API, 11.2) and the metadata document that a client
+identifier points to (CIMD; public API, 12.5).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from authserver.protocol.grant_types import (
+    AUTHORIZATION_CODE,
+    DEFAULT_GRANTS,
+    ENABLING_VARIABLES,
+    MACHINE_GRANTS,
+    REFRESH_TOKEN,
+)
+from authserver.protocol.metadata_members import MetadataMembers
+from authserver.protocol.quoting import quoted
+from authserver.protocol.redirect_uris import MAX_REDIRECT_URIS, check_redirect_uri, is_native
+from authserver.protocol.uris import parse_uri
+
+NONE = "none"
+PRIVATE_KEY_JWT = "private_key_jwt"
+SHARED_SECRET_METHODS = frozenset({"client_secret_basic", "client_secret_post", "client_secret_jwt"})
+
+_MAX_NAME_BYTES = 255
+_MAX_JWKS_BYTES = 64 * 1024
+_MAX_JWKS_URI_CHARACTERS = 2048
+_REDIRECTED_GRANTS = frozenset({AUTHORIZATION_CODE, REFRESH_TOKEN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientMetadata:
+    """What a client may be registered as.
+
+    Attributes:
+        client_name: Self-declared: text without control characters, to be escaped and isolated wherever it is shown.
+        redirect_uris: As sent; empty only when no grant needs one.
+        grant_types: Each known here and served, once, in the order sent.
+        response_types: Always ``code``.
+        token_endpoint_auth_method: One of those served.
+        application_type: ``web`` or ``native``.
+        jwks: JSON text of the client's key set, or None; at most 64 KiB.
+        jwks_uri: Where the client's key set is fetched, or None.
+        agent_description: At most 255 bytes; empty when there is none.
+    """
+
+    redirect_uris: tuple[str, ...]
+    client_name: str
+    grant_types: tuple[str, ...]
+    response_types: tuple[str, ...]
+    token_endpoint_auth_method: str
+    application_type: str
+    jwks: str | None
+    jwks_uri: str | None
+    dpop_bound_access_tokens: bool
+    agent: bool = False
+    agent_description: str = ""
+
+
+def parse_registration(
+    document: object, *, served_grants: Collection[str], served_auth_methods: Collection[str]
+) -> ClientMetadata:
+    """Return what the body of a registration asks for (public API, 11.2).
+
+    Args:
+        document: The parsed JSON.
+        served_grants: The grant types this server serves now.
+        served_auth_methods: The client authentication methods it serves.
+
+    Raises:
+        InvalidRequest: The document is no object, or a member is of the wrong JSON type.
+        InvalidRedirectUri: A redirect URI may not be registered; the first such one is named.
+        InvalidClientMetadata: Anything else; the description lists all problems.
+    """
+    members = MetadataMembers(document)
+    method = members.text("token_endpoint_auth_method") or NONE
+    if method not in served_auth_methods:
+        members.refuse(f"token_endpoint_auth_method {quoted(method)} is not supported")
+    if members.text("application_type") not in {"", "web", "native"}:
+        members.refuse("application_type must be web or native")
+    grant_types = _read_grant_types(members, served_grants)
+    jwks, jwks_uri = _read_keys(members, are_wanted=method == PRIVATE_KEY_JWT)
+    metadata = ClientMetadata(
+        client_name=_read_client_name(members),
+        redirect_uris=_read_redirect_uris(
+            members, are_required=not _REDIRECTED_GRANTS.isdisjoint(grant_types), is_public=method == NONE
+        ),
+        grant_types=grant_types,
+        response_types=_read_response_types(members),
+        token_endpoint_auth_method=method,
+        jwks=jwks,
+        jwks_uri=jwks_uri,
+        dpop_bound_access_tokens=members.flag("dpop_bound_access_tokens"),
+        agent=members.flag("agent"),
+        agent_description=members.plain_text("agent_description", max_bytes=_MAX_NAME_BYTES),
+        application_type=members.text("application_type"),
+    )
+    members.raise_problems("client validation failed")
+    return _with_application_type(metadata)
+
+
+def parse_metadata_document(
+    document: object,
+    *,
+    url: str,
+    served_grants: Collection[str],
+    served_auth_methods: Collection[str],
+    held_grants: Collection[str] | None = None,
+) -> ClientMetadata:
+    """Return what a client ID metadata document says (public API, 12.5; CM-03 to CM-08, CM-18).
+
+    Args:
+        document: The parsed JSON.
+        url: Where it was fetched: the client identifier.
+        served_grants: The grant types this server serves now.
+        served_auth_methods: The client authentication methods it serves; shared secrets never count.
+        held_grants: When a stored client is refreshed: the grants it has. A machine grant beyond them is ignored.
+
+    Raises:
+        InvalidRequest: The document is no object, or a member is of the wrong JSON type.
+        InvalidRedirectUri: A redirect URI may not be registered.
+        InvalidClientMetadata: Anything else. All three descriptions are for the log.
+    """
+    members = MetadataMembers(document)
+    if members.text("client_id") != url:
+        members.refuse("client_id is not the URL of the document")
+    for name in ("client_secret", "client_secret_expires_at"):
+        if members.has(name):
+            members.refuse(f"{name} must not be in a document that everybody can read")
+    method, offered = _choose_method(members, served_auth_methods)
+    # Keys for a method that is offered, but not used here, are no fault of the document.
+    keys_are_unused = method != PRIVATE_KEY_JWT and PRIVATE_KEY_JWT in offered
+    jwks, jwks_uri = (None, None) if keys_are_unused else _read_keys(members, are_wanted=method == PRIVATE_KEY_JWT)
+    ignored_grants = MACHINE_GRANTS.difference(MACHINE_GRANTS if held_grants is None else held_grants)
+    metadata = ClientMetadata(
+        client_name=_read_client_name(members),
+        redirect_uris=_read_redirect_uris(members, are_required=True, is_public=method == NONE),
+        grant_types=_read_grant_types(members, served_grants, ignored=ignored_grants),
+        response_types=_read_response_types(members),
+        token_endpoint_auth_method=method,
+        jwks=jwks,
+        jwks_uri=jwks_uri,
+        dpop_bound_access_tokens=members.flag("dpop_bound_access_tokens"),
+        application_type=members.text("application_type"),
+    )
+    members.raise_problems("client metadata document refused")
+    return _with_application_type(metadata)
+
+
+def _read_client_name(members: MetadataMembers) -> str:
+    name = members.plain_text("client_name", max_bytes=_MAX_NAME_BYTES)
+    if not name.strip():
+        members.refuse("client_name is required")
+    return name
+
+
+def _read_redirect_uris(members: MetadataMembers, *, are_required: bool, is_public: bool) -> tuple[str, ...]:
+    uris = members.texts("redirect_uris")
+    if are_required and not uris:
+        members.refuse("redirect_uris is required")
+    if len(uris) > MAX_REDIRECT_URIS:
+        members.refuse(f"redirect_uris has more than {MAX_REDIRECT_URIS} entries")
+    for uri in uris[:MAX_REDIRECT_URIS]:
+        check_redirect_uri(uri, is_public=is_public)
+    return uris
+
+
+def _read_grant_types(
+    members: MetadataMembers, served_grants: Collection[str], *, ignored: Collection[str] = ()
+) -> tuple[str, ...]:
+    grant_types = tuple(name for name in members.names("grant_types") or DEFAULT_GRANTS if name not in ignored)
+    for name in grant_types:
+        if name in served_grants:
+            continue
+        if name in ENABLING_VARIABLES:
+            members.refuse(f"grant_types: {quoted(name)} is disabled on this server ({ENABLING_VARIABLES[name]})")
+        else:
+            members.refuse(f"grant_types: {quoted(name)} is not supported")
+    return grant_types
+
+
+def _read_response_types(members: MetadataMembers) -> tuple[str, ...]:
+    response_types = members.names("response_types") or ("code",)
+    for name in response_types:
+        if name != "code":
+            members.refuse(f"response_types: {quoted(name)} is not supported")
+    return response_types
+
+
+def _read_keys(members: MetadataMembers, *, are_wanted: bool) -> tuple[str | None, str | None]:
+    jwks, jwks_uri = members.json_object("jwks"), members.text("jwks_uri") or None
+    if not are_wanted and (jwks or jwks_uri):
+        members.refuse("jwks and jwks_uri are for private_key_jwt only")
+    if are_wanted and (jwks is None) == (jwks_uri is None):
+        members.refuse("private_key_jwt needs exactly one of jwks and jwks_uri")
+    if jwks and len(jwks.encode()) > _MAX_JWKS_BYTES:
+        members.refuse(f"jwks is longer than {_MAX_JWKS_BYTES} bytes")
+    if jwks_uri and not _is_fetchable(jwks_uri):
+        members.refuse("jwks_uri must be an https URL without fragment and user information")
+    return jwks, jwks_uri
+
+
+def _is_fetchable(url: str) -> bool:
+    uri = parse_uri(url) if len(url) <= _MAX_JWKS_URI_CHARACTERS else None
+    if uri is None or not uri.is_web:
+        return False
+    return uri.scheme == "https" and uri.userinfo is None and uri.fragment is None
+
+
+def _choose_method(members: MetadataMembers, served: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the method a document's client authenticates with, and all that the document offers (CM-06 to CM-08)."""
+    stated = members.text("token_endpoint_auth_method")
+    choices = members.names("token_endpoint_auth_methods_supported")
+    offered = (stated, *choices) if stated else choices or (NONE,)
+    usable = [method for method in offered if method in served and method not in SHARED_SECRET_METHODS]
+    if stated in usable:
+        return stated, offered
+    if NONE in usable and stated not in SHARED_SECRET_METHODS:
+        return NONE, offered
+    if stated or not usable:
+        members.refuse(f"token_endpoint_auth_method {quoted(offered[0])} is not supported")
+        return offered[0], offered
+    return usable[0], offered
+
+
+def _with_application_type(metadata: ClientMetadata) -> ClientMetadata:
+    """Make the application type concrete.
+
+    Clients omit or misstate it: one that redirects to this computer only is native, whatever it says (AS-23).
+    """
+    uris = metadata.redirect_uris
+    only_native_uris = bool(uris) and all(is_native(uri) for uri in uris)
+    is_a_native = metadata.application_type == "native" or only_native_uris
+    return replace(metadata, application_type="native" if is_a_native else "web")

@@ -1,0 +1,119 @@
+"""Scopes: the wire string, and which scopes a request gets.
+
+A scope is an opaque word, compared exactly; there is no hierarchy and no wildcard (public API, 9.3). Where the order
+is seen by a client or a user, scopes are tuples; bounds are sets.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from authserver.protocol.errors import GENERIC_SCOPE, InvalidScope
+from authserver.protocol.quoting import quoted
+
+_BLANKS = re.compile(r"[ \t\r\n\f\v]+")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+
+
+def parse_scopes(scope: str) -> tuple[str, ...]:
+    """Return the words of a ``scope`` parameter, each once, in the order sent.
+
+    Raises:
+        InvalidScope: A word holds a character outside RFC 6749 §3.3.
+    """
+    scopes = tuple(dict.fromkeys(word for word in _BLANKS.split(scope) if word))
+    for word in scopes:
+        if not _SCOPE.fullmatch(word):
+            raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(word)} holds a character that no scope may have")
+    return scopes
+
+
+def build_scope(scopes: Iterable[str]) -> str:
+    """Return scopes as they go on the wire: separated by one space."""
+    return " ".join(scopes)
+
+
+def keep_scopes(scopes: Iterable[str], *, within: Collection[str]) -> tuple[str, ...]:
+    """Return those of ``scopes`` that lie within a bound, in their order."""
+    return tuple(scope for scope in scopes if scope in within)
+
+
+def find_outside(scopes: Iterable[str], *, bound: Collection[str]) -> str | None:
+    """Return the first of ``scopes`` that lies outside a bound, or None."""
+    return next((scope for scope in scopes if scope not in bound), None)
+
+
+def choose_authorization_scopes(
+    requested: str | None,
+    *,
+    catalog: Sequence[str],
+    ceiling: Collection[str],
+    require_scope: bool,
+    resource_named: bool,
+) -> tuple[str, ...]:
+    """Decide which scopes an authorization request asks for (public API, 9.3).
+
+    Args:
+        requested: The ``scope`` parameter as sent; blank counts as absent.
+        catalog: The scopes of the named Resource, or of all Resources together when none is named, in their order.
+        ceiling: The client's registered scopes; empty means unset and does not bound.
+        require_scope: ``oauth.require_scope``.
+        resource_named: Whether the request names a Resource, by itself or through ``oauth.default_resource``.
+
+    Returns:
+        At least one scope: as requested, or else the catalogue within the ceiling, in the catalogue's order.
+
+    Raises:
+        InvalidScope: A rule of the table refuses; the description tells which.
+    """
+    scopes = parse_scopes(requested or "")
+    if not scopes:
+        return _unrequested(catalog, ceiling, require_scope=require_scope, resource_named=resource_named)
+    if ceiling and (outside := find_outside(scopes, bound=ceiling)):
+        raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(outside)} is outside the client's registered scope (its ceiling)")
+    if resource_named and not catalog:
+        raise InvalidScope("no scopes registered for resource")
+    if outside := find_outside(scopes, bound=catalog):
+        where = "the resource" if resource_named else "any registered resource"
+        raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(outside)} is not a scope of {where}")
+    return scopes
+
+
+def _unrequested(
+    catalog: Sequence[str], ceiling: Collection[str], *, require_scope: bool, resource_named: bool
+) -> tuple[str, ...]:
+    """Decide for a request that states no scope."""
+    if require_scope:
+        raise InvalidScope("scope parameter is required (oauth.require_scope=true)")
+    if not catalog and resource_named:
+        raise InvalidScope(f"{GENERIC_SCOPE}: the resource declares no scopes")
+    if not catalog:
+        raise InvalidScope(f"{GENERIC_SCOPE}: no registered resource declares any scope")
+    scopes = keep_scopes(catalog, within=ceiling or catalog)
+    if not scopes:
+        raise InvalidScope(f"{GENERIC_SCOPE}: no scope of the resource lies within the client's registered scope")
+    return scopes
+
+
+def choose_refresh_scopes(requested: str | None, *, family: Sequence[str], ceiling: Collection[str]) -> tuple[str, ...]:
+    """Decide which scopes a refreshed access token has (public API, 10).
+
+    Args:
+        requested: The ``scope`` parameter as sent; blank counts as absent.
+        family: The scopes granted when the family began; they never change.
+        ceiling: The client's registered scopes as of now; empty means unset and does not bound.
+
+    Returns:
+        At least one scope, in the family's order.
+
+    Raises:
+        InvalidScope: The request exceeds the grant or the ceiling, or the ceiling leaves nothing of the grant.
+    """
+    scopes = parse_scopes(requested or "")
+    if outside := find_outside(scopes, bound=family):
+        raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(outside)} was not granted")
+    if ceiling and (outside := find_outside(scopes, bound=ceiling)):
+        raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(outside)} is outside the client's registered scope (its ceiling)")
+    effective = keep_scopes(family, within=scopes or ceiling or family)
+    if not effective:
+        raise InvalidScope(f"{GENERIC_SCOPE}: no granted scope lies within the client's registered scope any more")
+    return effective
