@@ -1,0 +1,56 @@
+"""What the audit trail holds."""
+
+from dataclasses import dataclass, field
+
+from authserver.audit.events import Action
+from authserver.telemetry.origin import current_origin
+
+
+def _ip() -> str:
+    return current_origin().ip
+
+
+def _trace_id() -> str:
+    return current_origin().trace_id
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """Something that happened, before it is stored.
+
+    Build it in the task of the request: that is where address and trace id come from when they are not given.
+
+    Attributes:
+        actor_id: A user's or client's id, ``admin``, ``cli``, ``system``, or empty.
+        client_id: The OAuth client concerned, or empty.
+        detail: ``key=value key=value``, made by ``detail``.
+        reference: The reference id of the refusal, when it is one.
+    """
+
+    action: Action
+    actor_id: str = ""
+    client_id: str = ""
+    detail: str = ""
+    ip: str = field(default_factory=_ip)
+    trace_id: str = field(default_factory=_trace_id)
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """A row of the audit trail.
+
+    Attributes:
+        id: 16 bytes in the order of time.
+        created_at: Seconds since the epoch.
+    """
+
+    id: bytes
+    action: str
+    actor_id: str
+    client_id: str
+    ip: str
+    detail: str
+    trace_id: str
+    reference: str | None
+    created_at: int

@@ -1,0 +1,73 @@
+"""Writes the audit trail: in the transaction of what happened, or by itself and as well as it can."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+
+from authserver.audit.records import AuditEvent
+from authserver.audit.store import append_event
+from authserver.protocol.identifiers import new_id, spell_id
+from authserver.storage.database import Database, Writer
+from authserver.telemetry.logs import get_logger
+from authserver.telemetry.metrics import AUDIT_EVENTS_DROPPED
+
+_log = get_logger("audit")
+
+_ID_BYTES = 16
+_BARE = re.compile(r"[A-Za-z0-9._:/,+@\[\]{}>~-]+")
+
+DetailValue = str | int | bool | bytes | Iterable[str] | None
+
+
+class AuditTrail:
+    """The one way into the audit trail."""
+
+    def __init__(self, db: Database, clock_ms: Callable[[], int]) -> None:
+        """Take the database and a clock.
+
+        Args:
+            db: Where rows go that have no transaction of another.
+            clock_ms: Milliseconds since the epoch; rows of one second keep their order by it.
+        """
+        self._db = db
+        self._clock_ms = clock_ms
+
+    async def append(self, tx: Writer, event: AuditEvent, *, now: int) -> None:
+        """Record an event with what it tells of: both are committed, or neither."""
+        await append_event(tx, new_id(self._clock_ms()), event, now=now)
+
+    async def record(self, event: AuditEvent, *, now: int) -> None:
+        """Record an event by itself. Never fails: what cannot be stored goes whole into the log and is counted."""
+        try:
+            await self._db.write(lambda tx: self.append(tx, event, now=now))
+        except Exception as exc:  # noqa: BLE001  the operation has succeeded already; only its trace is at stake
+            AUDIT_EVENTS_DROPPED.inc(str(event.action))
+            _log.error("audit event dropped", **asdict(event), created_at=now, error=repr(exc))
+
+
+def detail(*words: str, **fields: DetailValue) -> str:
+    """Return the detail of an event: words first, then ``key=value`` in the order given.
+
+    A field of None is left out. Values with blanks, and all that are not plain words, are quoted, so that input can
+    neither end a value nor start another field.
+    """
+    parts = [*words, *(f"{key}={_spell(value)}" for key, value in fields.items() if value is not None)]
+    return " ".join(parts)
+
+
+def _spell(value: DetailValue) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case bytes():
+            return spell_id(value) if len(value) == _ID_BYTES else value.hex()[:8]
+        case str():
+            text = value
+        case frozenset() | set():
+            text = " ".join(sorted(value))
+        case _:
+            text = " ".join(value or ())
+    return text if _BARE.fullmatch(text) else json.dumps(text)

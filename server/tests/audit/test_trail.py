@@ -1,0 +1,144 @@
+import asyncio
+import io
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
+from authserver.audit.store import list_events
+from authserver.audit.trail import AuditTrail, detail
+from authserver.storage.database import Database, StorageUnavailable, Writer
+from authserver.telemetry import logs, metrics
+from authserver.telemetry.origin import RequestOrigin, set_origin
+
+pytestmark = pytest.mark.anyio
+
+NOW = 1_790_000_000
+
+
+class Clock:
+    """Milliseconds that pass at each look."""
+
+    def __init__(self) -> None:
+        self.ms = NOW * 1000
+
+    def __call__(self) -> int:
+        self.ms += 1
+        return self.ms
+
+
+@pytest.fixture
+def trail(db: Database) -> AuditTrail:
+    return AuditTrail(db, Clock())
+
+
+async def test_a_recorded_event_is_a_row(db: Database, trail: AuditTrail) -> None:
+    await trail.record(AuditEvent(Action.USER_LOGIN, actor_id="u1", client_id="c1", reference="ref_x"), now=NOW)
+
+    (record,) = await list_events(db, limit=10)
+    assert (record.action, record.actor_id, record.client_id) == ("user.login", "u1", "c1")
+    assert (record.reference, record.created_at) == ("ref_x", NOW)
+    assert uuid.UUID(bytes=record.id).version == 7
+
+
+async def test_address_and_trace_come_from_the_request(db: Database, trail: AuditTrail) -> None:
+    async def request() -> None:
+        set_origin(RequestOrigin(ip="192.0.2.7", request_id="r", trace_id="a" * 32))
+        await trail.record(AuditEvent(Action.USER_LOGIN), now=NOW)
+
+    await asyncio.create_task(request())
+    await trail.record(AuditEvent(Action.USER_LOGIN), now=NOW)
+
+    outside, inside = await list_events(db, limit=10)
+    assert (inside.ip, inside.trace_id) == ("192.0.2.7", "a" * 32)
+    assert (outside.ip, outside.trace_id) == ("", "")
+
+
+async def test_an_appended_event_shares_the_fate_of_its_transaction(db: Database, trail: AuditTrail) -> None:
+    async def committed(tx: Writer) -> None:
+        await trail.append(tx, AuditEvent(Action.USER_CREATED), now=NOW)
+
+    async def undone(tx: Writer) -> None:
+        await trail.append(tx, AuditEvent(Action.USER_DELETED), now=NOW)
+        raise LookupError
+
+    await db.write(committed)
+    with pytest.raises(LookupError):
+        await db.write(undone)
+
+    assert [record.action for record in await list_events(db, limit=10)] == ["user.created"]
+
+
+class FullDatabase:
+    """A database that takes no writes."""
+
+    dialect = "sqlite"
+
+    async def write(self, _transaction: Callable[[Writer], Awaitable[Any]]) -> Any:
+        raise StorageUnavailable("the write queue is full")
+
+
+async def test_an_event_that_cannot_be_stored_goes_whole_into_the_log_and_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.BytesIO()
+    monkeypatch.setattr(logs._output, "stream", stream)
+
+    event = AuditEvent(Action.USER_LOGIN, actor_id="u1", detail="a=b")
+    await AuditTrail(FullDatabase(), Clock()).record(event, now=NOW)  # type: ignore[arg-type]  # it can only refuse
+
+    line = json.loads(stream.getvalue())
+    assert line["level"] == "ERROR"
+    assert (line["action"], line["actor_id"], line["detail"], line["created_at"]) == ("user.login", "u1", "a=b", NOW)
+    assert b'authserver_audit_events_dropped_total{action="user.login"}' in metrics.scrape()
+
+
+async def test_pages_are_read_newest_first_by_the_last_id(db: Database, trail: AuditTrail) -> None:
+    for n in range(5):
+        await trail.record(AuditEvent(Action.USER_LOGIN, actor_id=f"u{n}"), now=NOW)
+
+    first = await list_events(db, limit=2)
+    second = await list_events(db, limit=2, before=first[-1].id)
+
+    assert [record.actor_id for record in [*first, *second]] == ["u4", "u3", "u2", "u1"]
+
+
+async def test_lists_are_filtered(db: Database, trail: AuditTrail) -> None:
+    await trail.record(AuditEvent(Action.USER_LOGIN, actor_id="u1"), now=NOW)
+    await trail.record(AuditEvent(Action.USER_LOGIN, actor_id="u2", client_id="c"), now=NOW)
+    await trail.record(AuditEvent(Action.USER_CREATED, actor_id="admin"), now=NOW)
+
+    assert len(await list_events(db, limit=10, action="user.login")) == 2
+    assert [r.actor_id for r in await list_events(db, limit=10, actor_id="u1")] == ["u1"]
+    assert [r.actor_id for r in await list_events(db, limit=10, client_id="c", action="user.login")] == ["u2"]
+    assert len(await list_events(db, limit=10, since=NOW)) == 3
+    assert await list_events(db, limit=10, since=NOW + 1) == []
+
+
+def test_details_are_key_value_pairs_in_the_order_given() -> None:
+    assert detail("code_reuse", session="s-1", verifier="valid", missing=None, force=True, revoked=3) == (
+        "code_reuse session=s-1 verifier=valid force=true revoked=3"
+    )
+
+
+def test_values_that_could_be_read_otherwise_are_quoted() -> None:
+    assert detail(name="a b") == 'name="a b"'
+    assert detail(name='x" actor=admin\n') == 'name="x\\" actor=admin\\n"'
+    assert detail(name="a=b") == 'name="a=b"'
+    assert detail(name="") == 'name=""'
+    assert detail(name="\ud800é") == 'name="\\ud800\\u00e9"'
+
+
+def test_lists_are_one_value() -> None:
+    assert detail(scopes=("b", "a")) == 'scopes="b a"'
+    assert detail(scopes=frozenset({"b", "a"})) == 'scopes="a b"'
+    assert detail(scopes=["one"]) == "scopes=one"
+
+
+def test_identifiers_are_spelled_as_on_the_wire() -> None:
+    assert detail(family=bytes(16)) == "family=AAAAAAAAAAAAAAAAAAAAAA"
+    assert detail(hash=b"\xab" * 32) == "hash=abababab"
