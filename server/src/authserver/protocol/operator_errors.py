@@ -1,0 +1,17 @@
+"""Refusals of the operators' side: what an admin call or command is told when it may not be done."""
+
+
+class OperatorError(Exception):
+    """A refusal that an operator is told about, in one sentence without secrets."""
+
+
+class NotFound(OperatorError):  # noqa: N818  the word of the admin API
+    """There is no such row."""
+
+
+class Conflict(OperatorError):  # noqa: N818  the word of the admin API
+    """What is there stands against it: a name in use, a newer version, rows that refer to it."""
+
+
+class Invalid(OperatorError):  # noqa: N818  the word of the admin API
+    """What was given breaks a rule."""
