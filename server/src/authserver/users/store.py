@@ -1,0 +1,123 @@
+"""SQL of ``users``."""
+
+import unicodedata
+
+from authserver.storage.database import Reader, Row, Writer
+from authserver.users.records import User, UserProvider, UserRole, UserStatus
+
+_COLUMNS = "id, email, name, role, status, password_hash, provider, provider_sub, session_epoch, version, created_at, updated_at"
+
+
+def fold_email(email: str) -> str:
+    """Return what an address is compared by: case does not count, nor how an accented letter is composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email).casefold())
+
+
+def _user(row: Row) -> User:
+    return User(
+        id=row["id"],
+        email=row["email"],
+        name=row["name"],
+        role=UserRole(row["role"]),
+        status=UserStatus(row["status"]),
+        password_hash=row["password_hash"],
+        provider=UserProvider(row["provider"]),
+        provider_sub=row["provider_sub"],
+        session_epoch=row["session_epoch"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+async def find_user(db: Reader, user_id: str) -> User | None:
+    """Look a user up by id."""
+    row = await db.fetch_one(f"SELECT {_COLUMNS} FROM users WHERE id = $1", user_id)
+    return _user(row) if row else None
+
+
+async def find_user_by_email(db: Reader, email: str) -> User | None:
+    """Look a user up by address, in any case."""
+    row = await db.fetch_one(f"SELECT {_COLUMNS} FROM users WHERE email_folded = $1", fold_email(email))
+    return _user(row) if row else None
+
+
+async def list_users(db: Reader, *, limit: int, after: User | None = None) -> list[User]:
+    """Read a page, oldest first, beginning after the last user of the page before."""
+    rows = await db.fetch_all(
+        f"SELECT {_COLUMNS} FROM users WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3",
+        after.created_at if after else -1,
+        after.id if after else "",
+        limit,
+    )
+    return [_user(row) for row in rows]
+
+
+async def insert_user(tx: Writer, user: User) -> None:
+    """Store a new user.
+
+    Raises:
+        UniqueViolation: Another account has the address, or the same federated identity.
+    """
+    await tx.execute(
+        f"INSERT INTO users ({_COLUMNS}, email_folded) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        user.id,
+        user.email,
+        user.name,
+        user.role,
+        user.status,
+        user.password_hash,
+        user.provider,
+        user.provider_sub,
+        user.session_epoch,
+        user.version,
+        user.created_at,
+        user.updated_at,
+        None if user.email is None else fold_email(user.email),
+    )
+
+
+async def update_user(tx: Writer, user: User) -> bool:
+    """Store what changed about a user and raise the version; False when it is no longer of the version given.
+
+    Raises:
+        UniqueViolation: Another account has the address.
+    """
+    touched = await tx.execute(
+        "UPDATE users SET email = $3, email_folded = $4, name = $5, role = $6, status = $7, password_hash = $8,"
+        " session_epoch = $9, updated_at = $10, version = version + 1 WHERE id = $1 AND version = $2",
+        user.id,
+        user.version,
+        user.email,
+        None if user.email is None else fold_email(user.email),
+        user.name,
+        user.role,
+        user.status,
+        user.password_hash,
+        user.session_epoch,
+        user.updated_at,
+    )
+    return touched == 1
+
+
+async def replace_password_hash(tx: Writer, user_id: str, *, old: str, new: str) -> bool:
+    """Store a better hash of the same password; False when the password was changed meanwhile."""
+    touched = await tx.execute(
+        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2", user_id, old, new
+    )
+    return touched == 1
+
+
+async def raise_session_epoch(tx: Writer, user_id: str, *, now: int) -> bool:
+    """End every browser session of a user; False when there is no such user."""
+    touched = await tx.execute(
+        "UPDATE users SET session_epoch = session_epoch + 1, version = version + 1, updated_at = $2 WHERE id = $1",
+        user_id,
+        now,
+    )
+    return touched == 1
+
+
+async def delete_user(tx: Writer, user_id: str) -> bool:
+    """Delete a user with all that refers to them; False when there is no such user."""
+    return await tx.execute("DELETE FROM users WHERE id = $1", user_id) == 1
