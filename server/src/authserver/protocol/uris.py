@@ -17,7 +17,11 @@ _URI = re.compile(
     r"(?:#(?P<fragment>.*))?"
 )
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::(?P<port>[0-9]{1,5}))?")
+_AUTHORITY = re.compile(
+    r"(?:(?P<userinfo>[^\[\]@]*)@)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
 _LAST_PORT = 65535
 
 
@@ -53,15 +57,14 @@ def parse_uri(text: str) -> Uri | None:
     match = _URI.fullmatch(text)
     if match is None or not _CHARACTERS.fullmatch(text):
         return None
-    userinfo, at, authority = (match["authority"] or "").rpartition("@")
-    host = _HOST.fullmatch(authority)
-    if host is None or not _is_host(host["host"]) or int(host["port"] or 0) > _LAST_PORT:
+    authority = _AUTHORITY.fullmatch(match["authority"] or "")
+    if authority is None or not _is_host(authority["host"]) or int(authority["port"] or 0) > _LAST_PORT:
         return None
     return Uri(
         scheme=match["scheme"].lower(),
-        userinfo=userinfo if at else None,
-        host=host["host"].lower(),
-        port=host["port"],
+        userinfo=authority["userinfo"],
+        host=authority["host"].lower(),
+        port=authority["port"],
         path=match["path"],
         query=match["query"],
         fragment=match["fragment"],
