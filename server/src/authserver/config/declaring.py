@@ -17,7 +17,7 @@ class Kind(StrEnum):
     """How a value is written."""
 
     STRING = "string"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105  the name of a kind, no secret
     BOOL = "bool"
     INT = "int"
     FLOAT = "float"
@@ -48,7 +48,7 @@ class Key:
         required: It may not be empty.
         pattern: What a non-empty value matches as a whole.
         when: The rule holds only while this key is on (``path``) or has one of some values (``path=a|b``).
-        empty: What an empty, zero or negative value stands for.
+        blank_is_default: An empty, zero or negative value stands for the default.
         folded: Upper and lower case are the same; the value is read in lower case.
         built: False: the feature that the key switches on is not in this build yet.
         unbuilt: The choices whose feature is not in this build yet.
@@ -64,7 +64,7 @@ class Key:
     required: bool = False
     pattern: str = ""
     when: str = ""
-    empty: str | int | tuple[str, ...] | None = None
+    blank_is_default: bool = False
     folded: bool = False
     built: bool = True
     unbuilt: tuple[str, ...] = ()
@@ -97,17 +97,21 @@ class Declared:
 _KINDS = {bool: Kind.BOOL, int: Kind.INT, float: Kind.FLOAT, str: Kind.STRING, Secret: Kind.SECRET, Mapping: Kind.MAP}
 
 
+def declared_keys(section: Any) -> tuple[Declared, ...]:
+    """Return every key of a section class, those of its nested sections in their places."""
+    return _declared_keys(section)
+
+
 @cache
-def declared_keys(section: type[Any], prefix: str = "") -> tuple[Declared, ...]:
-    """Return every key of a section, those of its nested sections in their places, under ``prefix``."""
-    return tuple(_walk(section, prefix))
+def _declared_keys(section: Any) -> tuple[Declared, ...]:
+    return tuple(_walk(section, ""))
 
 
-def _walk(section: type[Any], prefix: str) -> Iterator[Declared]:
+def _walk(section: Any, prefix: str) -> Iterator[Declared]:
     hints = get_type_hints(section, include_extras=True)
     for field in fields(section):
         path = f"{prefix}.{field.name}" if prefix else field.name
-        hint = hints[field.name]
+        hint: Any = hints[field.name]
         if is_dataclass(hint):
             yield from _walk(hint, path)
         else:
@@ -127,12 +131,6 @@ def _declared(path: str, field: Field[Any], base: Any, *marks: Any) -> Declared:
     return Declared(path, key, kind, default, whole=base is int)
 
 
-def nested_sections(section: type[Any]) -> dict[str, type[Any]]:
-    """Return the fields of a section that are sections themselves."""
-    hints = get_type_hints(section, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(section) if is_dataclass(hints[field.name])}
-
-
 def value_at(section: Any, path: str) -> Any:
     """Return the value that a dotted path names below ``section``."""
     for name in path.split("."):
@@ -145,19 +143,16 @@ def values_of(config: Any) -> Iterator[tuple[Declared, Any]]:
     for declared in declared_keys(type(config)):
         value = value_at(config, declared.path)
         yield declared, value
-        if declared.entry is not None:
-            yield from entry_values(declared, value)
+        yield from entry_values(declared, value)
 
 
 def entry_values(declared: Declared, entries: tuple[Any, ...]) -> Iterator[tuple[Declared, Any]]:
-    """Yield the keys of seed entries with their values."""
-    assert declared.entry is not None
-    for index, entry in enumerate(entries):
-        for part in declared_keys(declared.entry):
+    """Yield the keys of seed entries with their values; nothing for a key that is no list of entries."""
+    for index, entry in enumerate(entries if declared.entry else ()):
+        for part in declared_keys(type(entry)):
             placed = Declared(
                 f"{declared.path}[{index}].{part.path}", part.key, part.kind, part.default, entry=part.entry
             )
             value = value_at(entry, part.path)
             yield placed, value
-            if placed.entry is not None:
-                yield from entry_values(placed, value)
+            yield from entry_values(placed, value)

@@ -18,7 +18,8 @@ _NANOSECONDS = {
     "h": 3600 * 10**9,
 }
 _PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
-_DURATION = re.compile(rf"[-+]?(?:{_PART})+")
+DURATION_PATTERN: Final = rf"[-+]?(?:{_PART})+"
+_DURATION = re.compile(DURATION_PATTERN)
 _PARTS = re.compile(_PART)
 _LONGEST = 2**63 - 1  # nanoseconds, 292 years: what existing deployments could express
 _LONGEST_TEXT = 100

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Secret:
     """A configured secret; prints as ``***``, false while it is empty."""
 
-    _value: str
+    _value: str = ""
 
     def reveal(self) -> str:
         """Return the value itself, for the one call that needs it."""
@@ -25,4 +25,4 @@ class Secret:
     __str__ = __repr__
 
 
-NO_SECRET = Secret("")
+NO_SECRET = Secret()

@@ -8,7 +8,6 @@ from authserver.config.durations import HOUR, MINUTE
 from authserver.config.secret import NO_SECRET, Secret
 
 SLUG = "[a-z0-9][a-z0-9-]{0,63}"
-_ASSERTION_AGE = 5 * MINUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +149,12 @@ class XaaConfig:
             "AUTHPLANE_XAA_ENABLED", "Serves the JWT bearer grant and the registry of identity providers.", built=False
         ),
     ] = True
-    token_expiry: Annotated[Seconds, Key("AUTHPLANE_XAA_TOKEN_EXPIRY", "Life of its tokens.", empty=HOUR)] = HOUR
+    token_expiry: Annotated[
+        Seconds, Key("AUTHPLANE_XAA_TOKEN_EXPIRY", "Life of its tokens.", blank_is_default=True)
+    ] = HOUR
     max_assertion_age: Annotated[
-        Seconds, Key("AUTHPLANE_XAA_MAX_ASSERTION_AGE", "Age of an assertion at most.", empty=_ASSERTION_AGE)
-    ] = _ASSERTION_AGE
+        Seconds, Key("AUTHPLANE_XAA_MAX_ASSERTION_AGE", "Age of an assertion at most.", blank_is_default=True)
+    ] = 5 * MINUTE
     require_resource: Annotated[
         bool, Key("AUTHPLANE_XAA_REQUIRE_RESOURCE", "Refuses assertions and requests that name no resource.")
     ] = False
@@ -163,11 +164,11 @@ class XaaConfig:
             "AUTHPLANE_XAA_SUBJECT_MODE",
             "Whether an unknown subject is mapped by itself or refused.",
             choices=("auto_map", "strict"),
-            empty="auto_map",
+            blank_is_default=True,
         ),
     ] = "auto_map"
     jwks_cache_ttl: Annotated[
-        Seconds, Key("AUTHPLANE_XAA_JWKS_CACHE_TTL", "How long a provider's keys are kept.", empty=HOUR)
+        Seconds, Key("AUTHPLANE_XAA_JWKS_CACHE_TTL", "How long a provider's keys are kept.", blank_is_default=True)
     ] = HOUR
 
 

@@ -7,9 +7,6 @@ from authserver.config.declaring import FineSeconds, Key, Seconds, StrictSeconds
 from authserver.config.durations import HOUR, MINUTE
 from authserver.config.secret import NO_SECRET, Secret
 
-_DEFAULT_COOKIE = "authserver_session"
-_TRACKED_IDENTITIES = 250_000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
@@ -176,9 +173,9 @@ class RateLimitConfig:
             "Accounts and addresses whose wrong passwords are remembered at once.",
             least=10_000,
             when="rate_limit.auth_fail_max",
-            empty=_TRACKED_IDENTITIES,
+            blank_is_default=True,
         ),
-    ] = _TRACKED_IDENTITIES
+    ] = 250_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +183,8 @@ class SessionConfig:
     """The browser's session with the login pages."""
 
     cookie_name: Annotated[
-        str, Key("AUTHPLANE_SESSION_COOKIE_NAME", "Name of the session cookie.", empty=_DEFAULT_COOKIE)
-    ] = _DEFAULT_COOKIE
+        str, Key("AUTHPLANE_SESSION_COOKIE_NAME", "Name of the session cookie.", blank_is_default=True)
+    ] = "authserver_session"
     max_age: Annotated[StrictSeconds, Key("AUTHPLANE_SESSION_MAX_AGE", "How long a user stays signed in.", above=0)] = (
         24 * HOUR
     )

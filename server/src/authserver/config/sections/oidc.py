@@ -63,8 +63,8 @@ class OidcConfig:
     ] = ""
     scopes: Annotated[
         tuple[str, ...],
-        Key("AUTHPLANE_OIDC_SCOPES", "Scopes asked of the provider.", empty=("openid", "email", "profile")),
-    ] = ()
+        Key("AUTHPLANE_OIDC_SCOPES", "Scopes asked of the provider.", blank_is_default=True),
+    ] = ("openid", "email", "profile")
     include_groups_scope: Annotated[
         bool, Key("AUTHPLANE_OIDC_INCLUDE_GROUPS_SCOPE", "Asks for `groups` too where the provider advertises it.")
     ] = True

@@ -10,7 +10,6 @@ from authserver.config.secret import NO_SECRET, Secret
 _TRANSIT = "signing.key_store=vault_transit"
 _AES = "data_encryption.driver=aes_master"
 _TRANSIT_ENCRYPT = "data_encryption.driver=vault_transit_encrypt"
-_VAULT_TIMEOUT = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +105,8 @@ class ApproleConfig:
         ),
     ] = NO_SECRET
     mount: Annotated[
-        str, Key("AUTHPLANE_VAULT_APPROLE_MOUNT", "Where the auth method is mounted.", empty="approle")
-    ] = ""
+        str, Key("AUTHPLANE_VAULT_APPROLE_MOUNT", "Where the auth method is mounted.", blank_is_default=True)
+    ] = "approle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +123,12 @@ class VaultTransitConfig:
         ),
     ] = NO_SECRET
     mount: Annotated[
-        str, Key("AUTHPLANE_VAULT_TRANSIT_MOUNT", "Where the transit engine is mounted.", empty="transit")
+        str, Key("AUTHPLANE_VAULT_TRANSIT_MOUNT", "Where the transit engine is mounted.", blank_is_default=True)
     ] = "transit"
     key_name: Annotated[str, Key("AUTHPLANE_VAULT_TRANSIT_KEY_NAME", "Name of the transit key.")] = "authserver-signing"
     timeout: Annotated[
-        FineSeconds, Key("AUTHPLANE_VAULT_TIMEOUT", "How long one call may take.", empty=_VAULT_TIMEOUT)
-    ] = _VAULT_TIMEOUT
+        FineSeconds, Key("AUTHPLANE_VAULT_TIMEOUT", "How long one call may take.", blank_is_default=True)
+    ] = 10
     approle: ApproleConfig = field(default_factory=ApproleConfig)
 
 
@@ -147,7 +146,7 @@ class SigningConfig:
             "Where signing keys live.",
             rule="`postgres_key` needs `storage.driver=postgres` and a `data_encryption.driver`",
             choices=("keyfile", "vault_transit", "postgres_key"),
-            empty="keyfile",
+            blank_is_default=True,
             unbuilt=("vault_transit", "postgres_key"),
         ),
     ] = "keyfile"
@@ -229,8 +228,10 @@ class VaultTransitEncryptConfig:
     ] = ""
     mount_path: Annotated[
         str,
-        Key("AUTHPLANE_DATA_ENCRYPTION_VAULT_MOUNT_PATH", "Where the transit engine is mounted.", empty="transit"),
-    ] = ""
+        Key(
+            "AUTHPLANE_DATA_ENCRYPTION_VAULT_MOUNT_PATH", "Where the transit engine is mounted.", blank_is_default=True
+        ),
+    ] = "transit"
     auth_method: Annotated[
         str,
         Key(
@@ -238,9 +239,9 @@ class VaultTransitEncryptConfig:
             "How the server signs in to Vault.",
             choices=("token", "approle"),
             when=_TRANSIT_ENCRYPT,
-            empty="token",
+            blank_is_default=True,
         ),
-    ] = ""
+    ] = "token"
     token_env: Annotated[
         str, Key("AUTHPLANE_DATA_ENCRYPTION_VAULT_TOKEN_ENV", "Name of the variable that holds the token.")
     ] = ""
