@@ -1,0 +1,135 @@
+"""How a client proves itself at the token, revocation and introspection endpoints (public API, 3)."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_plus
+
+from authserver.clients.records import Client
+from authserver.clients.secrets import ClientSecrets
+from authserver.clients.store import find_client, update_secret_hash
+from authserver.protocol.errors import CLIENT_NOT_ACTIVE, InvalidClient
+from authserver.storage.database import Database, StorageUnavailable
+from authserver.telemetry.logs import get_logger
+
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+_log = get_logger("clients")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentials:
+    """What a request says about who sends it; nothing of it is proved.
+
+    Attributes:
+        client_secret: None when none was sent.
+    """
+
+    client_id: str
+    client_secret: str | None
+
+
+def parse_client_credentials(
+    authorization: str | None, client_id: str | None, client_secret: str | None
+) -> ClientCredentials:
+    """Read who a request says it is from.
+
+    A Basic header that decodes wins; what the body repeats must then be equal. One that is not base64 or has no colon
+    is ignored.
+
+    Args:
+        authorization: The ``Authorization`` header.
+        client_id: The parameter of the body; empty counts as absent.
+        client_secret: The parameter of the body; empty counts as absent.
+
+    Raises:
+        InvalidClient: No client is named, the header is malformed inside, or header and body disagree.
+    """
+    basic = _decode_basic(authorization) if authorization else None
+    if basic is None:
+        if not client_id:
+            raise InvalidClient(reason="client_not_found", audited=False)
+        return ClientCredentials(client_id=client_id, client_secret=client_secret or None)
+    if (client_id and client_id != basic.client_id) or (client_secret and client_secret != basic.client_secret):
+        raise InvalidClient(reason="credentials_disagree", audited=False)
+    return basic
+
+
+class ClientAuthenticator:
+    """Finds the client of a request and checks its proof."""
+
+    def __init__(self, db: Database, secrets: ClientSecrets) -> None:
+        self._db = db
+        self._secrets = secrets
+
+    async def authenticate(self, credentials: ClientCredentials, *, require_confidential: bool = False) -> Client:
+        """Return the client that proved itself, or that is public and says so.
+
+        Args:
+            credentials: What the request says.
+            require_confidential: Whether a public client is refused.
+
+        Raises:
+            InvalidClient: It is unknown, did not prove itself, is not confidential where it must be, or may not act.
+                What anybody can cause for free is not audited (errors.md §9).
+        """
+        client = await find_client(self._db, credentials.client_id)
+        if client is None:
+            await self._secrets.is_right(credentials.client_secret or "", "")
+            raise InvalidClient(reason="client_not_found", audited=False)
+        if client.is_public:
+            _check_public(credentials, require_confidential=require_confidential)
+        else:
+            await self._check_secret(client, credentials)
+        if not client.is_active:
+            # After the proof: whether a client is suspended is its own business.
+            raise InvalidClient(CLIENT_NOT_ACTIVE, reason="client_not_active", audited=not client.is_public)
+        return client
+
+    async def _check_secret(self, client: Client, credentials: ClientCredentials) -> None:
+        if credentials.client_secret is None:
+            raise InvalidClient(reason="missing_client_secret", audited=False)
+        if not await self._secrets.is_right(credentials.client_secret, client.secret_hash):
+            raise InvalidClient(reason="invalid_client_secret")
+        if self._secrets.is_outdated(client.secret_hash):
+            await self._rewrite(client, credentials.client_secret)
+
+    async def _rewrite(self, client: Client, client_secret: str) -> None:
+        """Store the secret in the form that is asked for now; the next success tries again when this one cannot."""
+        new = self._secrets.hash(client_secret)
+        try:
+            await self._db.write(lambda tx: update_secret_hash(tx, client.id, old=client.secret_hash, new=new))
+        except StorageUnavailable:
+            _log.warning("client secret not rewritten", client_id=client.id)
+
+
+def _check_public(credentials: ClientCredentials, *, require_confidential: bool) -> None:
+    if require_confidential or credentials.client_secret is not None:
+        raise InvalidClient(reason="public_client", audited=False)
+
+
+def _decode_basic(authorization: str) -> ClientCredentials | None:
+    """Return what a Basic header carries (RFC 6749 §2.3.1), or None when there is nothing to go by."""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(" "), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    name, colon, secret = decoded.partition(b":")
+    if not colon:
+        return None
+    client_id, client_secret = _decode_form(name), _decode_form(secret)
+    if not client_id or client_secret is None:
+        raise InvalidClient(reason="malformed_credentials", audited=False)
+    return ClientCredentials(client_id=client_id, client_secret=client_secret or None)
+
+
+def _decode_form(value: bytes) -> str | None:
+    try:
+        text = value.decode("utf-8")
+        return None if _BROKEN_ESCAPE.search(text) else unquote_plus(text, errors="strict")
+    except UnicodeDecodeError:
+        return None

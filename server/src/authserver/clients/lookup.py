@@ -1,0 +1,176 @@
+"""Which client an identifier names at the authorization endpoint, where metadata documents come in (public API, 12).
+
+The other endpoints look up the stored client (``store.find_client``): it is the one that this endpoint left there.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
+from authserver.audit.trail import AuditTrail, detail
+from authserver.clients.metadata_documents import DocumentUnavailable, MetadataDocuments
+from authserver.clients.records import Client, ClientStatus, RegistrationSource
+from authserver.clients.registration import RegistrationPolicy
+from authserver.clients.store import find_client, insert_client, update_client, update_fetched_at
+from authserver.protocol.client_id_urls import is_client_id_url
+from authserver.protocol.client_metadata import ClientMetadata
+from authserver.protocol.errors import OAuthError
+from authserver.storage.database import Database, UniqueViolation, Writer
+from authserver.telemetry.logs import get_logger
+from authserver.telemetry.metrics import CLIENTS_REGISTERED
+
+LAST_COPY_TTL = 24 * 60 * 60
+
+_FETCHED_AT_STEP = 60
+
+_log = get_logger("cimd")
+
+OnDocumentChanged = Callable[[Writer, str], Awaitable[None]]
+"""Has users asked again for a client whose document changed its redirect URIs, keys or method (CM-13)."""
+
+
+class ClientResolver:
+    """Finds clients for the authorization endpoint, and makes or refreshes those that are a document's URL.
+
+    Args:
+        db: Where clients are.
+        trail: Where what is made or changed is recorded.
+        documents: None when ``cimd.enabled`` is false: stored clients stay as they are, new ones are not made.
+        policy: Who may register, and with what.
+        on_document_changed: Runs in the transaction that changes the client.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        trail: AuditTrail,
+        documents: MetadataDocuments | None,
+        policy: RegistrationPolicy,
+        on_document_changed: OnDocumentChanged,
+    ) -> None:
+        self._db = db
+        self._trail = trail
+        self._documents = documents
+        self._policy = policy
+        self._on_document_changed = on_document_changed
+
+    async def resolve(self, client_id: str, *, now: int) -> Client | None:
+        """Return the client, whatever its status, or None: unknown, or its document cannot be believed.
+
+        Why a document was not believed is only in the log.
+        """
+        client = await find_client(self._db, client_id)
+        documents = self._documents
+        if documents is None:
+            return client
+        try:
+            if client is None:
+                return await self._create(documents, client_id, now=now) if is_client_id_url(client_id) else None
+            if client.registration_source is RegistrationSource.CIMD:
+                return await self._refresh(documents, client, now=now)
+        except (DocumentUnavailable, OAuthError) as exc:
+            _log.debug("client metadata document not used", client_id=client_id, cause=str(exc))
+            return _last_copy(client, now=now)
+        return client
+
+    async def _create(self, documents: MetadataDocuments, client_id: str, *, now: int) -> Client | None:
+        self._policy.check_open()
+        document = await documents.get(client_id, now=now)
+        metadata = document.metadata
+        self._policy.check_redirect_uris(metadata.redirect_uris)
+        client = _build(client_id, metadata, scope=self._policy.choose_ceiling(metadata.grant_types), now=now)
+        client = replace(client, cimd_fetched_at=document.fetched_at)
+        event = AuditEvent(Action.CLIENT_REGISTERED, client_id=client_id, detail=detail(source="cimd"))
+
+        async def insert(tx: Writer) -> None:
+            await insert_client(tx, client)
+            await self._trail.append(tx, event, now=now)
+
+        try:
+            await self._db.write(insert)
+        except UniqueViolation:
+            # Another request, or another process, was a moment faster.
+            return await find_client(self._db, client_id)
+        CLIENTS_REGISTERED.inc("cimd")
+        return client
+
+    async def _refresh(self, documents: MetadataDocuments, client: Client, *, now: int) -> Client | None:
+        """Take over what the document says now (public API, 12.6); never ceiling, status or agent flag."""
+        document = await documents.get(client.id, held_grants=client.grant_types, now=now)
+        self._policy.check_redirect_uris(document.metadata.redirect_uris)
+        if document.fetched_at <= (client.cimd_fetched_at or 0):
+            # What is stored is as new, or newer: another process read the document since.
+            return client
+        stated = _restate(client, document.metadata)
+        if stated == client:
+            await self._note_fetched(client, document.fetched_at)
+            return client
+        event = AuditEvent(Action.CLIENT_UPDATED, client_id=client.id, detail=detail(source="cimd"))
+        asks_again = _proof_and_redirects(stated) != _proof_and_redirects(client)
+
+        async def update(tx: Writer) -> None:
+            if not await update_client(tx, replace(stated, cimd_fetched_at=document.fetched_at, updated_at=now)):
+                return
+            if asks_again:
+                await self._on_document_changed(tx, client.id)
+            await self._trail.append(tx, event, now=now)
+
+        await self._db.write(update)
+        return await find_client(self._db, client.id)
+
+    async def _note_fetched(self, client: Client, fetched_at: int) -> None:
+        """Prolong the time the stored copy is good for. Not at every request: a document may forbid being kept."""
+        if fetched_at - (client.cimd_fetched_at or 0) >= _FETCHED_AT_STEP:
+            await self._db.write(lambda tx: update_fetched_at(tx, client.id, fetched_at=fetched_at))
+
+
+def _last_copy(client: Client | None, *, now: int) -> Client | None:
+    """Return the stored client while it is young enough to stand in for a document that cannot be read (CM-11)."""
+    if client is None or now - (client.cimd_fetched_at or 0) > LAST_COPY_TTL:
+        return None
+    return client
+
+
+def _restate(client: Client, metadata: ClientMetadata) -> Client:
+    return replace(
+        client,
+        name=metadata.client_name,
+        redirect_uris=metadata.redirect_uris,
+        grant_types=metadata.grant_types,
+        token_endpoint_auth_method=metadata.token_endpoint_auth_method,
+        jwks=metadata.jwks,
+        jwks_uri=metadata.jwks_uri,
+        application_type=metadata.application_type,
+        dpop_bound_access_tokens=metadata.dpop_bound_access_tokens,
+    )
+
+
+def _proof_and_redirects(client: Client) -> tuple[object, ...]:
+    return frozenset(client.redirect_uris), client.token_endpoint_auth_method, client.jwks, client.jwks_uri
+
+
+def _build(client_id: str, metadata: ClientMetadata, *, scope: str, now: int) -> Client:
+    return Client(
+        id=client_id,
+        secret_hash="",
+        jwks=metadata.jwks,
+        jwks_uri=metadata.jwks_uri,
+        name=metadata.client_name,
+        redirect_uris=metadata.redirect_uris,
+        grant_types=metadata.grant_types,
+        response_types=metadata.response_types,
+        token_endpoint_auth_method=metadata.token_endpoint_auth_method,
+        status=ClientStatus.ACTIVE,
+        registration_source=RegistrationSource.CIMD,
+        cimd_url=client_id,
+        cimd_fetched_at=now,
+        scope=scope,
+        application_type=metadata.application_type,
+        is_agent=False,
+        agent_description="",
+        dpop_bound_access_tokens=metadata.dpop_bound_access_tokens,
+        version=1,
+        issued_at=now,
+        updated_at=now,
+    )
