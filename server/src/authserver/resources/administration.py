@@ -1,0 +1,280 @@
+"""What an operator may do with resources: create, change and delete them, and say which clients act as one."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
+
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
+from authserver.audit.trail import AuditTrail, detail
+from authserver.protocol.identifiers import new_public_id
+from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
+from authserver.resources.catalog import TOPIC
+from authserver.resources.records import BackendKind, Resource, ResourcePolicy, ResourceScope
+from authserver.resources.store import (
+    delete_resource,
+    find_resource_by_slug,
+    insert_resource,
+    lock_resource,
+    update_resource,
+)
+from authserver.resources.validation import check_policy, check_scopes, check_slug, check_uri, parse_backend_kind
+from authserver.storage.changes import announce
+from authserver.storage.database import Database, Reader, ReferenceViolation, UniqueViolation, Writer
+from authserver.telemetry.metrics import ALLOWLIST_OPS, RESOURCE_SERVER_OPS
+
+T = TypeVar("T")
+
+_ADMIN = "admin"
+
+ClientExists = Callable[[Reader, str], Awaitable[bool]]
+"""Whether there is a client of this id; clients stand above resources, so they hand it in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceDraft:
+    """A resource as an operator states it; not yet checked."""
+
+    slug: str
+    backend_kind: str
+    uri: str = ""
+    display_name: str = ""
+    broker_provider_id: str = ""
+    scopes: tuple[ResourceScope, ...] = ()
+    policy: ResourcePolicy = field(default_factory=ResourcePolicy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcePatch:
+    """What an operator changes; None leaves a field as it is. Scopes and policy are replaced whole."""
+
+    slug: str | None = None
+    uri: str | None = None
+    backend_kind: str | None = None
+    broker_provider_id: str | None = None
+    display_name: str | None = None
+    scopes: tuple[ResourceScope, ...] | None = None
+    policy: ResourcePolicy | None = None
+
+    @property
+    def changed_fields(self) -> tuple[str, ...]:
+        """The names of the fields that are given, in the order of the audit trail."""
+        return tuple(each.name for each in fields(self) if getattr(self, each.name) is not None)
+
+
+class ResourceAdministration:
+    """The operators' side of the catalogue. Each change is announced and audited in its own transaction."""
+
+    def __init__(self, db: Database, trail: AuditTrail, client_exists: ClientExists) -> None:
+        self._db = db
+        self._trail = trail
+        self._client_exists = client_exists
+
+    async def create_resource(self, draft: ResourceDraft, *, now: int) -> Resource:
+        """Register a resource.
+
+        Raises:
+            Invalid: A field breaks its rule.
+            Conflict: The slug is in use.
+        """
+        resource = _checked(
+            Resource(
+                id=new_public_id(),
+                slug=draft.slug,
+                display_name=draft.display_name,
+                uri=draft.uri,
+                backend_kind=parse_backend_kind(draft.backend_kind),
+                broker_provider_id=draft.broker_provider_id or None,
+                scopes=draft.scopes,
+                policy=draft.policy,
+                created_at=now,
+                updated_at=now,
+            )
+        )
+        event = _event(Action.RESOURCE_CREATED, detail(id=resource.id, slug=resource.slug))
+
+        async def create(tx: Writer) -> None:
+            await self._check_clients(tx, resource.policy)
+            await insert_resource(tx, resource)
+            await self._finish(tx, event, now=now)
+
+        await self._write(create, slug=resource.slug)
+        RESOURCE_SERVER_OPS.inc("create")
+        return resource
+
+    async def update_resource(self, resource_id: str, patch: ResourcePatch, *, now: int) -> Resource:
+        """Change what is given; an empty patch writes nothing.
+
+        Raises:
+            NotFound: There is no such resource.
+            Invalid: A field breaks its rule.
+            Conflict: The slug is in use.
+        """
+        event = _event(Action.RESOURCE_PATCHED)
+
+        async def update(tx: Writer) -> Resource:
+            before = await lock_resource(tx, resource_id)
+            if before is None:
+                raise NotFound(f"resource not found: {resource_id}")
+            if not patch.changed_fields:
+                return before
+            after = _checked(_patched(before, patch, now=now))
+            if patch.policy is not None:
+                await self._check_clients(tx, after.policy)
+            await update_resource(tx, after)
+            text = detail(id=after.id, slug=after.slug, fields=",".join(patch.changed_fields))
+            await self._finish(tx, replace(event, detail=text), now=now)
+            return after
+
+        resource = await self._write(update, slug=patch.slug)
+        RESOURCE_SERVER_OPS.inc("update")
+        return resource
+
+    async def delete_resource(self, resource_id: str, *, now: int) -> None:
+        """Delete a resource that nothing refers to.
+
+        Raises:
+            NotFound: There is no such resource.
+            Conflict: Consent grants, issuances or pending connects refer to it.
+        """
+        event = _event(Action.RESOURCE_DELETED)
+
+        async def delete(tx: Writer) -> None:
+            resource = await lock_resource(tx, resource_id)
+            if resource is None:
+                raise NotFound(f"resource not found: {resource_id}")
+            await delete_resource(tx, resource_id, now=now)
+            await self._finish(tx, replace(event, detail=detail(id=resource.id, slug=resource.slug)), now=now)
+
+        try:
+            await self._db.write(delete)
+        except ReferenceViolation as exc:
+            raise Conflict("resource has references and cannot be deleted") from exc
+        RESOURCE_SERVER_OPS.inc("delete")
+
+    async def add_runtime_client(self, slug: str, client_id: str, *, now: int) -> tuple[str, ...]:
+        """Let a client act as a resource; return all that may. One that may already changes nothing.
+
+        Raises:
+            NotFound: There is no resource of this slug.
+            Invalid: There is no such client.
+        """
+
+        async def added(tx: Writer, present: tuple[str, ...]) -> tuple[str, ...]:
+            if not client_id or not await self._client_exists(tx, client_id):
+                raise Invalid(f"client not found: {client_id}")
+            return present if client_id in present else (*present, client_id)
+
+        event = _runtime_client_event(Action.RESOURCE_RUNTIME_CLIENT_ADDED, slug, client_id)
+        client_ids = await self._change_runtime_clients(slug, event, added, now=now)
+        ALLOWLIST_OPS.inc("add")
+        return client_ids
+
+    async def remove_runtime_client(self, slug: str, client_id: str, *, now: int) -> tuple[str, ...]:
+        """Let a client no longer act as a resource; return all that still may. An absent one changes nothing.
+
+        Raises:
+            NotFound: There is no resource of this slug.
+        """
+
+        async def removed(_tx: Writer, present: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(each for each in present if each != client_id)
+
+        event = _runtime_client_event(Action.RESOURCE_RUNTIME_CLIENT_REMOVED, slug, client_id)
+        client_ids = await self._change_runtime_clients(slug, event, removed, now=now)
+        ALLOWLIST_OPS.inc("remove")
+        return client_ids
+
+    async def list_runtime_clients(self, slug: str) -> tuple[str, ...]:
+        """Return the clients that may act as a resource.
+
+        Raises:
+            NotFound: There is no resource of this slug.
+        """
+        resource = await find_resource_by_slug(self._db, slug)
+        if resource is None:
+            raise NotFound(f"resource not found: {slug}")
+        return resource.policy.runtime_client_ids
+
+    async def _change_runtime_clients(
+        self,
+        slug: str,
+        event: AuditEvent,
+        changed: Callable[[Writer, tuple[str, ...]], Awaitable[tuple[str, ...]]],
+        *,
+        now: int,
+    ) -> tuple[str, ...]:
+        async def change(tx: Writer) -> tuple[str, ...]:
+            named = await find_resource_by_slug(tx, slug)
+            resource = await lock_resource(tx, named.id) if named else None
+            if resource is None:
+                raise NotFound(f"resource not found: {slug}")
+            before = resource.policy.runtime_client_ids
+            after = await changed(tx, before)
+            if after != before:
+                policy = replace(resource.policy, runtime_client_ids=after)
+                await update_resource(tx, replace(resource, policy=policy, updated_at=now))
+                await self._finish(tx, event, now=now)
+            return after
+
+        return await self._db.write(change)
+
+    async def _check_clients(self, tx: Writer, policy: ResourcePolicy) -> None:
+        for client_id in (*policy.exchange_allowed_client_ids, *policy.runtime_client_ids):
+            if not await self._client_exists(tx, client_id):
+                raise Invalid(f"client not found: {client_id}")
+
+    async def _finish(self, tx: Writer, event: AuditEvent, *, now: int) -> None:
+        await announce(tx, TOPIC)
+        await self._trail.append(tx, event, now=now)
+
+    async def _write(self, transaction: Callable[[Writer], Awaitable[T]], *, slug: str | None) -> T:
+        try:
+            return await self._db.write(transaction)
+        except UniqueViolation as exc:
+            raise Conflict(f'slug "{slug}" is already in use') from exc
+
+
+def _patched(before: Resource, patch: ResourcePatch, *, now: int) -> Resource:
+    kind = before.backend_kind if patch.backend_kind is None else parse_backend_kind(patch.backend_kind)
+    provider = before.broker_provider_id if patch.broker_provider_id is None else patch.broker_provider_id or None
+    return replace(
+        before,
+        slug=before.slug if patch.slug is None else patch.slug,
+        uri=before.uri if patch.uri is None else patch.uri,
+        backend_kind=kind,
+        broker_provider_id=provider,
+        display_name=before.display_name if patch.display_name is None else patch.display_name,
+        scopes=before.scopes if patch.scopes is None else patch.scopes,
+        policy=before.policy if patch.policy is None else patch.policy,
+        updated_at=now,
+    )
+
+
+def _checked(resource: Resource) -> Resource:
+    """Return a resource that obeys the rules, in the form that is stored.
+
+    Raises:
+        Invalid: A field breaks its rule.
+    """
+    slug = resource.slug.lower()
+    check_slug(slug)
+    check_uri(resource.uri)
+    if resource.backend_kind is BackendKind.MINT and resource.broker_provider_id:
+        raise Invalid("broker_provider_id must be empty for a mint resource")
+    check_scopes(resource.scopes)
+    policy = resource.policy
+    if resource.backend_kind is BackendKind.MINT:
+        # Nothing connects to a mint resource; the list means nothing there.
+        policy = replace(policy, connect_allowed_return_urls=())
+    check_policy(policy)
+    return replace(resource, slug=slug, policy=policy)
+
+
+def _event(action: Action, text: str = "") -> AuditEvent:
+    return AuditEvent(action, actor_id=_ADMIN, detail=text)
+
+
+def _runtime_client_event(action: Action, slug: str, client_id: str) -> AuditEvent:
+    """Return an event about the client that gains or loses the right, which is not the resource."""
+    return replace(_event(action, detail(slug=slug, client_id=client_id)), client_id=client_id)
