@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SETTINGS = (
-    "-c fsync=off -c full_page_writes=off -c max_connections=300 -c shared_buffers=64MB -c jit=off"
+    "-c fsync=off -c full_page_writes=off -c max_connections=300 -c shared_buffers=64MB -c jit=off -c deadlock_timeout=100ms"
     " -c listen_addresses=127.0.0.1 -c unix_socket_directories="
 )
 
@@ -53,6 +53,10 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def _run(command: list[str], directory: Path) -> None:
+    subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 @contextlib.contextmanager
 def throwaway_postgres() -> Iterator[str]:
     """Yield the DSN of a server, as a superuser, database ``postgres``."""
@@ -68,32 +72,14 @@ def throwaway_postgres() -> Iterator[str]:
             user = prefix[1].partition("=")[2]
             shutil.chown(directory, user)
         data, port = directory / "data", _free_port()
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": directory}
-        subprocess.run(
-            [
-                *prefix,
-                str(binaries / "initdb"),
-                "-D",
-                str(data),
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "-N",
-                "--locale=C",
-            ],
-            check=True,
-            **quiet,
-        )
+        initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
+        _run([*prefix, *initdb, "--locale=C"], directory)
         control = [*prefix, str(binaries / "pg_ctl"), "-D", str(data), "-w", "-t", "30"]
-        subprocess.run(
-            [*control, "-l", str(directory / "log"), "-o", f"{_SETTINGS} -p {port}", "start"], check=True, **quiet
-        )
+        _run([*control, "-l", str(directory / "log"), "-o", f"{_SETTINGS} -p {port}", "start"], directory)
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
         finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], check=False, **quiet)
+            with contextlib.suppress(subprocess.CalledProcessError):
+                _run([*control, "-m", "immediate", "stop"], directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

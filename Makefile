@@ -1,0 +1,58 @@
+# The front door. `make help` lists what there is.
+.PHONY: help setup run check format test e2e ci bench generate lock clean
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+LOCKED := $(BIN)/.locked
+NODE := e2e/node/node_modules/.package-lock.json
+CODE := server/src server/tests e2e benchmarks tools examples
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(LOCKED) $(NODE) ## make .venv with the authserver command, and fetch what the tests need
+	@tools/bootstrap.sh system
+
+$(LOCKED): requirements.lock server/pyproject.toml tools/bootstrap.sh
+	@tools/bootstrap.sh python
+	@touch $@
+
+$(NODE): e2e/node/package-lock.json $(LOCKED)
+	@tools/bootstrap.sh node
+	@touch $@
+
+run: $(LOCKED) ## start the server, a demo MCP server and a first user; ctrl-C stops all
+	@$(BIN)/authserver quickstart
+
+check: $(LOCKED) ## format, lint, types, import rule, dependencies, generated files: under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+	cd server && ../$(BIN)/deptry src
+	$(BIN)/python tools/generate.py --check
+
+format: $(LOCKED) ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup ## every test: both databases, browser, Node; T=path for some
+	@$(BIN)/python tools/run_tests.py $(T)
+
+e2e: setup ## the end-to-end tests alone
+	@$(BIN)/python tools/run_tests.py e2e
+
+ci: check test ## what a change must pass
+
+bench: $(LOCKED) ## the whole flow and JWKS beside the floor
+	@$(BIN)/python benchmarks/run.py
+
+generate: $(LOCKED) ## write the generated reference pages again
+	@$(BIN)/python tools/generate.py
+
+lock: $(LOCKED) ## resolve the Python packages again
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    server/pyproject.toml --extra quickstart --group pyproject.toml:dev --output-file requirements.lock
+
+clean: ## remove what setup and the tools made, but not ./data
+	rm -rf .venv e2e/node/node_modules artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

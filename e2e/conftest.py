@@ -1,0 +1,74 @@
+"""Fixtures of the end-to-end tests: real processes on both databases, a person, the demo MCP server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.harness.installation import Demo, Installation, postgres_database, sqlite_database
+from e2e.harness.metadata_document import Authority
+from e2e.harness.person import Person
+from e2e.harness.processes import Process
+from throwaway_postgres import throwaway_postgres
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn() -> Iterator[str]:
+    """A PostgreSQL server for this run."""
+    with throwaway_postgres() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who certifies the web servers of clients."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def server_environment(authority: Authority) -> dict[str, str]:
+    """What every server of the module is started with beside its database: clients live on this machine."""
+    return {"AUTHPLANE_CIMD_ALLOW_PRIVATE_ADDRESSES": "true", "SSL_CERT_FILE": str(authority.bundle)}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def installation(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server_environment: dict[str, str]
+) -> Iterator[Installation]:
+    """An installation on each database, not running."""
+    directory: Path = tmp_path_factory.mktemp(request.param)
+    database = (
+        sqlite_database(directory)
+        if request.param == "sqlite"
+        else postgres_database(request.getfixturevalue("postgres_dsn"))
+    )
+    with database as named:
+        yield Installation(directory, database=named, extra=server_environment)
+
+
+@pytest.fixture(scope="module")
+def server(installation: Installation) -> Iterator[Process]:
+    """The installation, running."""
+    with installation.serve() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def demo(installation: Installation, server: Process) -> Iterator[Demo]:
+    """The demo MCP server, registered and running."""
+    demo = installation.start_demo()
+    with demo.process:
+        yield demo
+
+
+@pytest.fixture
+def person(installation: Installation, server: Process) -> Iterator[Person]:
+    """Somebody new with an account."""
+    person = Person(installation.create_user(), issuer=installation.issuer)
+    yield person
+    person.close()

@@ -1,0 +1,1 @@
+"""What the end-to-end tests drive the product with. Nothing here imports the server."""

@@ -1,0 +1,174 @@
+"""One installation of the product, as its operator has it: a directory, a database, an environment, the command."""
+
+import asyncio
+import contextlib
+import re
+import secrets
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from e2e.harness.processes import Process, clean_environment, free_port
+
+ROOT = Path(__file__).parents[2]
+AUTHSERVER = Path(sys.executable).parent / "authserver"
+DEMO_SERVER = ROOT / "examples" / "python" / "quickstart" / "server.py"
+SCOPES = ("notes:read||See your notes", "notes:write||Add notes")
+COMMAND_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user who can sign in."""
+
+    email: str
+    password: str
+
+
+class Installation:
+    """A configured server that is not running yet.
+
+    Args:
+        directory: Empty; the database file, the keys and the logs go here.
+        database: The environment that names its database.
+        extra: More of the server's environment.
+    """
+
+    def __init__(self, directory: Path, *, database: dict[str, str], extra: dict[str, str] | None = None) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.issuer = f"http://localhost:{self.port}"
+        self.environment = {
+            "AUTHPLANE_SERVER_ISSUER": self.issuer,
+            "AUTHPLANE_ADMIN_ENABLED": "false",
+            "AUTHPLANE_SESSION_SECRET": secrets.token_hex(16),
+            "AUTHPLANE_SIGNING_KEY_PATH": str(directory / "keys"),
+            **database,
+            **(extra or {}),
+        }
+
+    def run(self, *arguments: str) -> str:
+        """Run the command and return what it printed; a failure is the test's."""
+        done = subprocess.run(
+            [str(AUTHSERVER), *arguments],
+            cwd=self.directory,
+            env=clean_environment() | self.environment,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"authserver {' '.join(arguments)}: {done.stderr or done.stdout}"
+        return done.stdout
+
+    def serve(self, *, port: int | None = None) -> Process:
+        """Start a server process on the installation's port, or a further one on another, and wait for it."""
+        port = port or self.port
+        process = Process(
+            [AUTHSERVER, "serve"],
+            log=self.directory / f"serve-{port}.log",
+            environment=self.environment | {"AUTHPLANE_SERVER_ADDRESS": f"127.0.0.1:{port}"},
+            directory=self.directory,
+        )
+        with ending_on_failure(process):
+            process.wait_for(f"http://127.0.0.1:{port}/ready")
+        return process
+
+    def create_user(self) -> Account:
+        """Create a user with the command line."""
+        account = Account(f"{uuid.uuid4().hex[:8]}@example.com", secrets.token_urlsafe(12))
+        self.run("admin", "user", "create", "--email", account.email, "--password", account.password, "--name", "Ada")
+        return account
+
+    def create_resource_client(self) -> tuple[str, str]:
+        """Create the confidential client a protected server introspects with; return its id and secret."""
+        printed = self.run(
+            *("admin", "client", "create", "--name", "Demo notes", "--auth-method", "client_secret_basic"),
+            *("--redirect-uris", "http://127.0.0.1/unused"),
+        )
+        return found(r"\bid=(\S+)", printed), found(r"client_secret=(\S+)", printed)
+
+    def create_resource(self, uri: str, *, runtime_client_id: str) -> None:
+        """Register a protected MCP server."""
+        scopes = [part for scope in SCOPES for part in ("--scopes", scope)]
+        self.run(
+            *("admin", "resource", "create", "--slug", f"notes-{uuid.uuid4().hex[:6]}", "--backend-kind", "mint"),
+            *("--uri", uri, "--display-name", "Demo notes", "--policy-runtime-client-ids", runtime_client_id, *scopes),
+        )
+
+    def start_demo(self) -> "Demo":
+        """Register the demo MCP server and start it."""
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/mcp"
+        client_id, secret = self.create_resource_client()
+        self.create_resource(url, runtime_client_id=client_id)
+        process = Process(
+            [sys.executable, DEMO_SERVER, "--issuer", self.issuer, "--port", str(port)],
+            log=self.directory / f"demo-{port}.log",
+            environment={"AUTHPLANE_CLIENT_ID": client_id, "AUTHPLANE_CLIENT_SECRET": secret},
+            directory=self.directory,
+        )
+        with ending_on_failure(process):
+            process.wait_for(url)
+        return Demo(url=url, client_id=client_id, client_secret=secret, process=process)
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The running demo MCP server."""
+
+    url: str
+    client_id: str
+    client_secret: str
+    process: Process
+
+
+def found(pattern: str, text: str) -> str:
+    """Return the one group of a pattern that must be in a text."""
+    match = re.search(pattern, text)
+    assert match is not None, f"{pattern!r} is not in {text!r}"
+    return match.group(1)
+
+
+@contextlib.contextmanager
+def ending_on_failure(process: Process) -> Iterator[None]:
+    """End a process that did not come up."""
+    try:
+        yield
+    except BaseException:
+        process.end()
+        raise
+
+
+@contextlib.contextmanager
+def sqlite_database(directory: Path) -> Iterator[dict[str, str]]:
+    """Yield the environment of a new SQLite database."""
+    yield {"AUTHPLANE_STORAGE_DRIVER": "sqlite", "AUTHPLANE_STORAGE_SQLITE_PATH": str(directory / "authserver.db")}
+
+
+@contextlib.contextmanager
+def postgres_database(server_dsn: str) -> Iterator[dict[str, str]]:
+    """Yield the environment of a new database on a PostgreSQL server, dropped at the end."""
+    name = f"e2e_{uuid.uuid4().hex[:12]}"
+
+    async def administer(statement: str) -> None:
+        connection = await asyncpg.connect(server_dsn)
+        await connection.execute(statement)
+        await connection.close()
+
+    def run(statement: str) -> None:
+        with ThreadPoolExecutor(1) as apart:  # the caller may be inside an event loop
+            apart.submit(lambda: asyncio.run(administer(statement))).result()
+
+    run(f"CREATE DATABASE {name}")
+    try:
+        dsn = f"{server_dsn.rpartition('/')[0]}/{name}"
+        yield {"AUTHPLANE_STORAGE_DRIVER": "postgres", "AUTHPLANE_STORAGE_POSTGRES_DSN": dsn}
+    finally:
+        run(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,128 @@
+"""Real processes: started, waited for, stopped or killed, their output kept."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+START_SECONDS = 20
+STOP_SECONDS = 15
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
+    """Wait for something to become true, and say what did not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds} seconds")
+        time.sleep(0.02)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of the URL is answered, and not with a fault."""
+    try:
+        return httpx2.get(url, timeout=2).status_code < 500
+    except httpx2.HTTPError:
+        return False
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without anything that would configure the product."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AUTHPLANE_", "AUTHSERVER_"))}
+    return kept | {"PYTHONUNBUFFERED": "1"}
+
+
+class Process:
+    """A child process in a group of its own; its output goes to a file.
+
+    Args:
+        command: What to run.
+        log: Where standard output and error go, after what is there.
+        environment: Added to this process's, of which nothing that configures the product is handed on.
+        directory: Where it runs.
+    """
+
+    def __init__(
+        self, command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str], directory: Path
+    ) -> None:
+        self._log = log
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                [str(part) for part in command],
+                cwd=directory,
+                env={**clean_environment(), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    @property
+    def output(self) -> str:
+        """Everything written so far."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._child.poll() is None
+
+    def wait_for(self, url: str) -> None:
+        """Wait until the process answers, or fail with what it wrote."""
+
+        def is_there() -> bool:
+            assert self.is_running, f"the process ended with {self._child.returncode}:\n{self.output}"
+            return answers(url)
+
+        wait_until(is_there, seconds=START_SECONDS, what=f"{url} answers")
+
+    def wait_for_output(self, text: str) -> None:
+        """Wait until the process has written something."""
+        wait_until(lambda: text in self.output, seconds=START_SECONDS, what=f"output of {text!r}")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask the process to end, as a service manager or ctrl-C does; return its exit code."""
+        self._child.send_signal(number)
+        return self._child.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """End the process between two instructions."""
+        self._child.kill()
+        self._child.wait(STOP_SECONDS)
+
+    def wait(self) -> int:
+        """Wait for a process that ends by itself; return its exit code."""
+        return self._child.wait(START_SECONDS)
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever happened."""
+        if self.is_running:
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.kill()

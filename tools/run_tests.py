@@ -1,0 +1,37 @@
+"""Runs pytest over the server's tests and the end-to-end tests: one run, one PostgreSQL, one summary at the end.
+
+``run_tests.py [pytest arguments]``; without any, everything, on as many processes as there are cores (at most four).
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from throwaway_postgres import throwaway_postgres
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def command(arguments: list[str]) -> list[str]:
+    """Return the pytest command for what was asked on the command line."""
+    paths = arguments or ["server/tests", "e2e"]
+    workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+    return [sys.executable, "-m", "pytest", *workers, *paths]
+
+
+def main() -> int:
+    """Start the database, run pytest, hand its exit code on."""
+    run = command(sys.argv[1:])
+    try:
+        with throwaway_postgres() as dsn:
+            return subprocess.run(
+                run, cwd=ROOT, env={**os.environ, "AUTHPLANE_TEST_POSTGRES_DSN": dsn}, check=False
+            ).returncode
+    except RuntimeError as exc:  # no PostgreSQL: the tests that need it fail and say so
+        print(exc, file=sys.stderr)
+        return subprocess.run(run, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
