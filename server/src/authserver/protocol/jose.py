@@ -1,0 +1,322 @@
+"""JSON Web Signatures as we issue them (RFC 7515, RFC 7518, RFC 9068): keys, signing, reading, verifying.
+
+Compact serialization only, ES256 and RS256 only. What others signed is not verified here.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, assert_never, cast
+
+import orjson
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from authserver.protocol.identifiers import base64url
+
+Algorithm = Literal["ES256", "RS256"]
+Claims = dict[str, object]
+
+ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105  the media type of RFC 9068, not a secret
+LEEWAY_SECONDS = 30
+
+_MAX_TOKEN_CHARACTERS = 16 * 1024
+_MIN_RSA_BITS = 2048
+_P256_BYTES = 32
+_ES256_SIGNATURE_BYTES = 2 * _P256_BYTES
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_OUR_HEADER = {"typ", "alg", "kid"}
+
+_SHA256 = hashes.SHA256()
+_ECDSA = ec.ECDSA(_SHA256)
+_PKCS1 = padding.PKCS1v15()
+
+_PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+
+class InvalidKey(ValueError):  # noqa: N818  an outcome that callers turn into one of their own
+    """A key is unreadable, or no key that may sign tokens."""
+
+
+class InvalidToken(ValueError):  # noqa: N818  an outcome that callers turn into one of their own
+    """A token is malformed, not ours, altered or outside its time.
+
+    Attributes:
+        reason: Why, in one ``snake_case`` word for the audit trail; never sent.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """A key that verifies.
+
+    Attributes:
+        jwk: As it is published (RFC 7517): public parameters only.
+    """
+
+    kid: str
+    alg: Algorithm
+    jwk: Mapping[str, str]
+    _key: _PublicKey = field(repr=False, compare=False)
+
+    def is_signature(self, signature: bytes, *, over: bytes) -> bool:
+        """Tell whether this key made ``signature`` over the bytes ``over``."""
+        try:
+            match self._key:
+                case ec.EllipticCurvePublicKey():
+                    if len(signature) != _ES256_SIGNATURE_BYTES:
+                        return False
+                    r = int.from_bytes(signature[:_P256_BYTES], "big")
+                    s = int.from_bytes(signature[_P256_BYTES:], "big")
+                    self._key.verify(encode_dss_signature(r, s), over, _ECDSA)
+                case rsa.RSAPublicKey():
+                    self._key.verify(signature, over, _PKCS1, _SHA256)
+                case _ as unreachable:
+                    assert_never(unreachable)
+        except InvalidSignature:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """A private key, parsed once, and what of a token depends on nothing but the key.
+
+    Attributes:
+        public: The half that is published.
+    """
+
+    kid: str
+    alg: Algorithm
+    public: PublicKey
+    _key: _PrivateKey = field(repr=False, compare=False)
+    _header: bytes = field(repr=False, compare=False)
+    _sign: Callable[[bytes], bytes] = field(repr=False, compare=False)
+
+    def dump_pem(self) -> bytes:
+        """Return the private key as PKCS#8 PEM, not encrypted."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        """Return an access token with these claims, signed with the key's own algorithm."""
+        signing_input = self._header + _encode(orjson.dumps(claims))
+        return (signing_input + b"." + _encode(self._sign(signing_input))).decode("ascii")
+
+
+def sign_jwt(key: SigningKey, claims: Mapping[str, object]) -> str:
+    """Return an access token, signed (RFC 9068 §2): ``typ``, ``alg`` and ``kid`` in the header, nothing else."""
+    return key.sign(claims)
+
+
+def generate_signing_key(alg: Algorithm, *, kid: str) -> SigningKey:
+    """Return a new key: P-256 for ES256, 2048 bits for RS256 (about 100 ms)."""
+    match alg:
+        case "ES256":
+            return _signing_key(ec.generate_private_key(ec.SECP256R1()), kid=kid)
+        case "RS256":
+            return _signing_key(rsa.generate_private_key(public_exponent=65537, key_size=_MIN_RSA_BITS), kid=kid)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def load_signing_key(pem: bytes, *, kid: str, alg: str | None = None) -> SigningKey:
+    """Return the key of a PKCS#8 PEM that is not encrypted.
+
+    Args:
+        pem: The file's bytes.
+        kid: The name under which the key is published.
+        alg: What the key is said to be for; None infers it from the key.
+
+    Raises:
+        InvalidKey: The PEM is unreadable, the key is of another kind than P-256 or RSA of 2048 bits and more, or it
+            is not one for ``alg``.
+    """
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise InvalidKey("not a private key in PEM without a password") from exc
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise InvalidKey("neither an EC nor an RSA key")
+    signing_key = _signing_key(key, kid=kid)
+    if alg is not None and alg != signing_key.alg:
+        raise InvalidKey(f"a key for {signing_key.alg}, not for {alg}")
+    return signing_key
+
+
+def read_unverified(token: str) -> tuple[Claims, Claims]:
+    """Return header and claims of a token whose signature nobody has checked.
+
+    Args:
+        token: A compact serialization of at most 16 KiB.
+
+    Raises:
+        InvalidToken: It is no such thing: segments must be canonical base64url, header and claims JSON objects in
+            which no member is given twice.
+    """
+    header, claims, _ = _split(token)
+    return _object(header), _object(claims)
+
+
+def verify_own_jwt(
+    token: str, keys: Mapping[str, PublicKey], *, issuer: str, now: int, leeway: int = LEEWAY_SECONDS
+) -> Claims:
+    """Return the claims of an access token that this server issued (tokens, section 10), whomever it is for.
+
+    Args:
+        token: As it was presented.
+        keys: The published keys by ``kid``. Keys that a header carries or names are never used.
+        issuer: As configured, byte for byte.
+        now: Seconds since the epoch.
+        leeway: By how many seconds the times may be off.
+
+    Raises:
+        InvalidToken: It is malformed, of another type, under an unknown key, altered, another issuer's, without a
+            claim that every token has, or outside its time.
+    """
+    header_segment, claims_segment, signature = _split(token)
+    header = _object(header_segment)
+    # Ours carry nothing else, so a header with `crit`, `jwk` or `jku` is not ours.
+    if set(header) != _OUR_HEADER or header["typ"] != ACCESS_TOKEN_TYPE:
+        raise InvalidToken("wrong_type")
+    kid = header["kid"]
+    key = keys.get(kid) if isinstance(kid, str) else None
+    if key is None:
+        raise InvalidToken("unknown_key")
+    if header["alg"] != key.alg:
+        raise InvalidToken("wrong_algorithm")
+    signing_input = token[: len(header_segment) + 1 + len(claims_segment)].encode("ascii")
+    if not key.is_signature(_decode(signature), over=signing_input):
+        raise InvalidToken("bad_signature")
+    claims = _object(claims_segment)
+    _check_claims(claims, issuer=issuer, now=now, leeway=leeway)
+    return claims
+
+
+def _check_claims(claims: Claims, *, issuer: str, now: int, leeway: int) -> None:
+    """Refuse claims that are missing, of the wrong type, another issuer's or out of time."""
+    if claims.get("iss") != issuer:
+        raise InvalidToken("wrong_issuer")
+    audience = claims.get("aud")
+    if not (isinstance(audience, list) and len(audience) == 1 and _is_text(audience[0])):
+        raise InvalidToken("missing_claim")
+    if not all(_is_text(claims.get(name)) for name in ("sub", "client_id", "jti")):
+        raise InvalidToken("missing_claim")
+    expires_at, issued_at = claims.get("exp"), claims.get("iat")
+    not_before = claims.get("nbf", issued_at)
+    # `type`, not `isinstance`: true and false are no times.
+    if type(expires_at) is not int or type(issued_at) is not int or type(not_before) is not int:
+        raise InvalidToken("missing_claim")
+    if now >= expires_at + leeway:
+        raise InvalidToken("expired")
+    if max(issued_at, not_before) > now + leeway:
+        raise InvalidToken("not_yet_valid")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _signing_key(key: _PrivateKey, *, kid: str) -> SigningKey:
+    """Wrap a private key.
+
+    Raises:
+        InvalidKey: No algorithm of ours goes with it.
+    """
+    alg: Algorithm
+    match key:
+        case ec.EllipticCurvePrivateKey():
+            alg, public, sign = "ES256", _ec_public_key(key.public_key(), kid=kid), _es256_signer(key)
+        case rsa.RSAPrivateKey():
+            alg, public, sign = "RS256", _rsa_public_key(key.public_key(), kid=kid), _rs256_signer(key)
+        case _ as unreachable:
+            assert_never(unreachable)
+    header = orjson.dumps({"typ": ACCESS_TOKEN_TYPE, "alg": alg, "kid": kid})
+    return SigningKey(kid=kid, alg=alg, public=public, _key=key, _header=_encode(header) + b".", _sign=sign)
+
+
+def _ec_public_key(key: ec.EllipticCurvePublicKey, *, kid: str) -> PublicKey:
+    if not isinstance(key.curve, ec.SECP256R1):
+        raise InvalidKey(f"an EC key on {key.curve.name}, not on P-256")
+    numbers = key.public_numbers()
+    x, y = (base64url(number.to_bytes(_P256_BYTES, "big")) for number in (numbers.x, numbers.y))
+    jwk = {"kty": "EC", "kid": kid, "use": "sig", "alg": "ES256", "crv": "P-256", "x": x, "y": y}
+    return PublicKey(kid=kid, alg="ES256", jwk=jwk, _key=key)
+
+
+def _rsa_public_key(key: rsa.RSAPublicKey, *, kid: str) -> PublicKey:
+    if key.key_size < _MIN_RSA_BITS:
+        raise InvalidKey(f"an RSA key of {key.key_size} bits; at least {_MIN_RSA_BITS} are needed")
+    numbers = key.public_numbers()
+    n, e = (base64url(number.to_bytes((number.bit_length() + 7) // 8, "big")) for number in (numbers.n, numbers.e))
+    jwk = {"kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": n, "e": e}
+    return PublicKey(kid=kid, alg="RS256", jwk=jwk, _key=key)
+
+
+def _es256_signer(key: ec.EllipticCurvePrivateKey) -> Callable[[bytes], bytes]:
+    def sign(signing_input: bytes) -> bytes:
+        # RFC 7518 §3.4: r and s side by side, not the DER that the library makes.
+        r, s = decode_dss_signature(key.sign(signing_input, _ECDSA))
+        return r.to_bytes(_P256_BYTES, "big") + s.to_bytes(_P256_BYTES, "big")
+
+    return sign
+
+
+def _rs256_signer(key: rsa.RSAPrivateKey) -> Callable[[bytes], bytes]:
+    def sign(signing_input: bytes) -> bytes:
+        return key.sign(signing_input, _PKCS1, _SHA256)
+
+    return sign
+
+
+def _split(token: str) -> tuple[str, str, str]:
+    match = _COMPACT.fullmatch(token) if len(token) <= _MAX_TOKEN_CHARACTERS else None
+    if match is None:
+        raise InvalidToken("malformed")
+    return match[1], match[2], match[3]
+
+
+def _encode(value: bytes) -> bytes:
+    return base64.urlsafe_b64encode(value).rstrip(b"=")
+
+
+def _decode(segment: str) -> bytes:
+    """Decode base64url, of which each value has one spelling only (RFC 7515 §2)."""
+    try:
+        value = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except binascii.Error as exc:
+        raise InvalidToken("malformed") from exc
+    if base64url(value) != segment:
+        raise InvalidToken("malformed")
+    return value
+
+
+def _object(segment: str) -> Claims:
+    """Parse one JSON object, refusing what two parsers could read differently."""
+    text = _decode(segment)
+    try:
+        members = orjson.loads(text)
+        # orjson is strict but keeps the last of two equal names; only the slower parser tells.
+        json.loads(text.decode("utf-8"), object_pairs_hook=_refuse_repeated)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidToken("malformed") from exc
+    if not isinstance(members, dict):
+        raise InvalidToken("malformed")
+    return cast("Claims", members)
+
+
+def _refuse_repeated(pairs: list[tuple[str, object]]) -> Claims:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is given twice")
+    return members
