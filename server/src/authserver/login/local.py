@@ -1,0 +1,73 @@
+"""Sign-in with a password that this server checks itself."""
+
+from datetime import UTC, datetime
+
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
+from authserver.audit.trail import AuditTrail, detail
+from authserver.login.lockout import Lockout, identity_of
+from authserver.storage.database import Reader
+from authserver.telemetry.metrics import AUTH_DENIED, LOGIN_ATTEMPTS
+from authserver.users.accounts import Accounts, PasswordVerdict
+from authserver.users.records import User
+from authserver.users.store import find_user_by_email
+
+
+class LockedOut(Exception):  # noqa: N818  an outcome, which becomes a page of its own
+    """Too many wrong passwords came for this account from here; this one was not looked at.
+
+    Attributes:
+        retry_after: Seconds, at least 1.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("too many failed attempts")
+        self.retry_after = retry_after
+
+
+class LocalLogin:
+    """Checks an address and a password. What is wrong with them is for audit and metrics alone."""
+
+    def __init__(self, db: Reader, accounts: Accounts, trail: AuditTrail, lockout: Lockout) -> None:
+        self._db = db
+        self._accounts = accounts
+        self._trail = trail
+        self._lockout = lockout
+
+    async def sign_in(self, email: str, password: str, *, client_address: str, now: int) -> User | None:
+        """Return the user, or None when the credentials are rejected: after the same time, whatever is wrong.
+
+        Raises:
+            LockedOut: Decided before the password is looked at (T5).
+            StorageUnavailable: Nothing was decided, and nothing counted.
+        """
+        identity = identity_of(email, client_address)
+        retry_after = self._lockout.seconds_to_wait(identity)
+        if retry_after:
+            raise LockedOut(retry_after)
+        with self._lockout.checking(identity):
+            verdict = await self._accounts.verify_password(await find_user_by_email(self._db, email.strip()), password)
+            if verdict.accepted:
+                self._lockout.clear(identity)
+                locked = False
+            else:
+                locked = self._lockout.record_failure(identity)
+        await self._record(verdict, now=now)
+        if locked:
+            until = datetime.fromtimestamp(now + self._lockout.lockout, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            actor_id = verdict.user.id if verdict.user else ""
+            event = AuditEvent(Action.AUTH_LOCKED_OUT, actor_id=actor_id, detail=detail(until=until))
+            await self._trail.record(event, now=now)
+        return verdict.user if verdict.accepted else None
+
+    async def _record(self, verdict: PasswordVerdict, *, now: int) -> None:
+        """Count and audit an outcome. The actor of a failure is who was tried, not who did it."""
+        actor_id = verdict.user.id if verdict.user else ""
+        if verdict.refusal is None:
+            LOGIN_ATTEMPTS.inc("success")
+            event = AuditEvent(Action.USER_LOGIN, actor_id=actor_id)
+        else:
+            LOGIN_ATTEMPTS.inc("failure")
+            AUTH_DENIED.inc(verdict.refusal)
+            event = AuditEvent(Action.USER_LOGIN_FAILED, actor_id=actor_id, detail=detail(reason=verdict.refusal))
+        await self._trail.record(event, now=now)
