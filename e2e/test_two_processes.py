@@ -1,0 +1,181 @@
+"""Two server processes on one database: one SQLite file, one PostgreSQL."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import httpx2
+import jwt
+import pytest
+
+from e2e.harness.installation import Demo, Installation, found
+from e2e.harness.oauth_client import OAuthClient
+from e2e.harness.person import Person
+from e2e.harness.processes import Process, free_port, wait_until
+
+pytestmark = pytest.mark.anyio
+
+AT_ONCE = 50
+OBEYED_WITHIN_SECONDS = 2
+NEW_KEY_SIGNS_WITHIN_SECONDS = 10
+REQUEST_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two processes of one installation; the first listens where the issuer says."""
+
+    first: str
+    second: str
+
+    @property
+    def origins(self) -> tuple[str, str]:
+        return self.first, self.second
+
+
+@pytest.fixture(scope="module")
+def server_environment(server_environment: dict[str, str]) -> dict[str, str]:
+    """All load comes from one address here."""
+    return server_environment | {"AUTHPLANE_RATE_LIMIT_ENABLED": "false"}
+
+
+@pytest.fixture(scope="module")
+def pair(installation: Installation, server: Process) -> Iterator[Pair]:
+    """The running server and a second process beside it."""
+    port = free_port()
+    with installation.serve(port=port):
+        yield Pair(installation.issuer, f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+def client(installation: Installation, demo: Demo) -> OAuthClient:
+    return OAuthClient(installation.issuer, resource=demo.url)
+
+
+def is_active(pair: Pair, demo: Demo, token: str) -> bool:
+    """Ask the second process about a token, as the protected server would."""
+    answer = httpx2.post(
+        f"{pair.second}/oauth/introspect", data={"token": token}, auth=(demo.client_id, demo.client_secret)
+    )
+    assert answer.status_code == 200, answer.text
+    active = answer.json()["active"]
+    assert isinstance(active, bool)
+    return active
+
+
+async def at_once(pair: Pair, form: dict[str, str]) -> list[httpx2.Response]:
+    """Send the same form fifty times at once, half to each process."""
+    limits = httpx2.Limits(max_connections=AT_ONCE)
+    async with httpx2.AsyncClient(timeout=REQUEST_SECONDS, limits=limits) as http:
+        # Connections first: the requests then leave together.
+        await asyncio.gather(*(http.get(f"{pair.origins[n % 2]}/livez") for n in range(AT_ONCE)))
+        sent = (http.post(f"{pair.origins[n % 2]}/oauth/token", data=form) for n in range(AT_ONCE))
+        return list(await asyncio.gather(*sent))
+
+
+async def test_one_of_fifty_redemptions_wins_and_the_replays_revoke_its_family(
+    pair: Pair, demo: Demo, client: OAuthClient, person: Person
+) -> None:
+    answers = await at_once(pair, client.redemption(client.get_code(person)))
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 400: AT_ONCE - 1}
+    assert {answer.json()["error"] for answer in answers if answer.status_code == 400} == {"invalid_grant"}
+    winner = next(answer.json() for answer in answers if answer.status_code == 200)
+    assert not is_active(pair, demo, winner["access_token"])
+    refused = client.request_token(client.refresh(winner["refresh_token"]))
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_fifty_refreshes_of_one_token_all_get_the_same_answer(
+    pair: Pair, demo: Demo, client: OAuthClient, person: Person
+) -> None:
+    tokens = client.request_token(client.redemption(client.get_code(person))).json()
+    answers = await at_once(pair, client.refresh(tokens["refresh_token"]))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+    assert is_active(pair, demo, answers[0].json()["access_token"])
+
+
+def keys_of(origin: str) -> dict[str, jwt.PyJWK]:
+    """Return the keys a process publishes."""
+    published = httpx2.get(f"{origin}/.well-known/jwks.json").json()["keys"]
+    return {key["kid"]: jwt.PyJWK.from_dict(key) for key in published}
+
+
+async def test_a_key_rotated_by_the_command_line_is_obeyed_and_no_token_fails_to_verify(
+    installation: Installation, pair: Pair, client: OAuthClient, person: Person
+) -> None:
+    refresh_token = client.request_token(client.redemption(client.get_code(person))).json()["refresh_token"]
+    kid = found(r"\bkid=(\S+)", installation.run("admin", "key", "rotate"))
+    rotated_at = time.monotonic()
+    signed_by: dict[str, str] = {}
+    while set(signed_by) != set(pair.origins) or set(signed_by.values()) != {kid}:
+        elapsed = time.monotonic() - rotated_at
+        assert elapsed < NEW_KEY_SIGNS_WITHIN_SECONDS, f"signed by {signed_by}, rotated to {kid}"
+        for origin in pair.origins:
+            published = {place: keys_of(place) for place in pair.origins}
+            if elapsed > OBEYED_WITHIN_SECONDS:
+                assert all(kid in keys for keys in published.values())
+            tokens = client.request_token(client.refresh(refresh_token), origin=origin).json()
+            refresh_token = tokens["refresh_token"]
+            header = jwt.get_unverified_header(tokens["access_token"])
+            signed_by[origin] = header["kid"]
+            for keys in published.values():  # as fetched before the token existed: a cache as fresh as can be
+                jwt.decode(
+                    tokens["access_token"],
+                    keys[header["kid"]],
+                    algorithms=[header["alg"]],
+                    audience=client.resource,
+                    issuer=client.issuer,
+                )
+
+
+async def test_what_was_answered_survives_a_kill_in_the_middle_of_load(
+    installation: Installation, pair: Pair, demo: Demo, client: OAuthClient, person: Person
+) -> None:
+    port = free_port()
+    victim = installation.serve(port=port)
+    families = [client.request_token(client.redemption(client.get_code(person))).json() for _ in range(8)]
+    newest = {n: tokens["refresh_token"] for n, tokens in enumerate(families)}
+    answered: list[str] = []
+
+    async def keep_refreshing(n: int, http: httpx2.AsyncClient) -> None:
+        while True:
+            try:
+                answer = await http.post(f"http://127.0.0.1:{port}/oauth/token", data=client.refresh(newest[n]))
+            except httpx2.HTTPError:
+                return  # killed: this request was never answered
+            assert answer.status_code == 200, answer.text
+            newest[n] = answer.json()["refresh_token"]
+            answered.append(answer.json()["access_token"])
+            if len(answered) == 100:
+                victim.kill()
+
+    async with httpx2.AsyncClient(timeout=REQUEST_SECONDS) as http:
+        await asyncio.gather(*(keep_refreshing(n, http) for n in newest))
+    assert len(answered) >= 100
+    with installation.serve(port=port):
+        for token in answered[-20:]:
+            assert is_active(pair, demo, token)
+        for refresh_token in newest.values():
+            # Its successor may be committed though the answer was lost: then this is a retry, and answered as one.
+            again = client.request_token(client.refresh(refresh_token), origin=f"http://127.0.0.1:{port}")
+            assert again.status_code == 200, again.text
+
+
+def both_advertise_registration(pair: Pair, *, expected: bool) -> bool:
+    """Whether the metadata of both processes has a registration endpoint, or of both has none."""
+    documents = [httpx2.get(f"{origin}/.well-known/oauth-authorization-server").json() for origin in pair.origins]
+    return all(("registration_endpoint" in document) == expected for document in documents)
+
+
+async def test_a_change_of_registration_mode_reaches_both_processes(installation: Installation, pair: Pair) -> None:
+    for mode, expected in (("admin_only", False), ("open", True)):
+        installation.run("admin", "dcr", "set", "--mode", mode)
+        wait_until(
+            partial(both_advertise_registration, pair, expected=expected),
+            seconds=OBEYED_WITHIN_SECONDS,
+            what=f"mode {mode} is obeyed",
+        )
