@@ -82,7 +82,10 @@ def test_a_variable_that_is_set_to_nothing_overrides(tmp_path: Path) -> None:
 
 
 def test_unknown_keys_are_passed_over(tmp_path: Path) -> None:
-    assert load(tmp_path, "nobody: {knows: 1}\nserver: {colour: red}").config == load_config(None, {}).config
+    assert (
+        load(tmp_path, "nobody: {knows: 1}\n? [a, b]\n: 1\nserver: {colour: red}").config
+        == load_config(None, {}).config
+    )
 
 
 def test_merge_keys_and_aliases_work(tmp_path: Path) -> None:
@@ -151,6 +154,7 @@ def test_what_is_no_yaml_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_yaml_error_repeats_nothing_of_the_file(tmp_path: Path) -> None:
     assert "hunter2" not in refusal(tmp_path, "admin: {api_key: hunter2hunter2hunter2, : :}\n - x")
+    assert "hunter2" not in refusal(tmp_path, "admin: {api_key: *hunter2hunter2hunter2}")
 
 
 def test_fractions_of_lives_are_rounded_up_and_timeouts_keep_them(tmp_path: Path) -> None:
@@ -187,6 +191,18 @@ def test_blanks_stand_for_defaults_and_case_is_folded(tmp_path: Path, text: str,
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("YES", True), ("1", True), ("on", False), ("", False)])
 def test_booleans_in_the_environment(text: str, value: bool) -> None:  # noqa: FBT001  a parameter of the test
     assert load_config(None, {"AUTHPLANE_SERVER_ROOT_ALIASES": text}).config.server.root_aliases is value
+
+
+def test_numbers_and_durations_in_the_environment() -> None:
+    environ = {
+        "AUTHPLANE_RATE_LIMIT_BURST": "+7",
+        "AUTHPLANE_DCR_RATE_LIMIT": "2.5e1",
+        "AUTHPLANE_DCR_DEFAULT_TOKEN_EXPIRY": "1h30m",
+        "AUTHPLANE_SESSION_MAX_AGE": "90s",
+    }
+    config = load_config(None, environ).config
+    assert (config.rate_limit.burst, config.dcr.rate_limit) == (7, 25.0)
+    assert (config.dcr.default_token_expiry, config.session.max_age) == (5400, 90)
 
 
 def test_lists_in_the_environment_are_split_and_not_trimmed() -> None:

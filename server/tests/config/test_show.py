@@ -55,6 +55,13 @@ def test_a_free_map_hides_what_looks_like_a_secret() -> None:
     assert shown == {"client_secret": "***", "in": {"apiKey": "***"}, "token_url": "u", "client_secret_ref": "R"}
 
 
+def test_seeded_resources_are_shown_in_full() -> None:
+    environ = {"AUTHPLANE_RESOURCE_URI": "https://mcp.example/", "AUTHPLANE_RESOURCE_SCOPES": "read"}
+    (line,) = [line for line in shown_values(load_config(None, environ)) if line.path == "resources"]
+    assert line.source == "AUTHPLANE_RESOURCE_URI"
+    assert json.loads(json.dumps(line.value))[0]["scopes"] == [{"name": "read", "upstream": "", "description": ""}]
+
+
 def test_the_schema_has_every_key_with_a_default_that_it_allows() -> None:
     schema = json_schema()
     for declared in declared_keys(Config):

@@ -5,7 +5,15 @@ from typing import Annotated
 
 from authserver.config.declaring import Key
 from authserver.config.secret import NO_SECRET, Secret
-from authserver.config.sections.clients import AgentsConfig, BrokerProviderSeed, CimdConfig, DcrConfig, ResourceSeed
+from authserver.config.sections.clients import (
+    AgentsConfig,
+    BrokerProviderSeed,
+    CimdConfig,
+    DcrConfig,
+    PolicySeed,
+    ResourceSeed,
+    ScopeSeed,
+)
 from authserver.config.sections.grants import (
     ClientCredentialsConfig,
     ConnectConfig,
@@ -19,6 +27,35 @@ from authserver.config.sections.listeners import AdminConfig, RateLimitConfig, S
 from authserver.config.sections.observability import ObservabilityConfig
 from authserver.config.sections.oidc import OidcConfig
 from authserver.config.sections.storage import DataEncryptionConfig, SigningConfig, StorageConfig
+
+__all__ = [
+    "NO_SECRET",
+    "AdminConfig",
+    "AgentsConfig",
+    "BrokerProviderSeed",
+    "CimdConfig",
+    "ClientCredentialsConfig",
+    "Config",
+    "ConnectConfig",
+    "DataEncryptionConfig",
+    "DcrConfig",
+    "DeviceConfig",
+    "DpopConfig",
+    "OAuthConfig",
+    "ObservabilityConfig",
+    "OidcConfig",
+    "PolicySeed",
+    "RateLimitConfig",
+    "ResourceSeed",
+    "ScopeSeed",
+    "Secret",
+    "ServerConfig",
+    "SessionConfig",
+    "SigningConfig",
+    "StorageConfig",
+    "TokenExchangeConfig",
+    "XaaConfig",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,10 @@ def read_file(path: str, section: type[Any]) -> dict[str, Any]:
 def _where(exc: yaml.YAMLError) -> str:
     """Say what is wrong and in which line; the lines themselves may hold secrets and are not repeated."""
     if isinstance(exc, yaml.MarkedYAMLError) and exc.problem_mark is not None:
-        return f"line {exc.problem_mark.line + 1}: {exc.problem}"
+        problem = re.sub(
+            r"\b(alias|anchor|tag)\b.*", r"\1", exc.problem or ""
+        )  # a name there may be a secret's beginning
+        return f"line {exc.problem_mark.line + 1}: {problem}"
     return "it holds characters that YAML does not allow"
 
 
