@@ -70,7 +70,7 @@ class KeyfileStore:
     def _prepare(self, now: int) -> StoredKeys:
         self._directory.create()
         with self._directory.locked():
-            if self._directory.read(_CURRENT) is None:
+            if _CURRENT not in self._directory.list_stems():
                 signing_key = self._new_key()
                 self._directory.remove_unfinished()
                 self._directory.write(_CURRENT, signing_key, created_at=now)
