@@ -264,8 +264,12 @@ async def test_a_rotation_killed_at_any_step_loses_no_key_and_mixes_none(
     published = []
     for copy in copies.iterdir():
         restarted = KeyfileStore(copy, algorithm="ES256", retention=RETENTION)
-        found = pairs(await restarted.prepare(now=NOW + 4))
+        restarted_keys = await restarted.prepare(now=NOW + 4)
+        found = pairs(restarted_keys)
         assert pairs(before).items() <= found.items(), copy.name
+        # No key stands under the name of another.
+        members = [{**key.signing_key.public.jwk, "kid": ""} for key in restarted_keys.keys]
+        assert all(members.count(one) == 1 for one in members), copy.name
         # And it goes on from there as if nothing had been.
         again = await restarted.rotate(now=NOW + 5)
         assert found.items() < pairs(again).items(), copy.name
