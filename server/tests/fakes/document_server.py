@@ -36,6 +36,7 @@ class DocumentServer:
     in_flight: int = 0
     most_in_flight: int = 0
     fallback: Callable[[str], Answer] | None = None
+    arrival: asyncio.Event = field(default_factory=asyncio.Event)
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"{self.scheme}://{host}:{self.port}{path}"
@@ -51,10 +52,17 @@ class DocumentServer:
     def paths(self) -> list[str]:
         return [request.split(" ")[1] for request in self.requests]
 
+    async def wait_for_requests(self, number: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.requests) < number:
+                self.arrival.clear()
+                await self.arrival.wait()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.requests.append(head)
+            self.arrival.set()
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
             path = head.split(" ")[1]

@@ -229,9 +229,10 @@ class ClientAdministration:
 
 def _check_scope(scope: str) -> str:
     try:
-        return " ".join(parse_scopes(scope))
+        parse_scopes(scope)
     except OAuthError as exc:
         raise Invalid(exc.description) from exc
+    return scope
 
 
 def _apply(client: Client, changes: ClientChanges) -> Client:

@@ -58,8 +58,8 @@ def find_lifetime(headers: Mapping[str, str], *, most: int, now: int) -> int:
         return 0
     stated = _find_stated(headers, [value.strip('"') for name, _, value in directives if name == "max-age"], now=now)
     if stated is None:
-        return max(most, 0)
-    return min(max(stated, LEAST_LIFETIME), most) if stated > 0 else 0
+        stated = most
+    return max(min(max(stated, LEAST_LIFETIME), most), 0) if stated > 0 else 0
 
 
 def _find_stated(headers: Mapping[str, str], max_ages: list[str], *, now: int) -> int | None:
