@@ -307,7 +307,7 @@ def _object(segment: str) -> Claims:
     try:
         members = orjson.loads(text)
         # orjson is strict but keeps the last of two equal names; only the slower parser tells.
-        json.loads(text.decode("utf-8"), object_pairs_hook=_refuse_repeated)
+        _REPETITIONS.decode(text.decode("utf-8"))
     except (ValueError, RecursionError) as exc:
         raise InvalidToken("malformed") from exc
     if not isinstance(members, dict):
@@ -320,3 +320,6 @@ def _refuse_repeated(pairs: list[tuple[str, object]]) -> Claims:
     if len(members) != len(pairs):
         raise ValueError("a member is given twice")
     return members
+
+
+_REPETITIONS = json.JSONDecoder(object_pairs_hook=_refuse_repeated)
