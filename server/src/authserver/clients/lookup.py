@@ -9,7 +9,7 @@ from dataclasses import replace
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
-from authserver.clients.metadata_documents import DocumentUnavailable, MetadataDocuments
+from authserver.clients.metadata_documents import DocumentUnavailable, MetadataDocument, MetadataDocuments
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import RegistrationPolicy
 from authserver.clients.store import find_client, insert_client, update_client, update_fetched_at
@@ -77,10 +77,9 @@ class ClientResolver:
     async def _create(self, documents: MetadataDocuments, client_id: str, *, now: int) -> Client | None:
         self._policy.check_open()
         document = await documents.get(client_id, now=now)
-        metadata = document.metadata
-        self._policy.check_redirect_uris(metadata.redirect_uris)
-        client = _build(client_id, metadata, scope=self._policy.choose_ceiling(metadata.grant_types), now=now)
-        client = replace(client, cimd_fetched_at=document.fetched_at)
+        self._policy.check_redirect_uris(document.metadata.redirect_uris)
+        scope = self._policy.choose_ceiling(document.metadata.grant_types)
+        client = _build(client_id, document, scope=scope, now=now)
         event = AuditEvent(Action.CLIENT_REGISTERED, client_id=client_id, detail=detail(source="cimd"))
 
         async def insert(tx: Writer) -> None:
@@ -104,8 +103,7 @@ class ClientResolver:
             return client
         stated = _restate(client, document.metadata)
         if stated == client:
-            await self._note_fetched(client, document.fetched_at)
-            return client
+            return await self._note_fetched(client, document.fetched_at)
         event = AuditEvent(Action.CLIENT_UPDATED, client_id=client.id, detail=detail(source="cimd"))
         asks_again = _proof_and_redirects(stated) != _proof_and_redirects(client)
 
@@ -119,10 +117,12 @@ class ClientResolver:
         await self._db.write(update)
         return await find_client(self._db, client.id)
 
-    async def _note_fetched(self, client: Client, fetched_at: int) -> None:
+    async def _note_fetched(self, client: Client, fetched_at: int) -> Client:
         """Prolong the time the stored copy is good for. Not at every request: a document may forbid being kept."""
-        if fetched_at - (client.cimd_fetched_at or 0) >= _FETCHED_AT_STEP:
-            await self._db.write(lambda tx: update_fetched_at(tx, client.id, fetched_at=fetched_at))
+        if fetched_at - (client.cimd_fetched_at or 0) < _FETCHED_AT_STEP:
+            return client
+        await self._db.write(lambda tx: update_fetched_at(tx, client.id, fetched_at=fetched_at))
+        return replace(client, cimd_fetched_at=fetched_at)
 
 
 def _last_copy(client: Client | None, *, now: int) -> Client | None:
@@ -150,7 +150,8 @@ def _proof_and_redirects(client: Client) -> tuple[object, ...]:
     return frozenset(client.redirect_uris), client.token_endpoint_auth_method, client.jwks, client.jwks_uri
 
 
-def _build(client_id: str, metadata: ClientMetadata, *, scope: str, now: int) -> Client:
+def _build(client_id: str, document: MetadataDocument, *, scope: str, now: int) -> Client:
+    metadata = document.metadata
     return Client(
         id=client_id,
         secret_hash="",
@@ -164,7 +165,7 @@ def _build(client_id: str, metadata: ClientMetadata, *, scope: str, now: int) ->
         status=ClientStatus.ACTIVE,
         registration_source=RegistrationSource.CIMD,
         cimd_url=client_id,
-        cimd_fetched_at=now,
+        cimd_fetched_at=document.fetched_at,
         scope=scope,
         application_type=metadata.application_type,
         is_agent=False,
