@@ -68,17 +68,16 @@ class Lockout:
 
     def record_failure(self, identity: Identity) -> bool:
         """Count rejected credentials; True when the identity is locked from now on."""
-        if self._most_failures <= 0 or identity in self._locked_until:
-            return False
         now = self._clock()
         self._forget(now)
+        if self._most_failures <= 0 or identity in self._locked_until:
+            return False
         failures = (*self._recent(identity, now), now)
         self._failures.pop(identity, None)
+        self._make_room()
         if len(failures) < self._most_failures:
-            self._make_room()
             self._failures[identity] = failures
             return False
-        self._make_room()
         self._locked_until[identity] = now + self._lockout
         return True
 
