@@ -1,0 +1,45 @@
+"""``POST /oauth/register`` (public API, 11)."""
+
+from collections.abc import Callable
+
+import orjson
+
+from authserver.clients.registration import Registration, build_registration_response
+from authserver.protocol.errors import InvalidRequest
+from authserver.web.http import JSON, NO_STORE, BodyTooLarge, Cors, ErrorShape, HttpRequest, HttpResponse, Route
+
+MAX_BODY_BYTES = 1024 * 1024
+
+_CREATED = 201
+
+
+def registration_routes(
+    registration: Registration, *, check_rate: Callable[[str], None], clock: Callable[[], int], root_alias: bool = False
+) -> list[Route]:
+    """Mount the registration endpoint.
+
+    Args:
+        registration: Registers.
+        check_rate: Takes the client's address and raises SlowDown when it, or all together, registers too often.
+        clock: Seconds since the epoch.
+        root_alias: Whether ``/register`` answers too, for clients that ignore metadata (ruling R43).
+    """
+
+    async def register(request: HttpRequest) -> HttpResponse:
+        check_rate(request.client_address)
+        # Before the body is read: a closed door costs nothing.
+        registration.check_open()
+        registered = await registration.register(await _read_json(request), now=clock())
+        return HttpResponse(_CREATED, orjson.dumps(build_registration_response(registered)), (JSON, NO_STORE))
+
+    paths = ("/oauth/register", "/register") if root_alias else ("/oauth/register",)
+    return [Route(path=path, endpoints={"POST": register}, cors=Cors.LISTED, errors=ErrorShape.OAUTH) for path in paths]
+
+
+async def _read_json(request: HttpRequest) -> object:
+    """Parse the body, whatever content type it claims."""
+    try:
+        document: object = orjson.loads(await request.body(max_bytes=MAX_BODY_BYTES))
+    except (BodyTooLarge, orjson.JSONDecodeError) as exc:
+        raise InvalidRequest("invalid JSON body") from exc
+    return document

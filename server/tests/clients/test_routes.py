@@ -1,0 +1,98 @@
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+import pytest
+
+from authserver.clients.routes import MAX_BODY_BYTES, registration_routes
+from authserver.clients.store import find_client
+from authserver.protocol.errors import AccessDenied, InvalidRequest, SlowDown
+from authserver.storage.database import Database
+from authserver.web.http import Cors, ErrorShape, HttpRequest, HttpResponse
+from server.tests.clients.builders import NOW
+from server.tests.clients.test_registration import MINIMAL, a_registration
+
+pytestmark = pytest.mark.anyio
+
+
+def unlimited(_address: str) -> None:
+    return
+
+
+async def post(
+    db: Database,
+    body: bytes,
+    *,
+    mode: str = "open",
+    check_rate: Callable[[str], None] = unlimited,
+    content_type: bytes = b"application/json",
+) -> HttpResponse:
+    async def receive() -> Mapping[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    registration = a_registration(db, mode=mode)
+    (route,) = registration_routes(registration, check_rate=check_rate, clock=lambda: NOW)
+    request = HttpRequest(
+        method="POST",
+        path=route.path,
+        query=b"",
+        headers=[(b"content-type", content_type)],
+        receive=receive,
+        client_address="192.0.2.1",
+    )
+    return await route.endpoints["POST"](request)
+
+
+@pytest.mark.parametrize("content_type", [b"application/json", b"text/plain", b"application/x-www-form-urlencoded"])
+async def test_a_registration_is_answered_with_the_client_whatever_its_content_type(
+    db: Database, content_type: bytes
+) -> None:
+    response = await post(db, orjson.dumps(MINIMAL), content_type=content_type)
+    assert response.status == 201
+    assert response.headers == ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+    client = await find_client(db, orjson.loads(response.body)["client_id"])
+    assert client is not None
+    assert client.issued_at == NOW
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"client_name=Tool", b"\xff", b"[" * 2000, b'{"client_name":"\\ud800"}', b"[]", b"1"]
+)
+async def test_a_body_that_is_no_json_object_is_an_invalid_request(db: Database, body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="invalid JSON body"):
+        await post(db, body)
+
+
+async def test_a_body_of_a_megabyte_is_read_and_one_byte_more_is_not(db: Database) -> None:
+    body = orjson.dumps(MINIMAL)
+    body += b" " * (MAX_BODY_BYTES - len(body))
+    assert (await post(db, body)).status == 201
+    with pytest.raises(InvalidRequest, match="invalid JSON body"):
+        await post(db, body + b" ")
+
+
+async def test_while_only_operators_register_the_body_does_not_matter(db: Database) -> None:
+    with pytest.raises(AccessDenied):
+        await post(db, b"{", mode="admin_only")
+
+
+async def test_the_rate_is_checked_by_address_and_before_anything_else(db: Database) -> None:
+    asked: list[str] = []
+
+    def refuse(address: str) -> None:
+        asked.append(address)
+        raise SlowDown
+
+    with pytest.raises(SlowDown) as refusal:
+        await post(db, b"{", mode="admin_only", check_rate=refuse)
+    assert (asked, refusal.value.retry_after) == (["192.0.2.1"], 1)
+
+
+async def test_the_route_is_for_listed_origins_and_has_an_alias_only_when_asked_for(db: Database) -> None:
+    registration = a_registration(db)
+    for root_alias, paths in ((False, ["/oauth/register"]), (True, ["/oauth/register", "/register"])):
+        routes = registration_routes(registration, check_rate=unlimited, clock=lambda: NOW, root_alias=root_alias)
+        assert [route.path for route in routes] == paths
+        assert {(route.cors, route.errors, route.is_limited) for route in routes} == {
+            (Cors.LISTED, ErrorShape.OAUTH, True)
+        }
