@@ -1,11 +1,13 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import pytest
 
+from authserver.clients.limits import RegistrationLimits
 from authserver.clients.routes import MAX_BODY_BYTES, registration_routes
 from authserver.clients.store import find_client
+from authserver.config.sections.clients import DcrConfig
 from authserver.protocol.errors import AccessDenied, InvalidRequest, SlowDown
 from authserver.storage.database import Database
 from authserver.web.http import Cors, ErrorShape, HttpRequest, HttpResponse
@@ -15,8 +17,8 @@ from server.tests.clients.test_registration import MINIMAL, a_registration
 pytestmark = pytest.mark.anyio
 
 
-def unlimited(_address: str) -> None:
-    return
+def the_limits(rate: float = 0, burst: int = 1) -> RegistrationLimits:
+    return RegistrationLimits(DcrConfig(rate_limit=rate, rate_limit_burst=burst), monotonic=lambda: 0.0)
 
 
 async def post(
@@ -24,14 +26,14 @@ async def post(
     body: bytes,
     *,
     mode: str = "open",
-    check_rate: Callable[[str], None] = unlimited,
+    limits: RegistrationLimits | None = None,
     content_type: bytes = b"application/json",
 ) -> HttpResponse:
     async def receive() -> Mapping[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     registration = a_registration(db, mode=mode)
-    (route,) = registration_routes(registration, check_rate=check_rate, clock=lambda: NOW)
+    (route,) = registration_routes(registration, limits or the_limits(), clock=lambda: NOW)
     request = HttpRequest(
         method="POST",
         path=route.path,
@@ -77,21 +79,17 @@ async def test_while_only_operators_register_the_body_does_not_matter(db: Databa
 
 
 async def test_the_rate_is_checked_by_address_and_before_anything_else(db: Database) -> None:
-    asked: list[str] = []
-
-    def refuse(address: str) -> None:
-        asked.append(address)
-        raise SlowDown
-
+    limits = the_limits(rate=1)
+    await post(db, orjson.dumps(MINIMAL), limits=limits)
     with pytest.raises(SlowDown) as refusal:
-        await post(db, b"{", mode="admin_only", check_rate=refuse)
-    assert (asked, refusal.value.retry_after) == (["192.0.2.1"], 1)
+        await post(db, b"{", mode="admin_only", limits=limits)
+    assert refusal.value.retry_after == 1
 
 
 async def test_the_route_is_for_listed_origins_and_has_an_alias_only_when_asked_for(db: Database) -> None:
     registration = a_registration(db)
     for root_alias, paths in ((False, ["/oauth/register"]), (True, ["/oauth/register", "/register"])):
-        routes = registration_routes(registration, check_rate=unlimited, clock=lambda: NOW, root_alias=root_alias)
+        routes = registration_routes(registration, the_limits(), clock=lambda: NOW, root_alias=root_alias)
         assert [route.path for route in routes] == paths
         assert {(route.cors, route.errors, route.is_limited) for route in routes} == {
             (Cors.LISTED, ErrorShape.OAUTH, True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import orjson
 
+from authserver.clients.limits import RegistrationLimits
 from authserver.clients.registration import Registration, build_registration_response
 from authserver.protocol.errors import InvalidRequest
 from authserver.web.http import JSON, NO_STORE, BodyTooLarge, Cors, ErrorShape, HttpRequest, HttpResponse, Route
@@ -14,19 +15,19 @@ _CREATED = 201
 
 
 def registration_routes(
-    registration: Registration, *, check_rate: Callable[[str], None], clock: Callable[[], int], root_alias: bool = False
+    registration: Registration, limits: RegistrationLimits, *, clock: Callable[[], int], root_alias: bool = False
 ) -> list[Route]:
     """Mount the registration endpoint.
 
     Args:
         registration: Registers.
-        check_rate: Takes the client's address and raises SlowDown when it, or all together, registers too often.
+        limits: How often.
         clock: Seconds since the epoch.
         root_alias: Whether ``/register`` answers too, for clients that ignore metadata (ruling R43).
     """
 
     async def register(request: HttpRequest) -> HttpResponse:
-        check_rate(request.client_address)
+        limits.check(request.client_address)
         # Before the body is read: a closed door costs nothing.
         registration.check_open()
         registered = await registration.register(await _read_json(request), now=clock())
