@@ -9,16 +9,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import NewType
 
 from authserver.config.sections.listeners import RateLimitConfig
 from authserver.users.store import fold_email
+from authserver.web.limits import address_key
 
 Identity = NewType("Identity", bytes)
 """An address somebody tries to sign in as, with where they try from; hashed, so that neither is kept in memory."""
-
-_NETWORK_BITS = 64
 
 
 class Lockout:
@@ -116,17 +114,5 @@ def identity_of(email: str, client_address: str) -> Identity:
         email: As submitted; case and blanks around it do not count.
         client_address: Of IPv6 the network counts, as one person holds all its addresses.
     """
-    text = f"{fold_email(email.strip())}\n{_source(client_address)}"
+    text = f"{fold_email(email.strip())}\n{address_key(client_address)}"
     return Identity(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
-
-
-def _source(client_address: str) -> str:
-    try:
-        address = ip_address(client_address)
-    except ValueError:
-        return client_address
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(IPv6Network((address, _NETWORK_BITS), strict=False))
-    return str(address)

@@ -12,12 +12,10 @@ from authserver.protocol.errors import InvalidRedirectUri, InvalidRequest, new_r
 from authserver.protocol.redirect_uris import check_redirect_uri, form_action_source
 from authserver.protocol.safe_redirect import safe_redirect
 from authserver.users.accounts import MAX_EMAIL_BYTES
-from authserver.web.forms import Form, parse_form, parse_query
-from authserver.web.http import BodyTooLarge, ErrorShape, HttpRequest, HttpResponse, Route
+from authserver.web.forms import Form, parse_query, read_form
+from authserver.web.http import ErrorShape, HttpRequest, HttpResponse, Route
 from authserver.web.pages import page, render_error_page
 
-_MAX_BODY_BYTES = 64 * 1024
-_FORM_TYPE = "application/x-www-form-urlencoded"
 _AUTHORIZE_PATHS = ("/oauth/authorize", "/authorize")
 
 _UNREADABLE = "Invalid form data"
@@ -150,11 +148,10 @@ def _find_form_action(redirect: str | None, site: Site) -> str | None:
 
 
 async def _read_form(request: HttpRequest) -> Form | None:
-    """Return the form that was posted, empty when it is of another type, or None when it cannot be read."""
-    content_type = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
+    """Return the form that was posted, or None when it cannot be read or says something twice."""
     try:
-        form = parse_form(await request.body(max_bytes=_MAX_BODY_BYTES) if content_type == _FORM_TYPE else b"")
-    except (BodyTooLarge, InvalidRequest):
+        form = await read_form(request)
+    except InvalidRequest:
         return None
     return None if form.repeated() else form
 
