@@ -6,7 +6,7 @@ from itertools import product
 from types import SimpleNamespace
 
 import pytest
-from jinja2 import UndefinedError
+from jinja2 import TemplateNotFound, UndefinedError
 
 from authserver.web.pages import build_policy, page, render, render_error_page
 
@@ -158,6 +158,11 @@ def test_every_value_is_escaped() -> None:
 def test_a_value_that_is_missing_is_a_fault() -> None:
     with pytest.raises(UndefinedError):
         render("login/signed_in.html")
+
+
+def test_a_template_that_is_not_there_is_a_fault() -> None:
+    with pytest.raises(TemplateNotFound):
+        render("web/nothing.html")
 
 
 def test_an_error_page_says_what_happened_what_to_do_and_how_to_find_it_again() -> None:
