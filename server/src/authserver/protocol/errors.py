@@ -38,6 +38,26 @@ class OAuthError(Exception):
         self.audited = audited
 
 
+class PageRefusal(Exception):
+    """A refusal that a person is told about on a page of ours, because there is no redirect URI to trust.
+
+    Attributes:
+        title: The heading, one of errors.md §8.
+        message: One sentence that says what to do; never echoes what was sent.
+        status: The HTTP status.
+        reason: Why, in one ``snake_case`` word for the log.
+        reference: The id under which page and log speak of this refusal.
+    """
+
+    def __init__(self, title: str, message: str, *, status: int = 400, reason: str = "") -> None:
+        super().__init__(message)
+        self.title = title
+        self.message = message
+        self.status = status
+        self.reason = reason or title.lower().replace(" ", "_")
+        self.reference = new_reference()
+
+
 class InvalidRequest(OAuthError):
     """A parameter is missing, repeated or malformed (RFC 6749 §5.2)."""
 

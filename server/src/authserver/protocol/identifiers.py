@@ -37,13 +37,14 @@ def spell_id(identifier: bytes) -> str:
 
 
 def parse_id(text: str) -> bytes | None:
-    """Return the identifier that ``text`` spells, or None when it spells none."""
+    """Return the identifier that ``text`` spells, or None when it spells none. Each has one spelling."""
     if len(text) != _ID_CHARACTERS or not text.isascii():
         return None
     try:
-        return base64.b64decode(text + "==", altchars=b"-_", validate=True)
+        identifier = base64.urlsafe_b64decode(text + "==")
     except binascii.Error:
         return None
+    return identifier if base64url(identifier) == text else None
 
 
 def new_public_id() -> str:

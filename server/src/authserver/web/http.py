@@ -16,6 +16,10 @@ class BodyTooLarge(Exception):  # noqa: N818  a state of the request, answered a
     """The body is longer than the endpoint reads."""
 
 
+class Disconnected(Exception):  # noqa: N818  a state of the request
+    """The client went away before its body was complete: there is nobody to answer."""
+
+
 class HttpRequest:
     """One request. Built once, by ``web/server.py``.
 
@@ -72,24 +76,28 @@ class HttpRequest:
 
         Raises:
             BodyTooLarge: It is longer than ``max_bytes``; no more than that was kept.
+            Disconnected: The client went away.
         """
         length = self.header(b"content-length")
         if length is not None and length.isdigit() and int(length) > max_bytes:
             raise BodyTooLarge
-        message = await self._receive()
-        body: bytes = message.get("body", b"")
-        if message.get("more_body"):
-            parts = [body]
-            size = len(body)
-            while message.get("more_body") and size <= max_bytes:
-                message = await self._receive()
-                part = message.get("body", b"")
+        body, more = await self._next_part()
+        if more:
+            parts, size = [body], len(body)
+            while more and size <= max_bytes:
+                part, more = await self._next_part()
                 parts.append(part)
                 size += len(part)
             body = b"".join(parts)
         if len(body) > max_bytes:
             raise BodyTooLarge
         return body
+
+    async def _next_part(self) -> tuple[bytes, bool]:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        return message.get("body", b""), bool(message.get("more_body"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,30 @@
+"""The answer to a client: always a 303 to its redirect URI, always with ``iss`` (RFC 6749 §4.1.2, RFC 9207)."""
+
+from authserver.protocol.errors import OAuthError, ServerError
+from authserver.protocol.redirect_uris import add_query
+from authserver.web.errors import wire_description
+from authserver.web.http import NO_STORE, HttpResponse
+
+
+def redirect(location: str) -> HttpResponse:
+    """Return a 303: a browser follows it with GET and forgets what it posted (RFC 9700 §4.12)."""
+    return HttpResponse(303, b"", ((b"location", location.encode("latin-1")), NO_STORE))
+
+
+def code_answer(redirect_uri: str, *, code: str, state: str, issuer: str) -> HttpResponse:
+    """Send the code."""
+    return redirect(add_query(redirect_uri, _with_state({"code": code}, state, issuer)))
+
+
+def error_answer(redirect_uri: str, exc: OAuthError, *, state: str, issuer: str) -> HttpResponse:
+    """Send a refusal, with its reference id behind the description (ruling R48)."""
+    text = "an internal error occurred" if isinstance(exc, ServerError) else exc.description
+    parameters = {"error": exc.error, "error_description": wire_description(text, exc.reference)}
+    return redirect(add_query(redirect_uri, _with_state(parameters, state, issuer)))
+
+
+def _with_state(parameters: dict[str, str], state: str, issuer: str) -> dict[str, str]:
+    if state:
+        parameters["state"] = state
+    parameters["iss"] = issuer
+    return parameters

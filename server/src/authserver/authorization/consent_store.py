@@ -1,0 +1,56 @@
+"""SQL of ``consent_grants``."""
+
+import orjson
+
+from authserver.authorization.records import ConsentGrant
+from authserver.storage.database import Reader, Row, Writer
+
+_COLUMNS = "id, user_id, client_id, resource_id, scopes, redirect_uris, created_at, updated_at, revoked_at"
+
+
+def _grant(row: Row) -> ConsentGrant:
+    return ConsentGrant(
+        id=row["id"],
+        user_id=row["user_id"],
+        client_id=row["client_id"],
+        resource_id=row["resource_id"],
+        scopes=tuple(orjson.loads(row["scopes"])),
+        redirect_uris=tuple(orjson.loads(row["redirect_uris"])),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+async def find_consent(db: Reader, *, user_id: str, client_id: str, resource_id: str) -> ConsentGrant | None:
+    """Look up an active consent."""
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS} FROM consent_grants"
+        " WHERE user_id = $1 AND client_id = $2 AND resource_id = $3 AND revoked_at IS NULL",
+        user_id,
+        client_id,
+        resource_id,
+    )
+    return _grant(row) if row else None
+
+
+async def save_consent(tx: Writer, grant: ConsentGrant) -> None:
+    """Write a consent: the first, a changed one, or a revoked one revived under its old id."""
+    await tx.execute(
+        f"INSERT INTO consent_grants ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL)"
+        " ON CONFLICT (user_id, client_id, resource_id) DO UPDATE SET scopes = excluded.scopes,"
+        " redirect_uris = excluded.redirect_uris, updated_at = excluded.updated_at, revoked_at = NULL",
+        grant.id,
+        grant.user_id,
+        grant.client_id,
+        grant.resource_id,
+        orjson.dumps(grant.scopes).decode(),
+        orjson.dumps(grant.redirect_uris).decode(),
+        grant.created_at,
+        grant.updated_at,
+    )
+
+
+async def forget_approved_redirects(tx: Writer, client_id: str) -> None:
+    """Have every user of a client asked again: its document changed what they agreed to (CM-13)."""
+    await tx.execute("UPDATE consent_grants SET redirect_uris = '[]' WHERE client_id = $1", client_id)

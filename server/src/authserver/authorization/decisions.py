@@ -1,0 +1,160 @@
+"""What a signed-in user's request leads to: a code at once, a question, or the user's answer to it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
+from authserver.audit.trail import AuditTrail, detail
+from authserver.authorization.consent import is_covered, merge_redirects, merge_scopes
+from authserver.authorization.consent_store import find_consent, save_consent
+from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
+from authserver.authorization.store import attach_code, delete_pending, find_pending, insert_authorization
+from authserver.protocol.errors import PageRefusal
+from authserver.protocol.identifiers import hash_token, new_id, new_secret
+from authserver.storage.database import Database, Writer
+from authserver.telemetry.metrics import AUTH_FLOW_DURATION, CONSENT_DECISIONS
+
+LIFETIME = 600
+"""Seconds that a pending request lives, and then, anew, its code (public API §4.2)."""
+
+
+class ClockMs(Protocol):
+    """Milliseconds since the epoch."""
+
+    def __call__(self) -> int:
+        """Return the time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """Writes what users decide, and remembers it."""
+
+    db: Database
+    trail: AuditTrail
+    clock_ms: ClockMs
+
+    async def is_remembered(self, request: AuthorizationRequest, *, user_id: str, cross_site: bool) -> bool:
+        """Whether the user allowed this before, at this redirect URI, so that nothing need be asked."""
+        if request.resource_id is None:
+            return False
+        grant = await find_consent(
+            self.db, user_id=user_id, client_id=request.client_id, resource_id=request.resource_id
+        )
+        return is_covered(request, grant, cross_site=cross_site)
+
+    async def issue_code(self, request: AuthorizationRequest, *, user_id: str, now: int) -> str:
+        """Return a code for a request that a remembered consent covers."""
+        code = new_secret()
+        await self._insert(request, user_id=user_id, code=code, now=now)
+        AUTH_FLOW_DURATION.observe(0)
+        return code
+
+    async def open(self, request: AuthorizationRequest, *, user_id: str, now: int) -> bytes:
+        """Keep a request until its user has answered; return the session id of the consent page."""
+        return await self._insert(request, user_id=user_id, code=None, now=now)
+
+    async def find(self, session_id: bytes, *, user_id: str, now: int) -> Authorization | None:
+        """Return a request that waits for this user, or None."""
+        return await find_pending(self.db, session_id, user_id=user_id, now=now)
+
+    async def approve(self, pending: Authorization, approved: tuple[str, ...], *, now: int) -> str:
+        """Write the user's yes and the code in one transaction; return the code.
+
+        Args:
+            pending: The request the page showed.
+            approved: The scopes that were left ticked, all of them requested ones.
+            now: Seconds since the epoch.
+
+        Raises:
+            PageRefusal: Another submit of the same page was faster, or time ran out meanwhile.
+        """
+        code = new_secret()
+        grant = await self._grant(pending, approved, now=now)
+        scope = " ".join(approved)
+        event = AuditEvent(
+            Action.CONSENT_GRANTED,
+            actor_id=pending.user_id,
+            client_id=pending.client_id,
+            detail=detail(resource=pending.resource or pending.resource_id, scopes=scope) if grant else "",
+        )
+
+        async def approve(tx: Writer) -> bool:
+            if not await attach_code(
+                tx,
+                pending.id,
+                hash_token(code),
+                user_id=pending.user_id,
+                scope=scope,
+                consented=grant is not None,
+                now=now,
+                expires_at=now + LIFETIME,
+            ):
+                return False
+            if grant is not None:
+                await save_consent(tx, grant)
+            await self.trail.append(tx, event, now=now)
+            return True
+
+        if not await self.db.write(approve):
+            raise PageRefusal(
+                "Consent Error", "This request was answered already or has expired. Start again from your application."
+            )
+        CONSENT_DECISIONS.inc("granted")
+        AUTH_FLOW_DURATION.observe(now - pending.created_at)
+        return code
+
+    async def deny(self, pending: Authorization, *, now: int) -> None:
+        """Delete the request: the user said no."""
+        event = AuditEvent(
+            Action.CONSENT_DENIED,
+            actor_id=pending.user_id,
+            client_id=pending.client_id,
+            detail=detail(session=pending.id),
+        )
+
+        async def deny(tx: Writer) -> bool:
+            if not await delete_pending(tx, pending.id, user_id=pending.user_id):
+                return False
+            await self.trail.append(tx, event, now=now)
+            return True
+
+        if await self.db.write(deny):
+            CONSENT_DECISIONS.inc("denied")
+
+    async def _insert(self, request: AuthorizationRequest, *, user_id: str, code: str | None, now: int) -> bytes:
+        identifier = new_id(self.clock_ms())
+        code_hash = hash_token(code) if code is not None else None
+        await self.db.write(
+            lambda tx: insert_authorization(
+                tx,
+                identifier,
+                request,
+                user_id=user_id,
+                code_hash=code_hash,
+                consented=code is not None,
+                now=now,
+                expires_at=now + LIFETIME,
+            )
+        )
+        return identifier
+
+    async def _grant(self, pending: Authorization, approved: tuple[str, ...], *, now: int) -> ConsentGrant | None:
+        """Return the consent as it shall stand, merged with the one there is; None without a Resource."""
+        if pending.resource_id is None:
+            return None
+        earlier = await find_consent(
+            self.db, user_id=pending.user_id, client_id=pending.client_id, resource_id=pending.resource_id
+        )
+        return ConsentGrant(
+            id=new_id(self.clock_ms()),
+            user_id=pending.user_id,
+            client_id=pending.client_id,
+            resource_id=pending.resource_id,
+            scopes=merge_scopes(pending.scopes, approved, earlier.scopes if earlier else ()),
+            redirect_uris=merge_redirects(pending.redirect_uri, earlier.redirect_uris if earlier else ()),
+            created_at=now,
+            updated_at=now,
+            revoked_at=None,
+        )

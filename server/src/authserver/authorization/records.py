@@ -1,0 +1,114 @@
+"""What is asked for, and what was allowed."""
+
+from dataclasses import dataclass
+
+from authserver.protocol.identifiers import TokenHash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRequest:
+    """A request that passed every check that needs no user (public API §4.2, steps 1 to 9).
+
+    Attributes:
+        redirect_uri: As requested: of a loopback URI the port may differ from the registered one.
+        scopes: What is asked for, in the order asked.
+        resource_id: The Resource named, or None.
+        resource: Its registered URI byte for byte; None when no Resource is named or it has no URI.
+        state: As sent; empty when not sent.
+        dpop_jkt: The key the code shall be bound to (RFC 9449 §10), or None.
+    """
+
+    client_id: str
+    redirect_uri: str
+    scopes: tuple[str, ...]
+    resource_id: str | None
+    resource: str | None
+    state: str
+    code_challenge: str
+    dpop_jkt: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """One row of ``authorizations``: a pending request, then a code, then a family of refresh tokens.
+
+    Attributes:
+        id: 16 bytes; on the wire the session id of the consent page and the family id of the audit trail.
+        scope: As requested while pending, then as approved; never changed after that.
+        consented: Whether it rests on a consent grant, which must then be active at redemption.
+        expires_at: End of the pending request, then of the code; None once the spent code was purged.
+        consumed_at: When the code was redeemed: from then on the row is a family.
+        revoked_at: When the family was revoked, for good.
+        retry_token_hash: The refresh token that was rotated last; its holder may ask for the same answer again.
+        retry_request: Digest of the request that rotated it.
+        retry_response: The answer, sealed under a key derived from the rotated token.
+        rotated_at: When that was.
+    """
+
+    id: bytes
+    client_id: str
+    user_id: str
+    redirect_uri: str
+    scope: str
+    resource_id: str | None
+    resource: str | None
+    state: str
+    code_challenge: str
+    dpop_jkt: str | None
+    consented: bool
+    created_at: int
+    expires_at: int | None
+    consumed_at: int | None
+    revoked_at: int | None
+    retry_token_hash: bytes | None
+    retry_request: bytes | None
+    retry_response: bytes | None
+    rotated_at: int | None
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The names in ``scope``, in its order."""
+        return tuple(self.scope.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCode:
+    """A code together with what its redemption needs to know.
+
+    Attributes:
+        consent_is_active: False when the consent it rests on was revoked since.
+    """
+
+    authorization: Authorization
+    consent_is_active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshToken:
+    """A refresh token and the family it belongs to."""
+
+    token_hash: TokenHash
+    expires_at: int
+    consumed_at: int | None
+    family: Authorization
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentGrant:
+    """What a user allowed a client at a Resource, until revoked.
+
+    Attributes:
+        id: 16 bytes.
+        scopes: The names allowed.
+        redirect_uris: Those it was approved with; of a loopback URI the port does not count.
+    """
+
+    id: bytes
+    user_id: str
+    client_id: str
+    resource_id: str
+    scopes: tuple[str, ...]
+    redirect_uris: tuple[str, ...]
+    created_at: int
+    updated_at: int
+    revoked_at: int | None

@@ -1,0 +1,148 @@
+"""An authorization request, checked as far as it can be without a user (public API §4.2, steps 4 to 9)."""
+
+from dataclasses import dataclass
+
+from authserver.authorization.records import AuthorizationRequest
+from authserver.clients.records import Client
+from authserver.protocol.errors import (
+    InvalidRequest,
+    InvalidTarget,
+    RequestNotSupported,
+    RequestUriNotSupported,
+    ServerError,
+    UnauthorizedClient,
+    UnsupportedResponseType,
+)
+from authserver.protocol.pkce import check_code_challenge
+from authserver.protocol.quoting import quoted
+from authserver.protocol.resource_indicators import one_resource
+from authserver.protocol.scopes import choose_authorization_scopes
+from authserver.resources.catalog import ResourceCatalog
+from authserver.resources.records import BackendKind, Resource
+from authserver.telemetry.logs import get_logger
+from authserver.web.forms import Form
+
+_log = get_logger("authorization")
+
+_REPEATABLE = frozenset({"resource"})
+_PROMPTS = frozenset({"none", "login", "consent", "select_account"})
+_THUMBPRINT_CHARACTERS = 43
+_MAX_STATE_CHARACTERS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRules:
+    """What the operator set about authorization requests (configuration.md §3.9)."""
+
+    require_scope: bool
+    default_resource: str
+
+
+class RequestChecker:
+    """Turns the parameters of a known client with a trusted redirect URI into a request, or refuses them."""
+
+    def __init__(self, catalog: ResourceCatalog, rules: RequestRules) -> None:
+        self._catalog = catalog
+        self._rules = rules
+
+    async def check(self, form: Form, *, client: Client, redirect_uri: str) -> AuthorizationRequest:
+        """Check steps 4 to 9 in their order.
+
+        Raises:
+            OAuthError: A check fails; the refusal goes to the redirect URI.
+        """
+        check_no_repeats(form)  # 4
+        _check_response_type(form)  # 5
+        if not client.has_grant("authorization_code"):  # 6
+            raise UnauthorizedClient("client is not authorized for this grant type")
+        code_challenge = form.get("code_challenge")  # 7
+        check_code_challenge(code_challenge, method=form.get("code_challenge_method"))
+        resource = await self._find_resource(form)  # 8
+        scopes = await self._choose_scopes(form, client, resource)  # 9
+        return AuthorizationRequest(
+            client_id=client.id,
+            redirect_uri=redirect_uri,
+            scopes=scopes,
+            resource_id=resource.id if resource else None,
+            resource=(resource.uri or None) if resource else None,
+            state=_state(form),
+            code_challenge=code_challenge or "",
+            dpop_jkt=_dpop_jkt(form),
+        )
+
+    async def _find_resource(self, form: Form) -> Resource | None:
+        value = one_resource(form.values("resource"))
+        if value is None:
+            return await self._find_default()
+        resource = await self._catalog.resolve(value)
+        if resource.backend_kind is not BackendKind.MINT:
+            raise InvalidTarget(f"resource {quoted(value)} cannot be authorized directly", reason="broker_resource")
+        return resource
+
+    async def _find_default(self) -> Resource | None:
+        """Return what ``oauth.default_resource`` names (ruling R1); a name of nothing is the operator's fault (R38)."""
+        slug = self._rules.default_resource
+        if not slug:
+            return None
+        for resource in await self._catalog.matches(slug):
+            if resource.slug == slug and resource.backend_kind is BackendKind.MINT:
+                return resource
+        _log.error("oauth.default_resource names no Mint resource", slug=slug)
+        raise ServerError(reason="default_resource_missing")
+
+    async def _choose_scopes(self, form: Form, client: Client, resource: Resource | None) -> tuple[str, ...]:
+        catalog = resource.scope_names if resource else await self._catalog.scope_names()
+        return choose_authorization_scopes(
+            form.get("scope"),
+            catalog=catalog,
+            ceiling=client.scopes,
+            require_scope=self._rules.require_scope,
+            resource_named=resource is not None,
+        )
+
+
+def check_no_repeats(form: Form) -> None:
+    """Check that no parameter but ``resource`` is given twice (RFC 6749 §3.1).
+
+    Raises:
+        InvalidRequest: One is.
+    """
+    for name in form.repeated():
+        if name not in _REPEATABLE:
+            raise InvalidRequest(f"{quoted(name)} is given more than once")
+
+
+def parse_prompt(form: Form) -> frozenset[str]:
+    """Return the words of ``prompt`` (OpenID Connect Core §3.1.2.1).
+
+    Raises:
+        InvalidRequest: A word is unknown, or ``none`` does not stand alone.
+    """
+    words = frozenset((form.get("prompt") or "").split())
+    if not words <= _PROMPTS or ("none" in words and len(words) > 1):
+        raise InvalidRequest("prompt is malformed")
+    return words
+
+
+def _check_response_type(form: Form) -> None:
+    if form.get("request") is not None:
+        raise RequestNotSupported("request objects are not supported")
+    if form.get("request_uri") is not None:
+        raise RequestUriNotSupported("request objects are not supported")
+    response_type = form.required("response_type")
+    if response_type != "code":
+        raise UnsupportedResponseType(f"response_type {quoted(response_type)} is not supported")
+
+
+def _state(form: Form) -> str:
+    state = form.get("state") or ""
+    if len(state) > _MAX_STATE_CHARACTERS:
+        raise InvalidRequest("state is too long")
+    return state
+
+
+def _dpop_jkt(form: Form) -> str | None:
+    jkt = form.get("dpop_jkt")
+    if jkt is not None and (len(jkt) != _THUMBPRINT_CHARACTERS or not jkt.isascii()):
+        raise InvalidRequest("dpop_jkt is malformed")
+    return jkt

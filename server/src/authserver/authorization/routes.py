@@ -1,0 +1,253 @@
+"""The authorization endpoint and the consent page: parameters in, a redirect or a page out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from authserver.authorization.answers import code_answer, error_answer, redirect
+from authserver.authorization.decisions import Decisions
+from authserver.authorization.records import Authorization, AuthorizationRequest
+from authserver.authorization.request import RequestChecker, parse_prompt
+from authserver.clients.lookup import ClientResolver
+from authserver.clients.records import Client, RegistrationSource
+from authserver.clients.store import find_client
+from authserver.login.sessions import Sessions, describe_account
+from authserver.login.site import Site
+from authserver.protocol.errors import (
+    AccessDenied,
+    ConsentRequired,
+    LoginRequired,
+    OAuthError,
+    PageRefusal,
+    ServerError,
+    TemporarilyUnavailable,
+)
+from authserver.protocol.identifiers import parse_id, spell_id
+from authserver.protocol.redirect_uris import form_action_source, is_loopback, match_redirect_uri, redirect_host
+from authserver.resources.catalog import ResourceCatalog
+from authserver.resources.records import BackendKind, Resource, ResourceScope
+from authserver.storage.database import StorageUnavailable
+from authserver.telemetry.logs import get_logger
+from authserver.users.records import User
+from authserver.web.errors import log_refusal
+from authserver.web.forms import Form, parse_query, read_form
+from authserver.web.http import ErrorShape, HttpRequest, HttpResponse, Route
+from authserver.web.pages import page
+
+_log = get_logger("authorization")
+
+_EXPIRED = "This request has expired or belongs to somebody else. Start again from your application."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationPages:
+    """``/oauth/authorize`` and ``/consent``."""
+
+    issuer: str
+    site: Site
+    clock: Callable[[], int]
+    clients: ClientResolver
+    checker: RequestChecker
+    decisions: Decisions
+    sessions: Sessions
+    catalog: ResourceCatalog
+
+    def routes(self) -> list[Route]:
+        """Mount them; ``/authorize`` is what clients guess that do not read the metadata (ruling R12)."""
+        return [
+            Route(path="/oauth/authorize", endpoints={"GET": self.authorize}, errors=ErrorShape.PAGE),
+            Route(path="/authorize", endpoints={"GET": self.authorize}, errors=ErrorShape.PAGE),
+            Route(path="/consent", endpoints={"GET": self.ask, "POST": self.answer}, errors=ErrorShape.PAGE),
+        ]
+
+    async def authorize(self, request: HttpRequest) -> HttpResponse:
+        """Serve an authorization request (public API §4.2). Nothing redirects before the redirect URI is the client's."""
+        now = self.clock()
+        form = parse_query(request.query)
+        client = await self._find_client(form, now=now)  # 1, 2
+        redirect_uri = _trusted_redirect(form, client)  # 3
+        try:
+            asked = await self.checker.check(form, client=client, redirect_uri=redirect_uri)  # 4 to 9
+            return await self._continue(request, form, asked, now=now)  # 10 to 13
+        except OAuthError as exc:
+            return self._refuse(redirect_uri, form, exc, client_id=client.id)
+        except StorageUnavailable:
+            refusal = TemporarilyUnavailable("the server is temporarily unavailable")
+            return self._refuse(redirect_uri, form, refusal, client_id=client.id)
+        except Exception:  # noqa: BLE001  a client waits at its redirect URI: it is told there, as RFC 6749 §4.1.2.1 has it
+            _log.exception("authorization request failed", client_id=client.id)
+            return self._refuse(redirect_uri, form, ServerError(), client_id=client.id)
+
+    async def _find_client(self, form: Form, *, now: int) -> Client:
+        client_id = form.get("client_id")
+        if "client_id" in form.repeated() or "redirect_uri" in form.repeated():
+            raise PageRefusal("Authorization Error", "The application sent a parameter twice.", reason="repeated")
+        client = await self.clients.resolve(client_id, now=now) if client_id else None
+        if client is None:
+            raise PageRefusal(
+                "Invalid Client",
+                "This server does not know the application, or could not read the document that describes it.",
+                reason="client_unknown",
+            )
+        if not client.is_active:
+            raise PageRefusal("Client Suspended", "This application may not sign people in.", status=403)
+        return client
+
+    async def _continue(
+        self, request: HttpRequest, form: Form, asked: AuthorizationRequest, *, now: int
+    ) -> HttpResponse:
+        """Find out who is signed in and whether they need to be asked."""
+        prompt = parse_prompt(form)
+        found = await self.sessions.find(request, now=now)
+        if found is None or prompt & {"login", "select_account"}:  # 10, 11
+            if "none" in prompt:
+                raise LoginRequired("nobody is signed in")
+            return self._to_login(request, without_prompt=found is not None)
+        _, user = found
+        cross_site = request.header(b"sec-fetch-site") == "cross-site"
+        remembered = "consent" not in prompt and await self.decisions.is_remembered(  # 12
+            asked, user_id=user.id, cross_site=cross_site
+        )
+        if remembered:
+            code = await self.decisions.issue_code(asked, user_id=user.id, now=now)  # 13
+            return code_answer(asked.redirect_uri, code=code, state=asked.state, issuer=self.issuer)
+        if "none" in prompt:
+            raise ConsentRequired("the user has not agreed yet")
+        session_id = await self.decisions.open(asked, user_id=user.id, now=now)
+        return redirect(self.site.path(f"/consent?session_id={spell_id(session_id)}"))
+
+    def _to_login(self, request: HttpRequest, *, without_prompt: bool) -> HttpResponse:
+        """Send the browser to sign in and back to this request; once, when the client asked for a fresh sign-in."""
+        query = request.query.decode("latin-1")
+        if without_prompt:
+            query = "&".join(pair for pair in query.split("&") if not pair.startswith("prompt="))
+        target = self.site.path(f"{request.path}?{query}")
+        headers = self.sessions.clear_if_sent(request)
+        answer = redirect(self.site.path(f"/login?redirect={quote(target, safe='')}"))
+        return HttpResponse(answer.status, answer.body, (*answer.headers, *headers))
+
+    def _refuse(self, redirect_uri: str, form: Form, exc: OAuthError, *, client_id: str) -> HttpResponse:
+        log_refusal(exc, client_id=client_id)
+        return error_answer(redirect_uri, exc, state=form.get("state") or "", issuer=self.issuer)
+
+    async def ask(self, request: HttpRequest) -> HttpResponse:
+        """Show the consent page (public API §6.1)."""
+        now = self.clock()
+        session_id = parse_query(request.query).get("session_id")
+        if session_id is None:
+            raise PageRefusal(
+                "Missing Session", "This page needs a request to show. Start again from your application."
+            )
+        found = await self.sessions.find(request, now=now)
+        if found is None:
+            target = self.site.path(f"/consent?session_id={quote(session_id, safe='')}")
+            return redirect(self.site.path(f"/login?redirect={quote(target, safe='')}"))
+        _, user = found
+        pending = await self._find_pending(session_id, user, now=now)
+        if pending is None:
+            raise PageRefusal("Invalid Session", _EXPIRED)
+        client = await find_client(self.decisions.db, pending.client_id)
+        if client is None or not client.is_active:
+            raise PageRefusal("Client Suspended", "This application may not sign people in.", status=403)
+        resource = await self._resource_of(pending)
+        return self._consent_page(request, pending, client=client, user=user, resource=resource)
+
+    async def answer(self, request: HttpRequest) -> HttpResponse:
+        """Take the user's answer (public API §6.2)."""
+        now = self.clock()
+        try:
+            form = await read_form(request)  # 1
+        except OAuthError as exc:
+            raise PageRefusal("Invalid Form", "The form could not be read.") from exc
+        session_id = form.get("session_id") or ""
+        found = await self.sessions.find(request, now=now)  # 2
+        if found is None:
+            raise PageRefusal("Not Authenticated", "You are not signed in any more.", status=401)
+        if not self.sessions.is_own_form(request, session_id, form.get("csrf_token")):  # 3
+            raise PageRefusal("Invalid Request", "This answer did not come from our page.", status=403, reason="csrf")
+        pending = await self._find_pending(session_id, found[1], now=now)
+        if form.get("action") == "deny":  # 4
+            return await self._denied(pending, now=now)
+        if form.get("action") != "allow":  # 5
+            raise PageRefusal("Invalid Form", "The form could not be read.")
+        return await self._approved(pending, tuple(form.values("scopes")), now=now)
+
+    async def _denied(self, pending: Authorization | None, *, now: int) -> HttpResponse:
+        if pending is None:
+            raise PageRefusal("Invalid Session", _EXPIRED)
+        await self.decisions.deny(pending, now=now)
+        refusal = AccessDenied("the user denied the request")
+        return error_answer(pending.redirect_uri, refusal, state=pending.state, issuer=self.issuer)
+
+    async def _approved(self, pending: Authorization | None, ticked: tuple[str, ...], *, now: int) -> HttpResponse:
+        if not ticked:  # 6
+            raise PageRefusal("No Permissions Selected", "Tick at least one permission, or deny the request.")
+        if pending is None or not set(ticked) <= set(pending.scopes):  # 8
+            raise PageRefusal("Consent Error", _EXPIRED)
+        client = await find_client(self.decisions.db, pending.client_id)
+        if client is None or not client.is_active:
+            raise PageRefusal("Consent Error", "This application may not sign people in.")
+        await self._resource_of(pending)
+        approved = tuple(scope for scope in pending.scopes if scope in ticked)
+        code = await self.decisions.approve(pending, approved, now=now)
+        return code_answer(pending.redirect_uri, code=code, state=pending.state, issuer=self.issuer)
+
+    async def _find_pending(self, session_id: str, user: User, *, now: int) -> Authorization | None:
+        identifier = parse_id(session_id)
+        return None if identifier is None else await self.decisions.find(identifier, user_id=user.id, now=now)
+
+    async def _resource_of(self, pending: Authorization) -> Resource | None:
+        """Return the Resource a pending request names, which may have gone or changed since."""
+        if pending.resource_id is None:
+            return None
+        resource = await self.catalog.get(pending.resource_id)
+        if resource is None:
+            raise PageRefusal("Unknown Resource", "The server that the application asked for is not there any more.")
+        if resource.backend_kind is not BackendKind.MINT:
+            raise PageRefusal("Invalid Resource", "Access to this server cannot be allowed here.")
+        return resource
+
+    def _consent_page(
+        self, request: HttpRequest, pending: Authorization, *, client: Client, user: User, resource: Resource | None
+    ) -> HttpResponse:
+        session_id = spell_id(pending.id)
+        return page(
+            "authorization/consent.html",
+            csp_form_action=form_action_source(pending.redirect_uri),
+            client_name=client.name,
+            client_id=client.id,
+            client_host=_document_host(client),
+            resource=resource,
+            scopes=_in_catalog_order(pending.scopes, resource),
+            redirect_host=redirect_host(pending.redirect_uri),
+            is_loopback=is_loopback(pending.redirect_uri),
+            account=describe_account(user),
+            restart_path=self.site.path(f"/consent?session_id={session_id}"),
+            session_id=session_id,
+            csrf_token=self.sessions.csrf_token(request, session_id),
+        )
+
+
+def _trusted_redirect(form: Form, client: Client) -> str:
+    """Return the redirect URI when it is the client's; before that nothing may redirect (threat-model T6)."""
+    redirect_uri = form.get("redirect_uri")
+    if redirect_uri is None or match_redirect_uri(redirect_uri, client.redirect_uris) is None:
+        raise PageRefusal(
+            "Invalid Redirect URI",
+            "The application asked to send you to an address that is not registered for it.",
+            reason="redirect_uri_mismatch",
+        )
+    return redirect_uri
+
+
+def _document_host(client: Client) -> str:
+    """Return the host that vouches for a client known by its metadata document, else nothing (UI-01)."""
+    if client.registration_source is not RegistrationSource.CIMD:
+        return ""
+    return urlsplit(client.id).hostname or ""
+
+
+def _in_catalog_order(scopes: tuple[str, ...], resource: Resource | None) -> tuple[ResourceScope, ...]:
+    known = {scope.name: scope for scope in resource.scopes} if resource else {}
+    listed = tuple(scope for scope in known.values() if scope.name in scopes)
+    return (*listed, *(ResourceScope(name=name) for name in scopes if name not in known))

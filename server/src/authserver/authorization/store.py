@@ -1,0 +1,270 @@
+"""SQL of the authorization's whole life: request, code, family."""
+
+from authserver.authorization.records import Authorization, AuthorizationRequest, IssuedCode, RefreshToken
+from authserver.protocol.identifiers import TokenHash
+from authserver.storage.database import Append, Reader, Row, Writer
+
+_COLUMNS = (
+    "a.id, a.client_id, a.user_id, a.redirect_uri, a.scope, a.resource_id, a.resource, a.state, a.code_challenge,"
+    " a.dpop_jkt, a.consented, a.created_at, a.expires_at, a.consumed_at, a.revoked_at,"
+    " a.retry_token_hash, a.retry_request, a.retry_response, a.rotated_at"
+)
+
+_AUTHORIZATIONS = Append(
+    table="authorizations",
+    columns={
+        "id": "bytea",
+        "client_id": "text",
+        "user_id": "text",
+        "redirect_uri": "text",
+        "scope": "text",
+        "resource_id": "text",
+        "resource": "text",
+        "state": "text",
+        "code_challenge": "text",
+        "dpop_jkt": "text",
+        "code_hash": "bytea",
+        "consented": "boolean",
+        "created_at": "bigint",
+        "expires_at": "bigint",
+    },
+)
+
+_REFRESH_TOKENS = Append(
+    table="refresh_tokens",
+    columns={"token_hash": "bytea", "authorization_id": "bytea", "created_at": "bigint", "expires_at": "bigint"},
+)
+
+
+def _authorization(row: Row) -> Authorization:
+    return Authorization(
+        id=row["id"],
+        client_id=row["client_id"],
+        user_id=row["user_id"],
+        redirect_uri=row["redirect_uri"],
+        scope=row["scope"],
+        resource_id=row["resource_id"],
+        resource=row["resource"],
+        state=row["state"],
+        code_challenge=row["code_challenge"],
+        dpop_jkt=row["dpop_jkt"],
+        consented=bool(row["consented"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        consumed_at=row["consumed_at"],
+        revoked_at=row["revoked_at"],
+        retry_token_hash=row["retry_token_hash"],
+        retry_request=row["retry_request"],
+        retry_response=row["retry_response"],
+        rotated_at=row["rotated_at"],
+    )
+
+
+async def insert_authorization(
+    tx: Writer,
+    authorization_id: bytes,
+    request: AuthorizationRequest,
+    *,
+    user_id: str,
+    code_hash: TokenHash | None,
+    consented: bool,
+    now: int,
+    expires_at: int,
+) -> None:
+    """Record a request of a signed-in user: pending, or with its code at once when consent is remembered."""
+    await tx.append(
+        _AUTHORIZATIONS,
+        authorization_id,
+        request.client_id,
+        user_id,
+        request.redirect_uri,
+        " ".join(request.scopes),
+        request.resource_id,
+        request.resource,
+        request.state,
+        request.code_challenge,
+        request.dpop_jkt,
+        code_hash,
+        consented,
+        now,
+        expires_at,
+    )
+
+
+async def find_pending(db: Reader, authorization_id: bytes, *, user_id: str, now: int) -> Authorization | None:
+    """Look up a request that waits for this user's consent: not expired, no code yet."""
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS} FROM authorizations a"
+        " WHERE a.id = $1 AND a.user_id = $2 AND a.expires_at > $3 AND a.code_hash IS NULL AND a.consumed_at IS NULL",
+        authorization_id,
+        user_id,
+        now,
+    )
+    return _authorization(row) if row else None
+
+
+async def attach_code(
+    tx: Writer,
+    authorization_id: bytes,
+    code_hash: TokenHash,
+    *,
+    user_id: str,
+    scope: str,
+    consented: bool,
+    now: int,
+    expires_at: int,
+) -> bool:
+    """Give a pending request its code and the approved scope. Of any number of submits, one gets True."""
+    touched = await tx.execute(
+        "UPDATE authorizations SET code_hash = $2, scope = $4, consented = $5, expires_at = $7"
+        " WHERE id = $1 AND user_id = $3 AND code_hash IS NULL AND consumed_at IS NULL AND expires_at > $6",
+        authorization_id,
+        code_hash,
+        user_id,
+        scope,
+        consented,
+        now,
+        expires_at,
+    )
+    return touched == 1
+
+
+async def delete_pending(tx: Writer, authorization_id: bytes, *, user_id: str) -> bool:
+    """Delete a request that the user denied. Of any number of submits, one gets True."""
+    touched = await tx.execute(
+        "DELETE FROM authorizations WHERE id = $1 AND user_id = $2 AND code_hash IS NULL AND consumed_at IS NULL",
+        authorization_id,
+        user_id,
+    )
+    return touched == 1
+
+
+async def find_code(db: Reader, code_hash: TokenHash) -> IssuedCode | None:
+    """Look a code up, redeemed or not, with the state of the consent it rests on."""
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS}, g.id IS NOT NULL AS consent_is_active FROM authorizations a"
+        " LEFT JOIN consent_grants g ON g.user_id = a.user_id AND g.client_id = a.client_id"
+        " AND g.resource_id = a.resource_id AND g.revoked_at IS NULL"
+        " WHERE a.code_hash = $1",
+        code_hash,
+    )
+    if row is None:
+        return None
+    authorization = _authorization(row)
+    active = not authorization.consented or bool(row["consent_is_active"])
+    return IssuedCode(authorization=authorization, consent_is_active=active)
+
+
+async def consume_code(tx: Writer, code_hash: TokenHash, *, jkt: str | None, now: int) -> bool:
+    """Redeem a code: its row becomes a family. Of any number of callers at once, in any number of workers, one gets True.
+
+    The consent is asked for once more in the same statement, so a revocation cannot slip in between.
+    """
+    touched = await tx.execute(
+        "UPDATE authorizations SET consumed_at = $2, dpop_jkt = $3"
+        " WHERE code_hash = $1 AND consumed_at IS NULL AND (NOT consented OR EXISTS ("
+        "SELECT 1 FROM consent_grants g WHERE g.user_id = authorizations.user_id"
+        " AND g.client_id = authorizations.client_id AND g.resource_id = authorizations.resource_id"
+        " AND g.revoked_at IS NULL))",
+        code_hash,
+        now,
+        jkt,
+    )
+    return touched == 1
+
+
+async def insert_refresh_token(
+    tx: Writer, token_hash: TokenHash, *, family_id: bytes, now: int, expires_at: int
+) -> None:
+    """Add a live refresh token to a family."""
+    await tx.append(_REFRESH_TOKENS, token_hash, family_id, now, expires_at)
+
+
+async def find_refresh_token(db: Reader, token_hash: TokenHash) -> RefreshToken | None:
+    """Look a refresh token up with its family, consumed or not, revoked or not."""
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS}, t.expires_at AS token_expires_at, t.consumed_at AS token_consumed_at"
+        " FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.token_hash = $1",
+        token_hash,
+    )
+    if row is None:
+        return None
+    return RefreshToken(
+        token_hash=token_hash,
+        expires_at=row["token_expires_at"],
+        consumed_at=row["token_consumed_at"],
+        family=_authorization(row),
+    )
+
+
+async def consume_refresh_token(tx: Writer, token_hash: TokenHash, *, now: int) -> bool:
+    """Spend a refresh token. Of any number of callers at once, in any number of workers, one gets True."""
+    touched = await tx.execute(
+        "UPDATE refresh_tokens SET consumed_at = $2 WHERE token_hash = $1 AND consumed_at IS NULL", token_hash, now
+    )
+    return touched == 1
+
+
+async def rotate_family(
+    tx: Writer,
+    family_id: bytes,
+    *,
+    spent: TokenHash,
+    retry_request: bytes | None,
+    retry_response: bytes | None,
+    now: int,
+) -> bool:
+    """Keep the answer of a rotation for a retry, in place of the previous one; False when the family is revoked.
+
+    The update locks the family's row, so a revocation at the same moment comes wholly before or wholly after.
+    """
+    touched = await tx.execute(
+        "UPDATE authorizations SET retry_token_hash = $2, retry_request = $3, retry_response = $4, rotated_at = $5"
+        " WHERE id = $1 AND revoked_at IS NULL",
+        family_id,
+        spent,
+        retry_request,
+        retry_response,
+        now,
+    )
+    return touched == 1
+
+
+async def revoke_family(tx: Writer, family_id: bytes, *, now: int) -> bool:
+    """Revoke a family and forget its stored answer; True when this call changed its state.
+
+    No refresh token of it works after that: each use asks for the family.
+    """
+    touched = await tx.execute(
+        "UPDATE authorizations SET revoked_at = $2, retry_token_hash = NULL, retry_request = NULL,"
+        " retry_response = NULL, rotated_at = NULL WHERE id = $1 AND revoked_at IS NULL",
+        family_id,
+        now,
+    )
+    return touched == 1
+
+
+async def revoke_families_of(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> int:
+    """Revoke every family of a user, or of a client; return the number of those that were not revoked."""
+    column, value = ("user_id", user_id) if user_id is not None else ("client_id", client_id)
+    return await tx.execute(
+        "UPDATE authorizations SET revoked_at = $2, retry_token_hash = NULL, retry_request = NULL,"
+        " retry_response = NULL, rotated_at = NULL"
+        f" WHERE {column} = $1 AND consumed_at IS NOT NULL AND revoked_at IS NULL",
+        value,
+        now,
+    )
+
+
+async def has_family_used_since(
+    db: Reader, *, user_id: str | None = None, client_id: str | None = None, since: int
+) -> bool:
+    """Whether a user, or a client, has a family in force that was begun or refreshed since a moment."""
+    column, value = ("user_id", user_id) if user_id is not None else ("client_id", client_id)
+    row = await db.fetch_one(
+        "SELECT 1 AS found FROM authorizations"
+        f" WHERE {column} = $1 AND revoked_at IS NULL AND COALESCE(rotated_at, consumed_at) > $2 LIMIT 1",
+        value,
+        since,
+    )
+    return row is not None

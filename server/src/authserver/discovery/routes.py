@@ -1,0 +1,133 @@
+"""The documents that clients and verifiers read before anything else, and the health of the server."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import orjson
+
+from authserver.discovery.metadata import Capabilities, build_server_metadata
+from authserver.keys.keyring import Keyring
+from authserver.resources.catalog import ResourceCatalog
+from authserver.storage.database import Database, StorageUnavailable
+from authserver.telemetry.logs import get_logger
+from authserver.web.http import JSON, NO_STORE, TEXT, Cors, HttpRequest, HttpResponse, Route
+
+_log = get_logger("discovery")
+
+_METADATA_CACHING = (b"cache-control", b"public, max-age=3600")
+_KEYS_CACHING = (b"cache-control", b"public, max-age=300")
+_NOT_FOUND = HttpResponse(404, b"not found\n", (TEXT,))
+_WELL_KNOWN = "/.well-known"
+_PROTECTED_RESOURCE = f"{_WELL_KNOWN}/oauth-protected-resource"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryRoutes:
+    """The well-known documents.
+
+    Attributes:
+        capabilities: Tells what the server does at the moment.
+    """
+
+    issuer: str
+    keyring: Keyring
+    catalog: ResourceCatalog
+    capabilities: Callable[[], Awaitable[Capabilities]]
+    clock: Callable[[], int]
+
+    def routes(self) -> list[Route]:
+        """Mount every spelling under which clients look (mcp-authorization.md, AS-03)."""
+        path = urlsplit(self.issuer).path
+        spellings = [f"{_WELL_KNOWN}/oauth-authorization-server", f"{_WELL_KNOWN}/openid-configuration"]
+        if path:
+            spellings += [f"{spelling}{path}" for spelling in spellings]
+        routes = [Route(path=spelling, endpoints={"GET": self.metadata}, cors=Cors.PUBLIC) for spelling in spellings]
+        return [
+            *routes,
+            Route(path=f"{_WELL_KNOWN}/jwks.json", endpoints={"GET": self.jwks}, cors=Cors.PUBLIC),
+            Route(path=_PROTECTED_RESOURCE, endpoints={"GET": self.own_resource}, cors=Cors.PUBLIC),
+            Route(
+                path=f"{_PROTECTED_RESOURCE}/",
+                endpoints={"GET": self.resource},
+                template=f"{_PROTECTED_RESOURCE}/{{ref}}",
+                is_prefix=True,
+                cors=Cors.PUBLIC,
+            ),
+        ]
+
+    async def metadata(self, _request: HttpRequest) -> HttpResponse:
+        """Serve the server's metadata."""
+        body = build_server_metadata(self.issuer, await self.capabilities())
+        return HttpResponse(200, body, (JSON, _METADATA_CACHING))
+
+    async def jwks(self, request: HttpRequest) -> HttpResponse:
+        """Serve the published keys; they live in memory, so an outage of the database does not reach verifiers."""
+        snapshot = self.keyring.snapshot(self.clock())
+        etag = (b"etag", snapshot.etag.encode("ascii"))
+        if request.header(b"if-none-match") == snapshot.etag:
+            return HttpResponse(304, b"", (_KEYS_CACHING, etag))
+        return HttpResponse(200, snapshot.jwks, (JSON, _KEYS_CACHING, etag))
+
+    async def own_resource(self, _request: HttpRequest) -> HttpResponse:
+        """Serve the metadata of the Resource whose URI is our own origin."""
+        parts = urlsplit(self.issuer)
+        for resource in await self.catalog.matches(f"{parts.scheme}://{parts.netloc}"):
+            return self._document(resource.uri, resource.scope_names, resource.title)
+        return _NOT_FOUND
+
+    async def resource(self, request: HttpRequest) -> HttpResponse:
+        """Serve the metadata of a Resource, by slug or by the path of its URI (RFC 9728, public API §17)."""
+        resource = await self.catalog.find_published(request.tail, query=request.query.decode("latin-1"))
+        if resource is None:
+            return _NOT_FOUND
+        return self._document(resource.uri, resource.scope_names, resource.title)
+
+    def _document(self, uri: str, scopes: tuple[str, ...], name: str) -> HttpResponse:
+        members: dict[str, object] = {"resource": uri, "authorization_servers": [self.issuer]}
+        if scopes:
+            members["scopes_supported"] = scopes
+        members["bearer_methods_supported"] = ["header"]
+        members["resource_name"] = name
+        return HttpResponse(200, orjson.dumps(members), (JSON, _METADATA_CACHING))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthRoutes:
+    """``/livez``, ``/health`` and ``/ready`` (public API §19); on both listeners."""
+
+    db: Database
+    clock: Callable[[], int]
+
+    def routes(self) -> list[Route]:
+        """Mount them outside the throughput limit: a probe that is throttled restarts a healthy server."""
+        return [
+            Route(path=path, endpoints={"GET": endpoint}, is_limited=False)
+            for path, endpoint in {"/livez": self.livez, "/health": self.health, "/ready": self.ready}.items()
+        ]
+
+    async def livez(self, _request: HttpRequest) -> HttpResponse:
+        """Answer while the process serves at all, whatever it depends on."""
+        return self._answer(200, {"status": "ok"})
+
+    async def health(self, _request: HttpRequest) -> HttpResponse:
+        """Answer whether the database does."""
+        return await self._probe("ok", "degraded")
+
+    async def ready(self, _request: HttpRequest) -> HttpResponse:
+        """Answer whether requests can be served."""
+        return await self._probe("ready", "not_ready")
+
+    async def _probe(self, well: str, ill: str) -> HttpResponse:
+        try:
+            await self.db.ping()
+        except StorageUnavailable as exc:
+            _log.warning("database does not answer", error=str(exc))
+            return self._answer(503, {"status": ill, "db": "error"})
+        return self._answer(200, {"status": well, "db": "ok"})
+
+    def _answer(self, status: int, members: dict[str, str]) -> HttpResponse:
+        time = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {"status": members["status"], "time": time} | members
+        return HttpResponse(status, orjson.dumps(body), (JSON, NO_STORE))

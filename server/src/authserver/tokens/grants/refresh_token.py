@@ -1,0 +1,225 @@
+"""The refresh token grant, with rotation, reuse detection and one retry of a lost answer (public API §10)."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
+from authserver.audit.trail import AuditTrail, detail
+from authserver.authorization.records import Authorization, RefreshToken
+from authserver.authorization.store import (
+    consume_refresh_token,
+    find_refresh_token,
+    insert_refresh_token,
+    rotate_family,
+)
+from authserver.clients.records import Client
+from authserver.encryption.sealing import open_sealed, seal
+from authserver.protocol.errors import InvalidGrant, OAuthError, UnauthorizedClient
+from authserver.protocol.identifiers import TokenHash, hash_token, new_secret, spell_id
+from authserver.protocol.scopes import choose_refresh_scopes
+from authserver.resources.catalog import ResourceCatalog
+from authserver.storage.database import Database, Writer
+from authserver.telemetry.logs import get_logger
+from authserver.telemetry.metrics import REFRESH_TOKEN_RETRIES, REFRESH_TOKEN_REUSE, TOKENS_REFRESHED
+from authserver.tokens.families import Families, ReusePath
+from authserver.tokens.issuing import TokenIssuer, TokenSpec
+from authserver.tokens.records import IssuanceKind, TokenRequest, TokenResponse
+from authserver.tokens.responses import build_token_response, parse_token_response
+from authserver.tokens.store import append_issuance
+from authserver.tokens.targets import check_target
+from authserver.users.store import find_user
+
+_log = get_logger("token")
+
+_REVOKED = "token family revoked due to reuse detection"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshTokenGrant:
+    """Trades a refresh token for its successor and a new access token.
+
+    Attributes:
+        token_lifetime: Seconds, of access tokens.
+        refresh_lifetime: Seconds, of one refresh token; each rotation starts anew.
+        grace: Seconds within which a just-rotated token gets the same answer again; 0 is strict.
+        max_lifetime: Seconds a family may live from the redemption of its code; 0 is without end.
+    """
+
+    grant_type: ClassVar[str] = "refresh_token"
+    required_parameters: ClassVar[tuple[str, ...]] = ("refresh_token",)
+    allows_public_clients: ClassVar[bool] = True
+    denied: ClassVar[Action] = Action.TOKEN_REFRESH_DENIED
+
+    db: Database
+    issuer: TokenIssuer
+    catalog: ResourceCatalog
+    families: Families
+    trail: AuditTrail
+    token_lifetime: int
+    refresh_lifetime: int
+    grace: int
+    max_lifetime: int
+
+    async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
+        """Rotate the refresh token of the request (steps 4 to 14)."""
+        presented = request.form.required("refresh_token")
+        token = await find_refresh_token(self.db, hash_token(presented))
+        if token is None or token.expires_at <= now:  # 4
+            raise InvalidGrant(reason="refresh_token_unknown")
+        family = token.family
+        if family.client_id != client.id:  # 5
+            raise InvalidGrant(reason="client_mismatch")
+        self._check_family(family, now=now)  # 6
+        if not client.has_grant(self.grant_type):  # 7
+            raise UnauthorizedClient(
+                "client is not authorized for this grant type: the client is not registered for the refresh_token grant"
+            )
+        if token.consumed_at is not None:  # 8
+            return await self._repeat(token, presented, request, now=now)
+        if family.dpop_jkt is not None and family.dpop_jkt != request.jkt:  # 9
+            raise InvalidGrant(reason="dpop_key_mismatch")
+        await check_target(request.form, family, catalog=self.catalog)  # 10
+        scopes = choose_refresh_scopes(request.form.get("scope"), family=family.scopes, ceiling=client.scopes)  # 11
+        await self._check_user(family)  # 12
+        return await self._rotate(token, presented, request, scopes, client=client, now=now)  # 13, 14
+
+    def _check_family(self, family: Authorization, *, now: int) -> None:
+        if family.revoked_at is not None:
+            raise InvalidGrant(_REVOKED, reason="family_revoked")
+        if self.max_lifetime and now >= (family.consumed_at or 0) + self.max_lifetime:
+            raise InvalidGrant(reason="family_lifetime_passed")
+
+    async def _check_user(self, family: Authorization) -> None:
+        user = await find_user(self.db, family.user_id)
+        if user is None or not user.is_active:
+            raise InvalidGrant(reason="user_inactive")
+
+    async def _rotate(
+        self,
+        token: RefreshToken,
+        presented: str,
+        request: TokenRequest,
+        scopes: tuple[str, ...],
+        *,
+        client: Client,
+        now: int,
+    ) -> TokenResponse:
+        """Sign, then spend the token, and write the successor and the sealed answer in the same transaction."""
+        family = token.family
+        spec = TokenSpec(
+            kind=IssuanceKind.USER,
+            subject=family.user_id,
+            client=client,
+            scopes=scopes,
+            resource_id=family.resource_id,
+            resource=family.resource,
+            lifetime=self.token_lifetime,
+            jkt=request.jkt,
+            authorization_id=family.id,
+        )
+        minted = self.issuer.mint(spec, now=now)
+        successor = new_secret()
+        response = TokenResponse(
+            access_token=minted.access_token,
+            token_type=minted.token_type,
+            expires_in=minted.expires_in,
+            scope=" ".join(scopes),
+            refresh_token=successor,
+        )
+        sealed = seal(presented, token.token_hash, build_token_response(response)) if self.grace else None
+        retry_request = _digest(request) if self.grace else None
+        event = AuditEvent(
+            Action.TOKEN_REFRESHED, actor_id=family.user_id, client_id=client.id, detail=detail(family=family.id)
+        )
+
+        async def rotate(tx: Writer) -> bool:
+            if not await consume_refresh_token(tx, token.token_hash, now=now):
+                return False
+            if not await rotate_family(
+                tx,
+                family.id,
+                spent=token.token_hash,
+                retry_request=retry_request,
+                retry_response=sealed,
+                now=now,
+            ):
+                return False
+            await insert_refresh_token(
+                tx, hash_token(successor), family_id=family.id, now=now, expires_at=self._expiry(family, now=now)
+            )
+            await append_issuance(tx, minted.issuance)
+            await self.trail.append(tx, event, now=now)
+            return True
+
+        if not await self.db.write(rotate):
+            return await self._lost(token.token_hash, presented, request, now=now)
+        TOKENS_REFRESHED.inc()
+        self._log("tokens refreshed", family, token_type=minted.token_type)
+        return response
+
+    def _expiry(self, family: Authorization, *, now: int) -> int:
+        expires_at = now + self.refresh_lifetime
+        if self.max_lifetime:
+            expires_at = min(expires_at, (family.consumed_at or now) + self.max_lifetime)
+        return expires_at
+
+    async def _lost(self, token_hash: TokenHash, presented: str, request: TokenRequest, *, now: int) -> TokenResponse:
+        """Answer a caller who was overtaken: by an equal request, another one, or a revocation."""
+        token = await find_refresh_token(self.db, token_hash)
+        if token is None:
+            raise InvalidGrant(reason="refresh_token_unknown")
+        self._check_family(token.family, now=now)
+        return await self._repeat(token, presented, request, now=now)
+
+    async def _repeat(self, token: RefreshToken, presented: str, request: TokenRequest, *, now: int) -> TokenResponse:
+        """Answer for a token that was spent: the same answer to a retry, the end of the family to anything else.
+
+        Raises:
+            InvalidGrant: It is reuse, or a retry for a user who may no longer act.
+        """
+        answer = self._find_answer(token, presented, request, now=now)
+        if answer is None:
+            raise await self._reused(token, now=now)
+        await self._check_user(token.family)
+        REFRESH_TOKEN_RETRIES.inc()
+        event = AuditEvent(
+            Action.TOKEN_REFRESH_RETRIED,
+            actor_id=token.family.user_id,
+            client_id=token.family.client_id,
+            detail=detail(family=token.family.id),
+        )
+        await self.trail.record(event, now=now)
+        self._log("refresh token retried — same answer repeated", token.family)
+        return answer
+
+    def _find_answer(
+        self, token: RefreshToken, presented: str, request: TokenRequest, *, now: int
+    ) -> TokenResponse | None:
+        """Return the stored answer if this is a retry (storage.md §4.1), else None.
+
+        The family keeps the answer of its last rotation alone, so a token whose successor was used finds none.
+        """
+        family = token.family
+        if family.retry_token_hash != token.token_hash or family.retry_response is None or family.rotated_at is None:
+            return None
+        if now > family.rotated_at + self.grace or family.retry_request != _digest(request):
+            return None
+        body = open_sealed(presented, token.token_hash, family.retry_response)
+        return parse_token_response(body) if body is not None else None
+
+    async def _reused(self, token: RefreshToken, *, now: int) -> OAuthError:
+        REFRESH_TOKEN_REUSE.inc()
+        await self.families.revoke_after_reuse(token.family, ReusePath.REFRESH, now=now)
+        return InvalidGrant(_REVOKED, reason="refresh_token_reused")
+
+    def _log(self, event: str, family: Authorization, **fields: str) -> None:
+        _log.info(event, client_id=family.client_id, user_id=family.user_id, family_id=spell_id(family.id), **fields)
+
+
+def _digest(request: TokenRequest) -> bytes:
+    """Return what makes two refresh requests the same: scopes, resource and key (ruling R2)."""
+    scopes = " ".join(sorted(set((request.form.get("scope") or "").split())))
+    resource = "\n".join(sorted(set(request.form.values("resource"))))
+    return hashlib.sha256(f"{scopes}\0{resource}\0{request.jkt or ''}".encode()).digest()

@@ -1,0 +1,147 @@
+"""``POST /oauth/introspect`` (RFC 7662, public API §14)."""
+
+import time
+from typing import Any
+
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
+from authserver.audit.trail import AuditTrail, detail
+from authserver.clients.authentication import ClientAuthenticator
+from authserver.clients.records import Client
+from authserver.clients.store import find_client
+from authserver.keys.keyring import Keyring
+from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError
+from authserver.resources.catalog import ResourceCatalog
+from authserver.storage.database import Database
+from authserver.telemetry.metrics import INTROSPECTION, INTROSPECTION_DURATION
+from authserver.tokens.endpoint import authenticate, check_no_repeats
+from authserver.tokens.recognition import RecognisedToken, recognise
+from authserver.tokens.records import Issuance, IssuanceKind
+from authserver.users.store import find_user
+from authserver.web.forms import Form
+
+_COPIED = ("scope", "client_id", "sub", "iss", "jti", "exp", "iat", "nbf", "cnf", "act", "agent_id", "agent_chain")
+_INACTIVE: dict[str, Any] = {"active": False}
+
+
+class IntrospectionEndpoint:
+    """Tells a resource server, or the client itself, whether a token is in force."""
+
+    def __init__(
+        self,
+        db: Database,
+        keyring: Keyring,
+        authenticator: ClientAuthenticator,
+        catalog: ResourceCatalog,
+        trail: AuditTrail,
+    ) -> None:
+        self._db = db
+        self._keyring = keyring
+        self._authenticator = authenticator
+        self._catalog = catalog
+        self._trail = trail
+
+    async def handle(self, form: Form, *, authorization: str | None, now: int) -> dict[str, Any]:
+        """Answer one request: the members of the response.
+
+        Raises:
+            InvalidRequest: ``token`` is missing or a parameter is repeated.
+            InvalidClient: The caller did not prove to be an active confidential client.
+            StorageUnavailable: There is no verdict; never answered as inactive (ruling R19).
+        """
+        started = time.perf_counter()
+        try:
+            members = await self._answer(form, authorization=authorization, now=now)
+        except Exception:
+            INTROSPECTION.inc("error")
+            raise
+        INTROSPECTION.inc("active" if members["active"] else "inactive")
+        INTROSPECTION_DURATION.observe(time.perf_counter() - started)
+        return members
+
+    async def _answer(self, form: Form, *, authorization: str | None, now: int) -> dict[str, Any]:
+        check_no_repeats(form)
+        caller = await self._authenticate(form, authorization, now=now)
+        token = form.get("token")
+        if token is None:
+            raise InvalidRequest("token parameter is required")
+        recognised = await recognise(self._db, self._keyring, token, now=now)
+        if recognised is None:
+            await self._record_denial(caller.id, "invalid_token", now=now)
+            return _INACTIVE
+        reason = await self._find_objection(recognised, caller)
+        if reason is not None:
+            await self._record_denial(caller.id, reason, now=now, jti=recognised.issuance.id)
+            return _INACTIVE
+        event = AuditEvent(
+            Action.TOKEN_INTROSPECTED,
+            client_id=caller.id,
+            detail=detail(jti=recognised.issuance.id, issuing_client=recognised.issuance.client_id),
+        )
+        await self._trail.record(event, now=now)
+        return _build_active(recognised)
+
+    async def _authenticate(self, form: Form, authorization: str | None, *, now: int) -> Client:
+        try:
+            return await authenticate(self._authenticator, form, authorization, require_confidential=True)
+        except InvalidClient as exc:
+            if exc.audited:
+                await self._record_denial("", _denial_reason(exc), now=now, reference=exc.reference)
+            raise
+
+    async def _find_objection(self, token: RecognisedToken, caller: Client) -> str | None:
+        """Return why a token counts for nothing in front of this caller (steps 3 to 7), or None."""
+        issuance = token.issuance
+        if caller.id != issuance.client_id and not await self._is_runtime_of(caller.id, issuance.resource_id):
+            return "caller_not_authorized_for_token"
+        if issuance.revoked_at is not None:
+            return _revocation_reason(issuance)
+        client = await find_client(self._db, issuance.client_id)
+        if client is None or not client.is_active:
+            return "issuing_client_inactive"
+        if issuance.subject is not None:
+            user = await find_user(self._db, issuance.subject)
+            if user is None or not user.is_active:
+                return "subject_inactive"
+        return None
+
+    async def _is_runtime_of(self, client_id: str, resource_id: str | None) -> bool:
+        """Whether a client acts as the resource that a token is for (the token's one audience)."""
+        if resource_id is None:
+            return False
+        resource = await self._catalog.get(resource_id)
+        if resource is None:
+            return False
+        # The identifier of a resource as the caller's own id is how old installations said the same.
+        return client_id in resource.policy.runtime_client_ids or client_id in {resource.slug, resource.uri}
+
+    async def _record_denial(
+        self, caller_id: str, reason: str, *, now: int, jti: bytes | None = None, reference: str | None = None
+    ) -> None:
+        event = AuditEvent(
+            Action.TOKEN_INTROSPECT_DENIED,
+            client_id=caller_id,
+            detail=detail(reason=reason, jti=jti),
+            reference=reference,
+        )
+        await self._trail.record(event, now=now)
+
+
+def _denial_reason(exc: OAuthError) -> str:
+    return "client_not_active" if exc.reason == "client_not_active" else "invalid_client_secret"
+
+
+def _revocation_reason(issuance: Issuance) -> str:
+    if issuance.kind is IssuanceKind.MACHINE:
+        return "machine_token_revoked"
+    return "token_revoked" if issuance.resource_id is None else "issuance_revoked"
+
+
+def _build_active(token: RecognisedToken) -> dict[str, Any]:
+    """Return the members of an active answer; ``aud`` is a string here, as it always was."""
+    claims = token.claims
+    members: dict[str, Any] = {"active": True}
+    members.update({name: claims[name] for name in _COPIED if name in claims})
+    members["aud"] = claims["aud"][0]
+    members["token_type"] = "DPoP" if "cnf" in claims else "Bearer"
+    return members

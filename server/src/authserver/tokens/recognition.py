@@ -1,0 +1,57 @@
+"""Recognising our own access tokens by what was written down about them, without checking a signature.
+
+A token is ours, and unaltered, exactly when the row of its ``jti`` holds its digest: one point read and a compare.
+"""
+
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+from authserver.keys.keyring import Keyring
+from authserver.protocol.identifiers import parse_id, token_digest
+from authserver.protocol.jose import InvalidToken, read_unverified
+from authserver.storage.database import Reader
+from authserver.tokens.records import Issuance
+from authserver.tokens.store import find_issuance
+
+LEEWAY = 30
+"""Seconds by which clocks may differ when a token is verified (tokens.md §10)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecognisedToken:
+    """An access token of ours, not expired, signed by a key that still stands, perhaps revoked.
+
+    Attributes:
+        claims: Its claims, as issued.
+    """
+
+    claims: dict[str, Any]
+    issuance: Issuance
+
+
+async def recognise(db: Reader, keyring: Keyring, token: str, *, now: int) -> RecognisedToken | None:
+    """Return the token if it is one of ours and in force; None for anything else, whatever it is.
+
+    Raises:
+        StorageUnavailable: The database is away: there is no verdict.
+    """
+    try:
+        unverified_header, unverified_claims = read_unverified(token)
+    except InvalidToken:
+        return None
+    jti = unverified_claims.get("jti")
+    identifier = parse_id(jti) if isinstance(jti, str) else None
+    if identifier is None:
+        return None
+    issuance = await find_issuance(db, identifier)
+    if issuance is None or issuance.token_digest is None:
+        return None
+    if not hmac.compare_digest(issuance.token_digest, token_digest(token)):
+        return None
+    # A retired key takes every token it signed with it.
+    if unverified_header.get("kid") not in keyring.snapshot(now).public_keys:
+        return None
+    if now >= issuance.expires_at + LEEWAY:
+        return None
+    return RecognisedToken(claims=unverified_claims, issuance=issuance)

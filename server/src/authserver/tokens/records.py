@@ -1,0 +1,93 @@
+"""What passes through the token endpoint, and what is kept of it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from authserver.web.forms import Form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """A request to the token endpoint, parsed.
+
+    Attributes:
+        form: Its parameters.
+        grant_type: The parameter ``grant_type``.
+        jkt: Thumbprint of the key that the request proved to hold; None for a bearer request.
+    """
+
+    form: Form
+    grant_type: str
+    jkt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenResponse:
+    """What a grant answers (RFC 6749 §5.1).
+
+    Attributes:
+        expires_in: Seconds.
+        scope: The effective scopes; empty when there are none.
+        refresh_token: None when the client gets none.
+    """
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    scope: str
+    refresh_token: str | None = None
+
+
+class IssuanceKind(StrEnum):
+    """How a token came to be, which decides who may revoke it and when its row may go."""
+
+    USER = "user"
+    MACHINE = "machine"
+    EXCHANGE = "exchange"
+    BROKER = "broker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuance:
+    """The record of one token handed out.
+
+    Attributes:
+        id: The token's ``jti`` as 16 bytes.
+        token_digest: First 16 bytes of SHA-256 of the token.
+        subject: The user, or None for a machine's own token.
+        resource_id: The Resource it is for, or None when its audience is the issuer.
+        authorization_id: The family it belongs to, or None.
+        consent_client_id: The client whose consent it rests on, or None.
+        parent_jti: The token it was exchanged from, or None.
+    """
+
+    id: bytes
+    token_digest: bytes | None
+    kind: IssuanceKind
+    subject: str | None
+    client_id: str
+    resource_id: str | None
+    scopes: tuple[str, ...]
+    authorization_id: bytes | None
+    issued_at: int
+    expires_at: int
+    revoked_at: int | None = None
+    dpop_jkt: str | None = None
+    agent_id: str | None = None
+    agent_chain: tuple[str, ...] = field(default=())
+    consent_client_id: str | None = None
+    parent_jti: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minted:
+    """A signed token and the row to be written with it: neither may leave without the other."""
+
+    access_token: str
+    expires_in: int
+    issuance: Issuance
+
+    @property
+    def token_type(self) -> str:
+        """``DPoP`` when the token is bound to a key, else ``Bearer``."""
+        return "DPoP" if self.issuance.dpop_jkt else "Bearer"

@@ -1,0 +1,112 @@
+"""SQL of ``issuances``."""
+
+import orjson
+
+from authserver.storage.database import Append, Reader, Row, Writer
+from authserver.tokens.records import Issuance, IssuanceKind
+
+_ISSUANCES = Append(
+    table="issuances",
+    columns={
+        "id": "bytea",
+        "token_digest": "bytea",
+        "kind": "text",
+        "subject": "text",
+        "client_id": "text",
+        "resource_id": "text",
+        "scopes": "text",
+        "authorization_id": "bytea",
+        "issued_at": "bigint",
+        "expires_at": "bigint",
+        "dpop_jkt": "text",
+        "agent_id": "text",
+        "agent_chain": "text",
+        "consent_client_id": "text",
+        "parent_jti": "bytea",
+    },
+)
+
+
+def _issuance(row: Row) -> Issuance:
+    return Issuance(
+        id=row["id"],
+        token_digest=row["token_digest"],
+        kind=IssuanceKind(row["kind"]),
+        subject=row["subject"],
+        client_id=row["client_id"],
+        resource_id=row["resource_id"],
+        scopes=tuple(row["scopes"].split()),
+        authorization_id=row["authorization_id"],
+        issued_at=row["issued_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        dpop_jkt=row["dpop_jkt"],
+        agent_id=row["agent_id"],
+        agent_chain=tuple(orjson.loads(row["agent_chain"])) if row["agent_chain"] else (),
+        consent_client_id=row["consent_client_id"],
+        parent_jti=row["parent_jti"],
+    )
+
+
+async def append_issuance(tx: Writer, issuance: Issuance) -> None:
+    """Record a token in the transaction that lets it leave."""
+    await tx.append(
+        _ISSUANCES,
+        issuance.id,
+        issuance.token_digest,
+        issuance.kind,
+        issuance.subject,
+        issuance.client_id,
+        issuance.resource_id,
+        " ".join(issuance.scopes),
+        issuance.authorization_id,
+        issuance.issued_at,
+        issuance.expires_at,
+        issuance.dpop_jkt,
+        issuance.agent_id,
+        orjson.dumps(issuance.agent_chain).decode() if issuance.agent_chain else None,
+        issuance.consent_client_id,
+        issuance.parent_jti,
+    )
+
+
+async def find_issuance(db: Reader, jti: bytes) -> Issuance | None:
+    """Look a token up by its id."""
+    row = await db.fetch_one(f"SELECT {', '.join(_ISSUANCES.columns)}, revoked_at FROM issuances WHERE id = $1", jti)
+    return _issuance(row) if row else None
+
+
+async def revoke_issuance(tx: Writer, jti: bytes, *, now: int) -> bool:
+    """Revoke one token; True when this call changed its state."""
+    touched = await tx.execute("UPDATE issuances SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", jti, now)
+    return touched == 1
+
+
+async def revoke_issuances_of_family(tx: Writer, authorization_id: bytes, *, now: int) -> int:
+    """Revoke every token of a family; return the number of those that were live."""
+    return await tx.execute(
+        "UPDATE issuances SET revoked_at = $2 WHERE authorization_id = $1 AND revoked_at IS NULL AND expires_at > $2",
+        authorization_id,
+        now,
+    )
+
+
+async def revoke_issuances_of(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> int:
+    """Revoke every live token about a user, or of a client; return their number."""
+    column, value = ("subject", user_id) if user_id is not None else ("client_id", client_id)
+    return await tx.execute(
+        f"UPDATE issuances SET revoked_at = $2 WHERE {column} = $1 AND revoked_at IS NULL AND expires_at > $2",
+        value,
+        now,
+    )
+
+
+async def has_live_issuance(db: Reader, *, user_id: str | None = None, client_id: str | None = None, now: int) -> bool:
+    """Whether a token about a user, or of a client, still works."""
+    column, value = ("subject", user_id) if user_id is not None else ("client_id", client_id)
+    row = await db.fetch_one(
+        f"SELECT 1 AS found FROM issuances WHERE {column} = $1 AND revoked_at IS NULL AND expires_at > $2 LIMIT 1",
+        value,
+        now,
+    )
+    return row is not None

@@ -1,0 +1,27 @@
+"""The ``resource`` parameter at the token endpoint: it may repeat what the grant is for, and nothing else."""
+
+from authserver.authorization.records import Authorization
+from authserver.protocol.errors import InvalidTarget
+from authserver.protocol.quoting import quoted
+from authserver.protocol.resource_indicators import fold_resource, one_resource
+from authserver.resources.catalog import ResourceCatalog
+from authserver.web.forms import Form
+
+
+async def check_target(form: Form, authorization: Authorization, *, catalog: ResourceCatalog) -> None:
+    """Check that ``resource``, when sent, is the one fixed at authorization, by slug or URI (public API §9.2).
+
+    Raises:
+        InvalidTarget: It is another, an unknown one, or the grant is for none.
+    """
+    value = one_resource(form.values("resource"))
+    if value is None:
+        return
+    folded = fold_resource(value)
+    if authorization.resource_id is not None:
+        granted = await catalog.get(authorization.resource_id)
+        if granted is not None and (value == granted.slug or folded == fold_resource(granted.uri)):
+            return
+    if not await catalog.matches(value):
+        raise InvalidTarget(f"resource {quoted(value)} is not a registered resource")
+    raise InvalidTarget(f"resource {quoted(value)} was not authorized by this grant")

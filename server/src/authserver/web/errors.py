@@ -1,0 +1,125 @@
+"""Refusals and faults become answers: the OAuth body, a page, or plain text (errors.md §1)."""
+
+import re
+from http import HTTPStatus
+
+import orjson
+
+from authserver.protocol.errors import InvalidClient, OAuthError, PageRefusal, SlowDown
+from authserver.telemetry.logs import get_logger
+from authserver.web.http import NO_STORE, TEXT, ErrorShape, HttpRequest, HttpResponse
+from authserver.web.pages import render_error_page
+
+_log = get_logger("http")
+
+_TYPE = "https://docs.authplane.ai/errors/"
+_PROBLEM = (b"content-type", b"application/problem+json")
+_JSON = (b"content-type", b"application/json")
+_CHALLENGE = (b"www-authenticate", b'Basic realm="authserver"')
+_UNPRINTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+
+
+def wire_description(description: str, reference: str) -> str:
+    """Return a description as it goes out: printable ASCII without ``"`` and ``\\``, its reference id behind (R48)."""
+    return f"{_UNPRINTABLE.sub('?', description)} ({reference})"
+
+
+def log_refusal(exc: OAuthError | PageRefusal, **fields: str) -> None:
+    """Leave a line by which the reference id of a refusal is found again."""
+    error = exc.error if isinstance(exc, OAuthError) else exc.title
+    _log.info("request refused", error=error, reason=exc.reason, reference=exc.reference, **fields)
+
+
+def oauth_error(exc: OAuthError, request: HttpRequest) -> HttpResponse:
+    """Answer a refusal as RFC 6749 §5.2 has it, with problem details (RFC 9457) beside it."""
+    headers = [_content_type(request), NO_STORE]
+    if isinstance(exc, InvalidClient):
+        headers.append(_CHALLENGE)
+    if isinstance(exc, SlowDown):
+        headers.append(_retry_after(exc.retry_after))
+    body = _envelope(exc.error, wire_description(exc.description, exc.reference), exc.status)
+    body["reference"] = exc.reference
+    if exc.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        body["request_id"] = request.request_id
+    return HttpResponse(exc.status, orjson.dumps(body), tuple(headers))
+
+
+def refusal(exc: OAuthError, request: HttpRequest, shape: ErrorShape) -> HttpResponse:
+    """Answer a refusal in the shape of its route."""
+    log_refusal(exc)
+    match shape:
+        case ErrorShape.OAUTH:
+            return oauth_error(exc, request)
+        case ErrorShape.PAGE:
+            answer = render_error_page(
+                title="Authorization Error",
+                message=f"{exc.description[:1].upper()}{exc.description[1:]}.",
+                reference=exc.reference,
+                status=exc.status,
+                request_id=request.request_id,
+            )
+        case ErrorShape.PLAIN:
+            answer = HttpResponse(exc.status, f"{exc.error}: {exc.description}\n".encode(), (TEXT, NO_STORE))
+    if isinstance(exc, SlowDown):
+        return HttpResponse(answer.status, answer.body, (*answer.headers, _retry_after(exc.retry_after)))
+    return answer
+
+
+def page_refusal(exc: PageRefusal, request: HttpRequest) -> HttpResponse:
+    """Answer a refusal that a person is told about."""
+    log_refusal(exc)
+    return render_error_page(
+        title=exc.title,
+        message=exc.message,
+        reference=exc.reference,
+        status=exc.status,
+        request_id=request.request_id,
+    )
+
+
+def fault(request: HttpRequest, shape: ErrorShape, *, retry_after: int | None = None) -> HttpResponse:
+    """Answer a fault of ours: 503 when the database is away, else 500; never with its cause (ruling R11).
+
+    Args:
+        request: The request that failed.
+        shape: The shape of its route.
+        retry_after: Seconds, when the database is away.
+    """
+    status = 500 if retry_after is None else 503
+    waiting = () if retry_after is None else (_retry_after(retry_after),)
+    match shape:
+        case ErrorShape.OAUTH:
+            body = _envelope("server_error", "internal error", status) | {"request_id": request.request_id}
+            return HttpResponse(status, orjson.dumps(body), (_content_type(request), NO_STORE, *waiting))
+        case ErrorShape.PAGE:
+            page = render_error_page(
+                title="Something went wrong",
+                message="The server could not answer. It is not your fault; try again in a moment.",
+                reference="",
+                status=status,
+                request_id=request.request_id,
+            )
+            return HttpResponse(page.status, page.body, (*page.headers, *waiting))
+        case ErrorShape.PLAIN:
+            return HttpResponse(status, b"internal error\n", (TEXT, NO_STORE, *waiting))
+
+
+def _envelope(error: str, description: str, status: int) -> dict[str, object]:
+    return {
+        "error": error,
+        "error_description": description,
+        "type": _TYPE + error,
+        "title": HTTPStatus(status).phrase,
+        "detail": description,
+        "status": status,
+    }
+
+
+def _content_type(request: HttpRequest) -> tuple[bytes, bytes]:
+    """Return problem+json, unless the client asks for plain JSON and not for that."""
+    accept = ",".join(request.header_values(b"accept")).lower()
+    return _JSON if "application/json" in accept and "application/problem+json" not in accept else _PROBLEM
+
+
+def _retry_after(seconds: int) -> tuple[bytes, bytes]:
+    return b"retry-after", str(max(1, seconds)).encode("ascii")

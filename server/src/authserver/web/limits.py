@@ -1,0 +1,66 @@
+"""Token buckets: how often one source may do a thing."""
+
+from ipaddress import IPv6Address, ip_address
+
+_MAX_KEYS = 100_000
+_IDLE_SECONDS = 300.0
+
+
+class TokenBuckets:
+    """A bucket per key, each refilled at ``rate`` a second up to ``burst``; the number of keys is bounded.
+
+    Per process. The key used longest ago goes first, which at the bound is a source that has long been quiet.
+    """
+
+    def __init__(self, *, rate: float, burst: int, max_keys: int = _MAX_KEYS) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._max_keys = max_keys
+        # Ordered by the last use: key -> (tokens left, when).
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, key: str, now: float) -> bool:
+        """Take one token; False when there is none.
+
+        Args:
+            key: The source, as ``address_key`` gives it.
+            now: Monotonic seconds.
+        """
+        held = self._buckets.pop(key, None)
+        if held is None:
+            self._make_room(now)
+            tokens = self._burst
+        else:
+            tokens = min(self._burst, held[0] + (now - held[1]) * self._rate)
+        granted = tokens >= 1
+        self._buckets[key] = (tokens - 1 if granted else tokens, now)
+        return granted
+
+    def __len__(self) -> int:
+        """Return the number of keys held."""
+        return len(self._buckets)
+
+    def _make_room(self, now: float) -> None:
+        """Drop up to two idle keys, or the oldest at the bound: the work of each call stays the same."""
+        for _ in range(2):
+            oldest = next(iter(self._buckets), None)
+            if oldest is None:
+                return
+            if len(self._buckets) < self._max_keys and now - self._buckets[oldest][1] < _IDLE_SECONDS:
+                return
+            del self._buckets[oldest]
+
+
+def address_key(address: str) -> str:
+    """Return what stands for a client address in limits: an IPv6 network of 64 bits is one source."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return parsed.exploded[:19]
+    return address
