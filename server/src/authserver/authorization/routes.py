@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from authserver.authorization.answers import code_answer, error_answer, redirect
 from authserver.authorization.decisions import Decisions
@@ -222,7 +222,7 @@ class AuthorizationPages:
             redirect_host=redirect_host(pending.redirect_uri),
             is_loopback=is_loopback(pending.redirect_uri),
             account=describe_account(user),
-            restart_path=self.site.path(f"/consent?session_id={session_id}"),
+            restart_path=self.site.path(f"/oauth/authorize?{_restate(pending, resource)}"),
             session_id=session_id,
             csrf_token=self.sessions.csrf_token(request, session_id),
         )
@@ -238,6 +238,22 @@ def _trusted_redirect(form: Form, client: Client) -> str:
             reason="redirect_uri_mismatch",
         )
     return redirect_uri
+
+
+def _restate(pending: Authorization, resource: Resource | None) -> str:
+    """Return the query of a pending request, so that another account can be asked the same."""
+    parameters = {
+        "response_type": "code",
+        "client_id": pending.client_id,
+        "redirect_uri": pending.redirect_uri,
+        "scope": pending.scope,
+        "state": pending.state,
+        "resource": resource.slug if resource else "",
+        "code_challenge": pending.code_challenge,
+        "code_challenge_method": "S256",
+        "dpop_jkt": pending.dpop_jkt or "",
+    }
+    return urlencode({name: value for name, value in parameters.items() if value})
 
 
 def _document_host(client: Client) -> str:

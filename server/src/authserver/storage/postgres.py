@@ -56,6 +56,8 @@ _LOST = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    # What asyncpg raises when a connection dies between two messages.
+    asyncpg.InternalClientError,
 )
 _GONE = (
     *_LOST,

@@ -82,6 +82,8 @@ def _translated(exc: sqlite3.Error) -> Exception:
         if exc.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
             return ReferenceViolation(str(exc))
         return exc
+    if isinstance(exc, sqlite3.ProgrammingError) and "closed" in str(exc):
+        return StorageUnavailable("the SQLite database is closed")
     name = getattr(exc, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")):
         return StorageUnavailable(f"SQLite does not answer: {name}")

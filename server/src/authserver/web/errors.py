@@ -20,7 +20,7 @@ _UNPRINTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 
 def wire_description(description: str, reference: str) -> str:
-    """Return a description as it goes out: printable ASCII without ``"`` and ``\\``, its reference id behind (R48)."""
+    """Return a description as it goes out: the ASCII that RFC 6749 §5.2 allows, its reference id behind (R48)."""
     return f"{_UNPRINTABLE.sub('?', description)} ({reference})"
 
 

@@ -99,8 +99,8 @@ async def serve_listeners(
         raise
     servers = [_Server(_config(listener, shutdown_wait, idle_timeout)) for listener in listeners]
     tasks = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in zip(servers, sockets, strict=True)]
-    while not all(server.started for server in servers):
-        await asyncio.sleep(0.01)
+    while not all(server.started for server in servers):  # noqa: ASYNC110  uvicorn offers a flag, no event
+        await asyncio.sleep(0.005)
     if on_started is not None:
         on_started([sock.getsockname()[:2] for sock in sockets])
     await stop.wait()

@@ -1,0 +1,277 @@
+"""Puts the server together: a bill of materials. The only module that knows all the parts, and the one that reads the clock."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from authserver.audit.trail import AuditTrail
+from authserver.authorization.consent_store import forget_approved_redirects
+from authserver.authorization.decisions import Decisions
+from authserver.authorization.request import RequestChecker, RequestRules
+from authserver.authorization.routes import AuthorizationPages
+from authserver.clients.administration import ClientAdministration, ClientTokens
+from authserver.clients.authentication import ClientAuthenticator
+from authserver.clients.lookup import ClientResolver
+from authserver.clients.metadata_documents import MetadataDocuments
+from authserver.clients.mode import DcrMode, RegistrationMode
+from authserver.clients.registration import Registration, RegistrationPolicy
+from authserver.clients.routes import RegistrationRoutes
+from authserver.clients.secrets import ClientSecrets
+from authserver.clients.served import ServedMetadata
+from authserver.clients.store import find_client
+from authserver.config.model import Config
+from authserver.discovery.metadata import Capabilities
+from authserver.discovery.routes import DiscoveryRoutes, HealthRoutes
+from authserver.keys.keyfile import KeyfileStore
+from authserver.keys.keyring import Keyring, open_keyring
+from authserver.keys.keystore import retention_seconds
+from authserver.login.local import LocalLogin
+from authserver.login.lockout import Lockout
+from authserver.login.nonces import LoginNonces
+from authserver.login.routes import LoginPages
+from authserver.login.sessions import Sessions
+from authserver.login.site import site_of
+from authserver.outbound.client import OutboundClient
+from authserver.protocol.jose import Algorithm
+from authserver.resources.administration import ResourceAdministration
+from authserver.resources.catalog import ResourceCatalog
+from authserver.storage.changes import ChangeWatcher
+from authserver.storage.database import Database, Reader, StorageUnavailable
+from authserver.storage.opening import open_database
+from authserver.tokens.endpoint import GrantTable, SwitchedOff, TokenEndpoint, served_grants, table_of
+from authserver.tokens.families import Families
+from authserver.tokens.grants.authorization_code import AuthorizationCodeGrant
+from authserver.tokens.grants.refresh_token import RefreshTokenGrant
+from authserver.tokens.introspection import IntrospectionEndpoint
+from authserver.tokens.issuing import TokenIssuer
+from authserver.tokens.revocation import RevocationEndpoint
+from authserver.tokens.routes import token_routes
+from authserver.tokens.withdrawal import Withdrawal
+from authserver.users.accounts import Accounts, UserTokens
+from authserver.users.passwords import Passwords
+from authserver.web.http import Route
+from authserver.web.server import WebApp
+
+_TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  the name of a grant
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The time, in the two units that are asked for."""
+
+    milliseconds: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+    def __call__(self) -> int:
+        """Return seconds since the epoch."""
+        return self.milliseconds() // 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """What the server and the command line share: the database and what operators may do to it."""
+
+    config: Config
+    clock: Clock
+    db: Database
+    trail: AuditTrail
+    mode: RegistrationMode
+    accounts: Accounts
+    clients: ClientAdministration
+    resources: ResourceAdministration
+    secrets: ClientSecrets
+    served: ServedMetadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server ready to listen.
+
+    Attributes:
+        watcher: Has the changes of other processes obeyed; to be run beside the listeners.
+    """
+
+    public: WebApp
+    admin: WebApp
+    watcher: ChangeWatcher
+
+
+async def open_core(config: Config, *, clock: Clock, migrate: bool) -> Core:
+    """Open the database, with pending migrations applied if asked, and what operators work with.
+
+    Raises:
+        MigrationError: A migration does not apply.
+        StorageUnavailable: The database cannot be opened.
+    """
+    db = await open_database(config.storage, migrate_at=clock() if migrate else None)
+    trail = AuditTrail(db, clock.milliseconds)
+    mode = RegistrationMode(db, trail, config.dcr.mode)
+    secrets = ClientSecrets(config.client_secret_pepper)
+    withdrawal = Withdrawal(refresh_lifetime=config.dcr.default_refresh_expiry)
+    user_tokens = UserTokens(has_live=withdrawal.user_has_live, revoke_all=withdrawal.revoke_user)
+    client_tokens = ClientTokens(has_live=withdrawal.client_has_live, revoke_all=withdrawal.revoke_client)
+    served = ServedMetadata(grant_types=frozenset({"authorization_code", "refresh_token"}))
+
+    async def client_exists(reader: Reader, client_id: str) -> bool:
+        return await find_client(reader, client_id) is not None
+
+    return Core(
+        config=config,
+        clock=clock,
+        db=db,
+        trail=trail,
+        mode=mode,
+        accounts=Accounts(db, trail, Passwords(), user_tokens),
+        clients=ClientAdministration(db, trail, secrets, served, client_tokens),
+        resources=ResourceAdministration(db, trail, client_exists),
+        secrets=secrets,
+        served=served,
+    )
+
+
+async def open_keys(config: Config, *, now: int) -> Keyring:
+    """Open the signing keys; the first one is made when there is none.
+
+    Raises:
+        KeyStoreError: They cannot be read or written.
+    """
+    retention = retention_seconds(
+        config.dcr.default_token_expiry,
+        config.client_credentials.token_expiry,
+        config.token_exchange.token_expiry,
+        config.xaa.token_expiry,
+    )
+    algorithm: Algorithm = "RS256" if config.signing.algorithm == "RS256" else "ES256"
+    store = KeyfileStore(Path(config.signing.key_path), algorithm=algorithm, retention=retention)
+    return await open_keyring(store, now=now)
+
+
+async def build_server(core: Core, keyring: Keyring) -> Server:
+    """Wire every part to what it needs."""
+    config, clock, db, trail = core.config, core.clock, core.db, core.trail
+    site = site_of(config.server.issuer)
+    catalog = ResourceCatalog(db)
+    policy = RegistrationPolicy(
+        core.mode,
+        approved_redirects=config.dcr.approved_redirects,
+        default_scope=config.oauth.default_client_scope,
+    )
+    documents = MetadataDocuments(OutboundClient(), config.cimd, core.served) if config.cimd.enabled else None
+    resolver = ClientResolver(db, trail, documents, policy, forget_approved_redirects)
+    authenticator = ClientAuthenticator(db, core.secrets)
+    sessions = Sessions(db, config.session, site=site)
+    issuer = TokenIssuer(keyring, issuer=config.server.issuer, clock_ms=clock.milliseconds)
+    grants = _grants(core, issuer, catalog)
+
+    async def capabilities() -> Capabilities:
+        # Degrade rather than fail: a document without scopes still leads a client through (public API §16).
+        try:
+            scopes = await catalog.scope_names()
+        except StorageUnavailable:
+            scopes = ()
+        is_open = core.mode.current is not DcrMode.ADMIN_ONLY
+        return Capabilities(
+            grant_types=served_grants(grants),
+            scopes=scopes,
+            registration_is_open=is_open,
+            metadata_documents=config.cimd.enabled and is_open,
+        )
+
+    health = HealthRoutes(db=db, clock=clock)
+    pages = AuthorizationPages(
+        issuer=config.server.issuer,
+        site=site,
+        clock=clock,
+        clients=resolver,
+        checker=RequestChecker(
+            catalog,
+            RequestRules(require_scope=config.oauth.require_scope, default_resource=config.oauth.default_resource),
+        ),
+        decisions=Decisions(db=db, trail=trail, clock_ms=clock.milliseconds),
+        sessions=sessions,
+        catalog=catalog,
+    )
+    login = LoginPages(
+        LocalLogin(db, core.accounts, trail, Lockout(config.rate_limit)),
+        sessions,
+        LoginNonces(config.session, site=site),
+        site=site,
+        clock=clock,
+    )
+    discovery = DiscoveryRoutes(
+        issuer=config.server.issuer, keyring=keyring, catalog=catalog, capabilities=capabilities, clock=clock
+    )
+    registration = RegistrationRoutes(
+        Registration(db, trail, core.secrets, policy, core.served),
+        config.dcr,
+        clock=clock,
+        root_aliases=config.server.root_aliases,
+    )
+    routes = [
+        *discovery.routes(),
+        *health.routes(),
+        *token_routes(
+            TokenEndpoint(grants, authenticator, trail),
+            IntrospectionEndpoint(db, keyring, authenticator, catalog, trail),
+            RevocationEndpoint(db, keyring, authenticator, trail),
+            clock=clock,
+            root_aliases=config.server.root_aliases,
+        ),
+        *registration.routes(),
+        *pages.routes(),
+        *login.routes(),
+    ]
+    watcher = ChangeWatcher(db)
+    watcher.register("resources", catalog.refresh)
+    watcher.register("settings", core.mode.refresh)
+    watcher.register_tick(lambda: keyring.refresh(clock()))
+    return Server(public=_public_app(config, routes), admin=_admin_app(config, health), watcher=watcher)
+
+
+def _grants(core: Core, issuer: TokenIssuer, catalog: ResourceCatalog) -> GrantTable:
+    """Return the table of grants: adding one is a line here, its module, and its section in the configuration."""
+    config, db, trail = core.config, core.db, core.trail
+    families = Families(db, trail)
+    return table_of(
+        AuthorizationCodeGrant(
+            db=db,
+            issuer=issuer,
+            catalog=catalog,
+            families=families,
+            trail=trail,
+            token_lifetime=config.dcr.default_token_expiry,
+            refresh_lifetime=config.dcr.default_refresh_expiry,
+        ),
+        RefreshTokenGrant(
+            db=db,
+            issuer=issuer,
+            catalog=catalog,
+            families=families,
+            trail=trail,
+            token_lifetime=config.dcr.default_token_expiry,
+            refresh_lifetime=config.dcr.default_refresh_expiry,
+            grace=config.oauth.refresh_grace,
+            max_lifetime=config.oauth.refresh_max_lifetime,
+        ),
+        SwitchedOff(grant_type="client_credentials", feature="client_credentials", key="client_credentials.enabled"),
+        SwitchedOff(grant_type=_TOKEN_EXCHANGE, feature="token_exchange", key="token_exchange.enabled"),
+        SwitchedOff(grant_type=_JWT_BEARER, feature="jwt_bearer", key="xaa.enabled"),
+    )
+
+
+def _public_app(config: Config, routes: list[Route]) -> WebApp:
+    return WebApp(
+        routes,
+        issuer=config.server.issuer,
+        allowed_origins=config.server.allowed_origins,
+        trusted_proxies=config.server.trusted_proxies,
+        is_secure=config.session.secure,
+        limits=config.rate_limit if config.rate_limit.enabled else None,
+        component="http",
+    )
+
+
+def _admin_app(config: Config, health: HealthRoutes) -> WebApp:
+    """Return what the admin listener serves: health alone, for now."""
+    return WebApp(health.routes(), issuer=config.server.issuer, is_secure=config.session.secure, component="admin-http")

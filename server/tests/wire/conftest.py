@@ -1,0 +1,87 @@
+"""The whole server in process, over both databases, with a clock that tests move."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from authserver.app import Clock, build_server, open_core, open_keys
+from authserver.clients.administration import NewClient
+from authserver.config.model import Config
+from authserver.config.secret import Secret
+from authserver.config.sections.clients import CimdConfig
+from authserver.config.sections.listeners import RateLimitConfig, ServerConfig, SessionConfig
+from authserver.config.sections.storage import PostgresConfig, SigningConfig, SqliteConfig, StorageConfig
+from authserver.resources.administration import ResourceDraft
+from authserver.resources.records import BackendKind, ResourceScope
+from harness import ISSUER, PASSWORD, Wire
+
+
+@dataclass(slots=True)
+class MovableClock:
+    """The time of a test."""
+
+    seconds: int
+
+    def milliseconds(self) -> int:
+        return self.seconds * 1000
+
+
+@pytest.fixture
+def config(database_target: str, tmp_path: Path) -> Config:
+    """The configuration of the server under test; a test that wants another overrides this fixture."""
+    is_postgres = "://" in database_target
+    storage = StorageConfig(
+        driver="postgres" if is_postgres else "sqlite",
+        sqlite=SqliteConfig(path=database_target),
+        postgres=PostgresConfig(dsn=Secret(database_target if is_postgres else ""), min_conns=0, max_conns=5),
+    )
+    return replace(
+        Config(),
+        server=ServerConfig(issuer=ISSUER),
+        storage=storage,
+        signing=SigningConfig(key_path=str(tmp_path / "keys")),
+        session=SessionConfig(secret=Secret("a secret of the tests, long enough")),
+        rate_limit=RateLimitConfig(enabled=False),
+        cimd=CimdConfig(require_https=False, allow_private_addresses=True),
+    )
+
+
+@pytest.fixture
+async def wire(config: Config, now: int) -> AsyncIterator[Wire]:
+    """The server with a user, a Resource and its runtime client, and a browser that nobody has signed in yet."""
+    clock = MovableClock(now)
+    core = await open_core(config, clock=Clock(milliseconds=clock.milliseconds), migrate=False)
+    await core.mode.refresh()
+    user = await core.accounts.create_user("ada@example.com", PASSWORD, name="Ada", role="user", now=now)
+    resource = await core.resources.create_resource(
+        ResourceDraft(
+            slug="notes",
+            backend_kind=BackendKind.MINT,
+            uri="https://mcp.example.com/mcp",
+            display_name="Notes",
+            scopes=(
+                ResourceScope(name="notes:read", description="Read your notes"),
+                ResourceScope(name="notes:write", description="Change your notes"),
+            ),
+        ),
+        now=now,
+    )
+    runtime = await core.clients.create(
+        NewClient(
+            name="notes server",
+            grant_types=("authorization_code",),
+            redirect_uris=("https://mcp.example.com/cb",),
+            token_endpoint_auth_method="client_secret_basic",
+        ),
+        now=now,
+    )
+    await core.resources.add_runtime_client("notes", runtime.client.id, now=now)
+    keyring = await open_keys(config, now=now)
+    server = await build_server(core, keyring)
+    async with Wire(
+        server=server, core=core, keyring=keyring, clock=clock, user=user, resource=resource, runtime=runtime
+    ) as wire:
+        yield wire
+    await core.db.close()

@@ -1,0 +1,222 @@
+"""``POST /oauth/token`` with a code (public API §8.2, 8.3)."""
+
+import asyncio
+from dataclasses import replace
+
+import httpx2
+import pytest
+
+from authserver.authorization.store import revoke_families_of
+from authserver.clients.store import find_client, update_client
+from harness import ISSUER, REDIRECT, RESOURCE, VERIFIER, Wire, claims_of
+
+pytestmark = pytest.mark.anyio
+
+OTHER_VERIFIER = "w" * 43
+
+
+async def test_a_code_becomes_tokens_that_say_what_was_allowed(wire: Wire, now: int) -> None:
+    client_id = (await wire.register())["client_id"]
+    answer = await wire.redeem(client_id, await wire.code(client_id), redirect_uri=REDIRECT, resource="notes")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["pragma"] == "no-cache"
+    tokens = answer.json()
+    assert tokens.keys() == {"access_token", "token_type", "expires_in", "refresh_token", "scope"}
+    assert (tokens["token_type"], tokens["expires_in"], tokens["scope"]) == ("Bearer", 900, "notes:read")
+    assert len(tokens["refresh_token"]) == 43
+    claims = claims_of(tokens["access_token"])
+    jti = claims.pop("jti")
+    assert len(jti) == 22
+    assert claims == {
+        "iss": ISSUER,
+        "sub": wire.user.id,
+        "aud": [RESOURCE],
+        "client_id": client_id,
+        "scope": "notes:read",
+        "iat": now,
+        "nbf": now,
+        "exp": now + 900,
+    }
+    assert ("token.issued", "family=") in [(action, detail[:7]) for action, detail in await wire.audit()]
+
+
+async def test_no_row_holds_the_code_or_the_refresh_token(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    tokens = (await wire.redeem(client_id, code)).json()
+    for table in ("authorizations", "refresh_tokens", "issuances", "audit_events"):
+        for row in await wire.core.db.fetch_all(f"SELECT * FROM {table}"):
+            text = repr(tuple(row.values()) if hasattr(row, "values") else tuple(row))  # type: ignore[arg-type]  either driver's row
+            assert code not in text
+            assert tokens["refresh_token"] not in text
+            assert tokens["access_token"] not in text
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "error"),
+    [
+        ({"code": ""}, 400, "invalid_request"),
+        ({"code_verifier": None}, 400, "invalid_request"),
+        ({"client_id": "nobody"}, 401, "invalid_client"),
+        ({"client_id": None}, 401, "invalid_client"),
+        ({"client_secret": "a secret"}, 401, "invalid_client"),
+        ({"code": "x" * 43}, 400, "invalid_grant"),
+        ({"redirect_uri": REDIRECT + "/"}, 400, "invalid_grant"),
+        ({"code_verifier": OTHER_VERIFIER}, 400, "invalid_grant"),
+        ({"resource": "https://other.example.com/"}, 400, "invalid_target"),
+        ({"grant_type": "password"}, 400, "unsupported_grant_type"),
+        ({"grant_type": "client_credentials"}, 400, "unsupported_grant_type"),
+        ({"grant_type": None}, 400, "invalid_request"),
+    ],
+)
+async def test_a_failed_check_leaves_the_code_to_its_owner(
+    wire: Wire, form: dict[str, str | None], status: int, error: str
+) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    refused = await wire.token(
+        **({"grant_type": "authorization_code", "client_id": client_id, "code": code, "code_verifier": VERIFIER} | form)
+    )
+    assert (refused.status_code, refused.json()["error"]) == (status, error)
+    assert refused.headers["cache-control"] == "no-store"
+    assert refused.json()["reference"].startswith("ref_")
+    assert (await wire.redeem(client_id, code)).status_code == 200
+
+
+async def test_another_client_cannot_redeem_a_code(wire: Wire) -> None:
+    first, second = (await wire.register())["client_id"], (await wire.register())["client_id"]
+    code = await wire.code(first)
+    refused = await wire.redeem(second, code)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+    assert (await wire.redeem(first, code)).status_code == 200
+
+
+async def test_a_code_dies_after_ten_minutes(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    wire.clock.seconds += 600
+    assert (await wire.redeem(client_id, code)).json()["error"] == "invalid_grant"
+
+
+async def test_a_code_presented_again_by_its_owner_withdraws_what_it_bought(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    tokens = (await wire.redeem(client_id, code)).json()
+    again = await wire.redeem(client_id, code)
+    assert again.json()["error_description"].startswith("authorization code has already been used")
+    assert await wire.introspect(tokens["access_token"]) == {"active": False}
+    assert (await wire.refresh(client_id, tokens["refresh_token"])).json()["error"] == "invalid_grant"
+    actions = dict(await wire.audit())
+    assert actions["auth_code.reused"].endswith("verifier=valid")
+    assert actions["family.revoked"].startswith("code_reuse family=")
+
+
+async def test_a_code_found_in_a_log_withdraws_nothing(wire: Wire) -> None:
+    client_id, stranger = (await wire.register())["client_id"], (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    tokens = (await wire.redeem(client_id, code)).json()
+    for attempt in (
+        await wire.redeem(client_id, code, code_verifier=OTHER_VERIFIER),
+        await wire.redeem(stranger, code),
+    ):
+        assert attempt.json()["error"] == "invalid_grant"
+    assert (await wire.introspect(tokens["access_token"]))["active"] is True
+    assert [detail[-7:] for action, detail in await wire.audit() if action == "auth_code.reused"] == ["invalid"] * 2
+
+
+async def test_of_fifty_uses_at_once_one_gets_tokens_and_the_rest_withdraw_them(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    answers = await asyncio.gather(*(wire.redeem(client_id, code) for _ in range(50)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49
+    families = await wire.core.db.fetch_all("SELECT revoked_at FROM authorizations WHERE consumed_at IS NOT NULL")
+    assert [row["revoked_at"] is not None for row in families] == [True]
+    issuances = await wire.core.db.fetch_all("SELECT revoked_at FROM issuances")
+    assert [row["revoked_at"] is not None for row in issuances] == [True]
+
+
+async def test_a_disabled_user_gets_no_tokens(wire: Wire, now: int) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    await wire.core.accounts.disable_user(wire.user.id, now=now)
+    assert (await wire.redeem(client_id, code)).json()["error"] == "invalid_grant"
+
+
+async def test_a_consent_revoked_between_code_and_redemption_counts(wire: Wire, now: int) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    await wire.core.db.write(lambda tx: tx.execute("UPDATE consent_grants SET revoked_at = $1", now))
+    assert (await wire.redeem(client_id, code)).json()["error"] == "invalid_grant"
+    rows = await wire.core.db.fetch_all("SELECT consumed_at FROM authorizations")
+    assert [row["consumed_at"] for row in rows] == [None]
+
+
+async def test_a_ceiling_lowered_after_consent_counts(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    client = await find_client(wire.core.db, client_id)
+    assert client is not None
+    await wire.core.db.write(lambda tx: update_client(tx, replace(client, scope="notes:write")))
+    assert (await wire.redeem(client_id, code)).json()["error"] == "invalid_scope"
+
+
+async def test_a_client_without_the_refresh_grant_gets_no_refresh_token(wire: Wire) -> None:
+    client_id = (await wire.register(grant_types=["authorization_code"]))["client_id"]
+    assert "refresh_token" not in await wire.tokens(client_id)
+
+
+async def test_a_confidential_client_must_prove_itself(wire: Wire) -> None:
+    registered = await wire.register(token_endpoint_auth_method="client_secret_basic")
+    client_id, secret = registered["client_id"], registered["client_secret"]
+    code = await wire.code(client_id)
+    assert (await wire.redeem(client_id, code)).status_code == 401
+    wrong = await wire.redeem(client_id, code, client_secret="wrong")
+    assert wrong.headers["www-authenticate"] == 'Basic realm="authserver"'
+    assert (await wire.redeem(client_id, code, client_secret=secret)).status_code == 200
+
+
+async def test_a_repeated_parameter_is_refused_and_equal_resources_are_one(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    twice = f"grant_type=authorization_code&client_id={client_id}&code={code}&code={code}&code_verifier={VERIFIER}"
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await wire.http.post("/oauth/token", content=twice, headers=form)).json()["error"] == "invalid_request"
+    assert (
+        await wire.token(
+            grant_type="authorization_code",
+            client_id=client_id,
+            code=code,
+            code_verifier=VERIFIER,
+            resource=[RESOURCE, RESOURCE],
+        )
+    ).status_code == 200
+
+
+async def test_parameters_in_the_query_are_not_read(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    answer = await wire.http.post(f"/oauth/token?code={code}", data={"grant_type": "authorization_code"})
+    assert answer.json()["error"] == "invalid_request"
+
+
+async def test_a_token_without_a_resource_is_for_the_issuer(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    tokens = await wire.tokens(client_id, resource=None)
+    assert claims_of(tokens["access_token"])["aud"] == [ISSUER]
+
+
+async def test_families_of_a_user_are_revoked_together(wire: Wire, now: int) -> None:
+    client_id = (await wire.register())["client_id"]
+    tokens = [await wire.tokens(client_id) for _ in range(2)]
+    assert await wire.core.db.write(lambda tx: revoke_families_of(tx, user_id=wire.user.id, now=now)) == 2
+    for each in tokens:
+        assert (await wire.refresh(client_id, each["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_a_browser_client_may_read_the_answer(wire: Wire) -> None:
+    answer: httpx2.Response = await wire.http.post(
+        "/oauth/token", data={"grant_type": "x"}, headers={"origin": "https://app.example"}
+    )
+    assert answer.headers["access-control-allow-origin"] == "*"
