@@ -12,11 +12,12 @@ from authserver.authorization.request import RequestChecker, RequestRules
 from authserver.authorization.routes import AuthorizationPages
 from authserver.clients.administration import ClientAdministration, ClientTokens
 from authserver.clients.authentication import ClientAuthenticator
+from authserver.clients.limits import RegistrationLimits
 from authserver.clients.lookup import ClientResolver
 from authserver.clients.metadata_documents import MetadataDocuments
 from authserver.clients.mode import DcrMode, RegistrationMode
 from authserver.clients.registration import Registration, RegistrationPolicy
-from authserver.clients.routes import RegistrationRoutes
+from authserver.clients.routes import registration_routes
 from authserver.clients.secrets import ClientSecrets
 from authserver.clients.served import ServedMetadata
 from authserver.clients.store import find_client
@@ -202,12 +203,7 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
     discovery = DiscoveryRoutes(
         issuer=config.server.issuer, keyring=keyring, catalog=catalog, capabilities=capabilities, clock=clock
     )
-    registration = RegistrationRoutes(
-        Registration(db, trail, core.secrets, policy, core.served),
-        config.dcr,
-        clock=clock,
-        root_aliases=config.server.root_aliases,
-    )
+    registration = Registration(db, trail, core.secrets, policy, core.served)
     routes = [
         *discovery.routes(),
         *health.routes(),
@@ -218,7 +214,12 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
             clock=clock,
             root_aliases=config.server.root_aliases,
         ),
-        *registration.routes(),
+        *registration_routes(
+            registration,
+            RegistrationLimits(config.dcr, monotonic=time.monotonic),
+            clock=clock,
+            root_alias=config.server.root_aliases,
+        ),
         *pages.routes(),
         *login.routes(),
     ]
