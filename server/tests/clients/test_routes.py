@@ -4,7 +4,8 @@ from typing import Any
 import orjson
 import pytest
 
-from authserver.clients.routes import MAX_BODY_BYTES, RegistrationRoutes
+from authserver.clients.limits import RegistrationLimits
+from authserver.clients.routes import MAX_BODY_BYTES, registration_routes
 from authserver.clients.store import find_client
 from authserver.config.sections.clients import DcrConfig
 from authserver.protocol.errors import AccessDenied, InvalidRequest, SlowDown
@@ -16,18 +17,23 @@ from server.tests.clients.test_registration import MINIMAL, a_registration
 pytestmark = pytest.mark.anyio
 
 
-UNLIMITED = DcrConfig(rate_limit=0)
+def the_limits(rate: float = 0, burst: int = 1) -> RegistrationLimits:
+    return RegistrationLimits(DcrConfig(rate_limit=rate, rate_limit_burst=burst), monotonic=lambda: 0.0)
 
 
-def the_routes(db: Database, *, mode: str = "open", config: DcrConfig = UNLIMITED) -> RegistrationRoutes:
-    return RegistrationRoutes(a_registration(db, mode=mode), config, clock=lambda: NOW, monotonic=lambda: 0.0)
-
-
-async def post(routes: RegistrationRoutes, body: bytes, *, content_type: bytes = b"application/json") -> HttpResponse:
+async def post(
+    db: Database,
+    body: bytes,
+    *,
+    mode: str = "open",
+    limits: RegistrationLimits | None = None,
+    content_type: bytes = b"application/json",
+) -> HttpResponse:
     async def receive() -> Mapping[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    (route,) = routes.routes()
+    registration = a_registration(db, mode=mode)
+    (route,) = registration_routes(registration, limits or the_limits(), clock=lambda: NOW)
     request = HttpRequest(
         method="POST",
         path=route.path,
@@ -43,7 +49,7 @@ async def post(routes: RegistrationRoutes, body: bytes, *, content_type: bytes =
 async def test_a_registration_is_answered_with_the_client_whatever_its_content_type(
     db: Database, content_type: bytes
 ) -> None:
-    response = await post(the_routes(db), orjson.dumps(MINIMAL), content_type=content_type)
+    response = await post(db, orjson.dumps(MINIMAL), content_type=content_type)
     assert response.status == 201
     assert response.headers == ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
     client = await find_client(db, orjson.loads(response.body)["client_id"])
@@ -56,35 +62,34 @@ async def test_a_registration_is_answered_with_the_client_whatever_its_content_t
 )
 async def test_a_body_that_is_no_json_object_is_an_invalid_request(db: Database, body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="invalid JSON body"):
-        await post(the_routes(db), body)
+        await post(db, body)
 
 
 async def test_a_body_of_a_megabyte_is_read_and_one_byte_more_is_not(db: Database) -> None:
     body = orjson.dumps(MINIMAL)
     body += b" " * (MAX_BODY_BYTES - len(body))
-    assert (await post(the_routes(db), body)).status == 201
+    assert (await post(db, body)).status == 201
     with pytest.raises(InvalidRequest, match="invalid JSON body"):
-        await post(the_routes(db), body + b" ")
+        await post(db, body + b" ")
 
 
 async def test_while_only_operators_register_the_body_does_not_matter(db: Database) -> None:
     with pytest.raises(AccessDenied):
-        await post(the_routes(db, mode="admin_only"), b"{")
+        await post(db, b"{", mode="admin_only")
 
 
-async def test_the_rate_is_checked_before_anything_else(db: Database) -> None:
-    routes = the_routes(db, mode="admin_only", config=DcrConfig(rate_limit=1, rate_limit_burst=1))
-    with pytest.raises(AccessDenied):
-        await post(routes, orjson.dumps(MINIMAL))
+async def test_the_rate_is_checked_by_address_and_before_anything_else(db: Database) -> None:
+    limits = the_limits(rate=1)
+    await post(db, orjson.dumps(MINIMAL), limits=limits)
     with pytest.raises(SlowDown) as refusal:
-        await post(routes, b"{")
+        await post(db, b"{", mode="admin_only", limits=limits)
     assert refusal.value.retry_after == 1
 
 
 async def test_the_route_is_for_listed_origins_and_has_an_alias_only_when_asked_for(db: Database) -> None:
     registration = a_registration(db)
-    for root_aliases, paths in ((False, ["/oauth/register"]), (True, ["/oauth/register", "/register"])):
-        routes = RegistrationRoutes(registration, UNLIMITED, clock=lambda: NOW, root_aliases=root_aliases).routes()
+    for root_alias, paths in ((False, ["/oauth/register"]), (True, ["/oauth/register", "/register"])):
+        routes = registration_routes(registration, the_limits(), clock=lambda: NOW, root_alias=root_alias)
         assert [route.path for route in routes] == paths
         assert {(route.cors, route.errors, route.is_limited) for route in routes} == {
             (Cors.LISTED, ErrorShape.OAUTH, True)

@@ -16,44 +16,27 @@ MAX_BODY_BYTES = 1024 * 1024
 _CREATED = 201
 
 
-class RegistrationRoutes:
-    """The registration endpoint.
+def registration_routes(
+    registration: Registration, limits: RegistrationLimits, *, clock: Callable[[], int], root_alias: bool = False
+) -> list[Route]:
+    """Mount the registration endpoint.
 
     Args:
         registration: Registers.
-        config: The section ``dcr``: how often clients may.
+        limits: How often.
         clock: Seconds since the epoch.
-        root_aliases: Whether ``/register`` answers too, for clients that ignore metadata (ruling R43).
-        monotonic: Seconds of a clock that never goes back, for the limits.
+        root_alias: Whether ``/register`` answers too, for clients that ignore metadata (ruling R43).
     """
 
-    def __init__(
-        self,
-        registration: Registration,
-        config: DcrConfig,
-        *,
-        clock: Callable[[], int],
-        root_aliases: bool = False,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._registration = registration
-        self._limits = RegistrationLimits(config, monotonic=monotonic)
-        self._clock = clock
-        self._paths = ("/oauth/register", "/register") if root_aliases else ("/oauth/register",)
-
-    def routes(self) -> list[Route]:
-        """Return what is to be mounted."""
-        return [
-            Route(path=path, endpoints={"POST": self._register}, cors=Cors.LISTED, errors=ErrorShape.OAUTH)
-            for path in self._paths
-        ]
-
-    async def _register(self, request: HttpRequest) -> HttpResponse:
-        self._limits.check(request.client_address)
+    async def register(request: HttpRequest) -> HttpResponse:
+        limits.check(request.client_address)
         # Before the body is read: a closed door costs nothing.
-        self._registration.check_open()
-        registered = await self._registration.register(await _read_json(request), now=self._clock())
+        registration.check_open()
+        registered = await registration.register(await _read_json(request), now=clock())
         return HttpResponse(_CREATED, orjson.dumps(build_registration_response(registered)), (JSON, NO_STORE))
+
+    paths = ("/oauth/register", "/register") if root_alias else ("/oauth/register",)
+    return [Route(path=path, endpoints={"POST": register}, cors=Cors.LISTED, errors=ErrorShape.OAUTH) for path in paths]
 
 
 async def _read_json(request: HttpRequest) -> object:
@@ -63,3 +46,24 @@ async def _read_json(request: HttpRequest) -> object:
     except (BodyTooLarge, orjson.JSONDecodeError) as exc:
         raise InvalidRequest("invalid JSON body") from exc
     return document
+
+
+class RegistrationRoutes:
+    """The registration endpoint with the limits of the configuration."""
+
+    def __init__(
+        self,
+        registration: Registration,
+        config: DcrConfig,
+        *,
+        clock: Callable[[], int],
+        root_aliases: bool = False,
+    ) -> None:
+        self._registration = registration
+        self._limits = RegistrationLimits(config, monotonic=time.monotonic)
+        self._clock = clock
+        self._root_aliases = root_aliases
+
+    def routes(self) -> list[Route]:
+        """Return what is to be mounted."""
+        return registration_routes(self._registration, self._limits, clock=self._clock, root_alias=self._root_aliases)
