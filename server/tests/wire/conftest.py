@@ -15,7 +15,7 @@ from authserver.config.sections.listeners import RateLimitConfig, ServerConfig, 
 from authserver.config.sections.storage import PostgresConfig, SigningConfig, SqliteConfig, StorageConfig
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
-from harness import ISSUER, PASSWORD, Wire
+from server.tests.wire.harness import ISSUER, PASSWORD, Wire
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ async def wire(config: Config, now: int) -> AsyncIterator[Wire]:
     clock = MovableClock(now)
     core = await open_core(config, clock=Clock(milliseconds=clock.milliseconds), migrate=False)
     await core.mode.refresh()
-    user = await core.accounts.create_user("ada@example.com", PASSWORD, name="Ada", role="user", now=now)
+    user = await core.accounts.create_user(email="ada@example.com", password=PASSWORD, name="Ada", now=now)
     resource = await core.resources.create_resource(
         ResourceDraft(
             slug="notes",
@@ -73,7 +73,7 @@ async def wire(config: Config, now: int) -> AsyncIterator[Wire]:
             name="notes server",
             grant_types=("authorization_code",),
             redirect_uris=("https://mcp.example.com/cb",),
-            token_endpoint_auth_method="client_secret_basic",
+            auth_method="client_secret_basic",
         ),
         now=now,
     )

@@ -8,7 +8,7 @@ import pytest
 from authserver.clients.store import find_client, update_client
 from authserver.config.model import Config
 from authserver.config.sections.grants import OAuthConfig
-from harness import ISSUER, REDIRECT, RESOURCE, Wire, claims_of, hidden_fields, query_of
+from server.tests.wire.harness import ISSUER, REDIRECT, RESOURCE, Wire, claims_of, hidden_fields, query_of
 
 pytestmark = pytest.mark.anyio
 
@@ -176,9 +176,7 @@ async def test_another_users_session_id_is_of_no_use(wire: Wire, now: int) -> No
     client_id = (await wire.register())["client_id"]
     await wire.sign_in()
     asked = await wire.authorize(client_id)
-    await wire.core.accounts.create_user(
-        "eve@example.com", "correct horse battery staple", name="", role="user", now=now
-    )
+    await wire.core.accounts.create_user(email="eve@example.com", password="correct horse battery staple", now=now)
     async with wire.new_browser() as eve:
         await wire.sign_in(eve, email="eve@example.com")
         answer = await eve.get(asked.headers["location"])

@@ -8,7 +8,7 @@ from authserver.config.model import Config
 from authserver.config.sections.listeners import ServerConfig
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind
-from harness import ISSUER, RESOURCE, Wire
+from server.tests.wire.harness import ISSUER, RESOURCE, Wire
 
 pytestmark = pytest.mark.anyio
 

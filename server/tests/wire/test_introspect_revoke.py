@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from authserver.clients.administration import NewClient
-from harness import ISSUER, RESOURCE, Wire
+from server.tests.wire.harness import ISSUER, RESOURCE, Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +47,7 @@ async def test_the_runtime_client_learns_what_the_token_says(wire: Wire, now: in
 async def test_a_stranger_learns_nothing(wire: Wire, now: int) -> None:
     _, tokens = await _session(wire)
     stranger = await wire.core.clients.create(
-        NewClient(name="x", redirect_uris=("https://x.example/cb",), token_endpoint_auth_method="client_secret_post"),
+        NewClient(name="x", redirect_uris=("https://x.example/cb",), auth_method="client_secret_post"),
         now=now,
     )
     form = {"client_id": stranger.client.id, "client_secret": stranger.client_secret, "token": tokens["access_token"]}

@@ -8,7 +8,7 @@ import pytest
 
 from authserver.authorization.store import revoke_families_of
 from authserver.clients.store import find_client, update_client
-from harness import ISSUER, REDIRECT, RESOURCE, VERIFIER, Wire, claims_of
+from server.tests.wire.harness import ISSUER, REDIRECT, RESOURCE, VERIFIER, Wire, claims_of
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ import pytest
 from authserver.clients.store import find_client, update_client
 from authserver.config.model import Config
 from authserver.config.sections.grants import OAuthConfig
-from harness import RESOURCE, Wire, claims_of
+from server.tests.wire.harness import RESOURCE, Wire, claims_of
 
 pytestmark = pytest.mark.anyio
 
