@@ -1,13 +1,11 @@
 """``POST /oauth/register`` (public API, 11)."""
 
-import time
 from collections.abc import Callable
 
 import orjson
 
 from authserver.clients.limits import RegistrationLimits
 from authserver.clients.registration import Registration, build_registration_response
-from authserver.config.sections.clients import DcrConfig
 from authserver.protocol.errors import InvalidRequest
 from authserver.web.http import JSON, NO_STORE, BodyTooLarge, Cors, ErrorShape, HttpRequest, HttpResponse, Route
 
@@ -46,24 +44,3 @@ async def _read_json(request: HttpRequest) -> object:
     except (BodyTooLarge, orjson.JSONDecodeError) as exc:
         raise InvalidRequest("invalid JSON body") from exc
     return document
-
-
-class RegistrationRoutes:
-    """The registration endpoint with the limits of the configuration."""
-
-    def __init__(
-        self,
-        registration: Registration,
-        config: DcrConfig,
-        *,
-        clock: Callable[[], int],
-        root_aliases: bool = False,
-    ) -> None:
-        self._registration = registration
-        self._limits = RegistrationLimits(config, monotonic=time.monotonic)
-        self._clock = clock
-        self._root_aliases = root_aliases
-
-    def routes(self) -> list[Route]:
-        """Return what is to be mounted."""
-        return registration_routes(self._registration, self._limits, clock=self._clock, root_alias=self._root_aliases)
