@@ -7,10 +7,10 @@ from typing import Any
 
 import anyio
 import pytest
-from server.tests.fakes.certificates import tls_contexts
-from server.tests.fakes.document_server import Answer, document_server
 
 from authserver.outbound.client import OutboundClient, OutboundFailed, OutboundRefused, OutboundResponse
+from server.tests.fakes.certificates import tls_contexts
+from server.tests.fakes.document_server import Answer, document_server
 
 pytestmark = pytest.mark.anyio
 
