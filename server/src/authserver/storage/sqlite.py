@@ -154,6 +154,7 @@ class _WriterThread:
         self._loop = loop
         self._queue: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
         self._tx: Writer = _Transaction(connection)
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
 
@@ -161,14 +162,15 @@ class _WriterThread:
         """Queue a unit.
 
         Raises:
-            StorageUnavailable: The queue is full.
+            StorageUnavailable: The queue is full, or the database was closed.
         """
-        if self._queue.qsize() >= _QUEUE_UNITS:
-            raise StorageUnavailable("the write queue is full")
+        if self._stopped or self._queue.qsize() >= _QUEUE_UNITS:
+            raise StorageUnavailable("the write queue is full or closed")
         self._queue.put(unit)
 
     async def stop(self) -> None:
         """Commit what is queued and end the thread."""
+        self._stopped = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 

@@ -1,0 +1,68 @@
+"""Notes down which statements the server runs, so that their plans can be looked at."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from authserver.storage.database import Append, Database, Row, Value, Writer
+
+T = TypeVar("T")
+Statement = tuple[str, tuple[Value, ...]]
+
+
+def insert_of(append: Append) -> str:
+    """Return the statement that an append stands for."""
+    marks = ", ".join(f"${n}" for n in range(1, len(append.columns) + 1))
+    return f"INSERT INTO {append.table} ({append.names}) VALUES ({marks})"
+
+
+@dataclass
+class Recording:
+    """What was run, by kind, in order."""
+
+    reads: list[Statement] = field(default_factory=list)
+    writes: list[Statement] = field(default_factory=list)
+
+
+@dataclass
+class _RecordingWriter:
+    tx: Writer
+    recording: Recording
+
+    async def fetch_one(self, sql: str, *args: Value) -> Row | None:
+        self.recording.writes.append((sql, args))
+        return await self.tx.fetch_one(sql, *args)
+
+    async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
+        self.recording.writes.append((sql, args))
+        return await self.tx.fetch_all(sql, *args)
+
+    async def execute(self, sql: str, *args: Value) -> int:
+        self.recording.writes.append((sql, args))
+        return await self.tx.execute(sql, *args)
+
+    async def append(self, append: Append, *values: Value) -> None:
+        self.recording.writes.append((insert_of(append), values))
+        await self.tx.append(append, *values)
+
+
+def record(db: Database, monkeypatch: Any) -> Recording:
+    """Have a database note down what it runs from now on."""
+    recording = Recording()
+    fetch_one, fetch_all, write = db.fetch_one, db.fetch_all, db.write
+
+    async def recording_fetch_one(sql: str, *args: Value) -> Row | None:
+        recording.reads.append((sql, args))
+        return await fetch_one(sql, *args)
+
+    async def recording_fetch_all(sql: str, *args: Value) -> Sequence[Row]:
+        recording.reads.append((sql, args))
+        return await fetch_all(sql, *args)
+
+    async def recording_write(transaction: Callable[[Writer], Awaitable[T]]) -> T:
+        return await write(lambda tx: transaction(_RecordingWriter(tx, recording)))
+
+    monkeypatch.setattr(db, "fetch_one", recording_fetch_one)
+    monkeypatch.setattr(db, "fetch_all", recording_fetch_all)
+    monkeypatch.setattr(db, "write", recording_write)
+    return recording

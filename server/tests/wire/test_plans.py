@@ -1,0 +1,128 @@
+"""Every statement of the request path finds its rows by an index, and a redeemed code touches few b-trees."""
+
+import re
+
+import asyncpg
+import orjson
+import pytest
+
+from authserver.storage.sqlite import connect
+from server.tests.wire.harness import Wire
+from server.tests.wire.recording import Recording, Statement, record
+
+pytestmark = pytest.mark.anyio
+
+MOST_B_TREES = 14
+# Small tables that are read whole on purpose, and not by requests: the catalogue of resources, versions of topics.
+READ_WHOLE = re.compile(r"FROM (resources|changes|runtime_settings)\b")
+
+
+@pytest.fixture
+async def whole_path(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Recording:
+    """What registration, sign-in, consent, redemption, refresh, retry, introspection, revocation and reuse run."""
+    recording = record(wire.core.db, monkeypatch)
+    client_id = (await wire.register())["client_id"]
+    tokens = await wire.tokens(client_id)
+    refreshed = (await wire.refresh(client_id, tokens["refresh_token"])).json()
+    await wire.refresh(client_id, tokens["refresh_token"])
+    await wire.introspect(refreshed["access_token"])
+    await wire.http.post("/oauth/revoke", data={"client_id": client_id, "token": refreshed["access_token"]})
+    again = await wire.tokens(client_id)
+    await wire.refresh(client_id, again["refresh_token"])
+    wire.clock.seconds += 100
+    await wire.refresh(client_id, again["refresh_token"])
+    await wire.allow(await wire.authorize(client_id, prompt="consent"), action="deny")
+    return recording
+
+
+def _native(sql: str) -> str:
+    return re.sub(r"\$(\d+)", r"?\1", sql)
+
+
+async def test_no_statement_of_a_request_reads_a_whole_table(wire: Wire, whole_path: Recording) -> None:
+    statements = {sql: args for sql, args in (*whole_path.reads, *whole_path.writes) if not READ_WHOLE.search(sql)}
+    assert len(statements) > 15
+    if wire.core.db.dialect == "sqlite":
+        scans = _sqlite_scans(wire.core.config.storage.sqlite.path, statements)
+    else:
+        scans = await _postgres_scans(wire.core.config.storage.postgres.dsn.reveal(), statements)
+    assert scans == []
+
+
+def _sqlite_scans(path: str, statements: dict[str, tuple[object, ...]]) -> list[str]:
+    connection = connect(path, wal=True)
+    found = []
+    for sql, args in statements.items():
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {_native(sql)}", args).fetchall()
+        found += [f"{row['detail']}: {sql}" for row in plan if row["detail"].startswith("SCAN")]
+    connection.close()
+    return found
+
+
+async def _postgres_scans(dsn: str, statements: dict[str, tuple[object, ...]]) -> list[str]:
+    connection = await asyncpg.connect(dsn)
+    # Tables of a test are so small that reading them whole is cheapest: a scan that is left has no index to use.
+    await connection.execute("SET enable_seqscan = off")
+    found = []
+    for sql, args in statements.items():
+        async with connection.transaction():
+            plan = orjson.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *args))
+        if '"Seq Scan"' in orjson.dumps(plan).decode():
+            found.append(sql)
+    await connection.close()
+    return found
+
+
+def _written_b_trees(path: str, statements: list[Statement]) -> set[str]:
+    """Return the tables and indexes that statements write to, by what SQLite opens for writing.
+
+    A partial index that no row belongs to is opened but not touched.
+    """
+    connection = connect(path, wal=True)
+    schema = {
+        row["rootpage"]: row for row in connection.execute("SELECT rootpage, name, tbl_name, sql FROM sqlite_master")
+    }
+    opened = {
+        row["p2"]
+        for sql, args in statements
+        for row in connection.execute(f"EXPLAIN {_native(sql)}", args).fetchall()
+        if row["opcode"] == "OpenWrite"
+    }
+    touched = set()
+    for root in opened:
+        _, name, table, sql = schema[root]
+        _, _, predicate = (sql or "").partition(" WHERE ")
+        if connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE {predicate or 'TRUE'})").fetchone()[0]:
+            touched.add(name)
+    connection.close()
+    return touched
+
+
+async def test_a_redeemed_code_touches_at_most_fourteen_b_trees(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    if wire.core.db.dialect != "sqlite":
+        return  # PostgreSQL has the same tables and indexes; its plans do not name what they write
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    recording = record(wire.core.db, monkeypatch)
+    assert (await wire.redeem(client_id, code)).status_code == 200
+    touched = _written_b_trees(wire.core.config.storage.sqlite.path, recording.writes)
+    assert {"authorizations", "refresh_tokens", "issuances", "audit_events"} <= touched
+    assert len(touched) <= MOST_B_TREES, touched
+
+
+async def test_a_redemption_and_a_refresh_are_one_commit_each(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    commits = 0
+    write = wire.core.db.write
+
+    async def counted(transaction):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  the signature of write
+        nonlocal commits
+        commits += 1
+        return await write(transaction)
+
+    monkeypatch.setattr(wire.core.db, "write", counted)
+    tokens = (await wire.redeem(client_id, code)).json()
+    assert commits == 1
+    await wire.refresh(client_id, tokens["refresh_token"])
+    assert commits == 2
