@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import httpx2
 
-from e2e.harness.processes import Process, clean_environment, free_port
+from e2e.harness.processes import Process, clean_environment, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 AUTHSERVER = Path(sys.executable).parent / "authserver"
@@ -95,12 +96,15 @@ class Installation:
         return found(r"\bid=(\S+)", printed), found(r"client_secret=(\S+)", printed)
 
     def create_resource(self, uri: str, *, runtime_client_id: str) -> None:
-        """Register a protected MCP server."""
+        """Register a protected MCP server, and wait until the running server knows it."""
+        slug = f"notes-{uuid.uuid4().hex[:6]}"
         scopes = [part for scope in SCOPES for part in ("--scopes", scope)]
         self.run(
-            *("admin", "resource", "create", "--slug", f"notes-{uuid.uuid4().hex[:6]}", "--backend-kind", "mint"),
+            *("admin", "resource", "create", "--slug", slug, "--backend-kind", "mint"),
             *("--uri", uri, "--display-name", "Demo notes", "--policy-runtime-client-ids", runtime_client_id, *scopes),
         )
+        document = f"{self.issuer}/.well-known/oauth-protected-resource/{slug}"
+        wait_until(lambda: httpx2.get(document).status_code == 200, seconds=5, what=f"{slug} is known")
 
     def start_demo(self) -> "Demo":
         """Register the demo MCP server and start it."""
