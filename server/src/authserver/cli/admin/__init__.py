@@ -1,0 +1,1 @@
+"""``authserver admin``: one module per noun."""
