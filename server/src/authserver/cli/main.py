@@ -1,11 +1,10 @@
 """The command tree. Commands are imported when they are asked for, so that ``version`` does not wait for a database driver."""
 
-import importlib
 import sys
-from typing import Any
 
 import click
 
+from authserver.cli.lazy import LazyGroup
 from authserver.config.declaring import ConfigError
 
 _COMMANDS = {
@@ -17,28 +16,6 @@ _COMMANDS = {
     "config": "authserver.cli.config",
     "admin": "authserver.cli.admin.group",
 }
-
-
-class LazyGroup(click.Group):
-    """A group whose commands live in modules of their own, each as ``command``."""
-
-    def __init__(self, *, modules: dict[str, str], **settings: Any) -> None:
-        super().__init__(**settings)
-        self._modules = modules
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order in which help shows them."""
-        del ctx
-        return list(self._modules)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
-        del ctx
-        module = self._modules.get(cmd_name)
-        if module is None:
-            return None
-        command: click.Command = importlib.import_module(module).command
-        return command
 
 
 @click.group(

@@ -1,0 +1,159 @@
+"""``authserver admin client`` (cli.md §4)."""
+
+from collections.abc import Awaitable, Callable
+
+import click
+
+from authserver.app import Core
+from authserver.cli.admin.opening import require, run, split_list
+from authserver.cli.lazy import HelpfulGroup
+from authserver.clients.administration import ClientChanges, NewClient
+from authserver.clients.records import Client, ClientStatus, RegistrationSource
+from authserver.clients.registration import Registered
+from authserver.clients.store import list_clients
+
+
+@click.group("client", cls=HelpfulGroup)
+def command() -> None:
+    """Create, change and list clients."""
+
+
+@command.command("create")
+@click.option("--name", envvar="AUTHSERVER_CLIENT_NAME", default="", help="Shown on the consent page. Required.")
+@click.option(
+    "--grant-types",
+    envvar="AUTHSERVER_CLIENT_GRANT_TYPES",
+    default="authorization_code,refresh_token",
+    show_default=True,
+    help="Comma list.",
+)
+@click.option("--redirect-uris", envvar="AUTHSERVER_CLIENT_REDIRECT_URIS", default="", help="Comma list.")
+@click.option("--scope", envvar="AUTHSERVER_CLIENT_SCOPE", default="", help="The ceiling, separated by spaces.")
+@click.option("--auth-method", envvar="AUTHSERVER_CLIENT_AUTH_METHOD", default="none", show_default=True)
+@click.option("--jwks-uri", help="Where the keys of a private_key_jwt client are. Not in this build.")
+@click.option("--jwks-file", help="The keys of a private_key_jwt client. Not in this build.")
+@click.option("--agent", is_flag=True, help="The client is an agent.")
+@click.option("--agent-description", default="", help="At most 255 bytes.")
+@click.pass_obj
+def create(
+    config_path: str | None,
+    *,
+    name: str,
+    grant_types: str,
+    redirect_uris: str,
+    scope: str,
+    auth_method: str,
+    jwks_uri: str | None,
+    jwks_file: str | None,
+    agent: bool,
+    agent_description: str,
+) -> None:
+    """Create a client; a secret, if it gets one, is printed once."""
+    require(name, "--name")
+    if jwks_uri or jwks_file:
+        raise click.ClickException("this build has no private_key_jwt yet: leave --jwks-uri and --jwks-file out")
+    new = NewClient(
+        name=name,
+        redirect_uris=split_list(redirect_uris) or (),
+        grant_types=split_list(grant_types) or (),
+        auth_method=auth_method,
+        scope=scope,
+        is_agent=agent,
+        agent_description=agent_description,
+    )
+    registered = run(config_path, lambda core: core.clients.create(new, now=core.clock()))
+    click.echo(f"client created: id={registered.client.id} name={registered.client.name}")
+    _print_secret(registered)
+
+
+@command.command("update")
+@click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
+@click.option("--name")
+@click.option("--redirect-uris", help="Comma list.")
+@click.option("--scope", help="The ceiling, separated by spaces.")
+@click.option("--grant-types", help="Comma list.")
+@click.pass_obj
+def update(
+    config_path: str | None,
+    *,
+    client_id: str,
+    name: str | None,
+    redirect_uris: str | None,
+    scope: str | None,
+    grant_types: str | None,
+) -> None:
+    """Change a client; what is not given stays."""
+    require(client_id, "--id")
+    changes = ClientChanges(
+        name=name, redirect_uris=split_list(redirect_uris), grant_types=split_list(grant_types), scope=scope
+    )
+    client = run(config_path, lambda core: core.clients.update(client_id, changes, now=core.clock()))
+    click.echo(f"client updated: id={client.id} name={client.name}")
+
+
+@command.command("delete")
+@click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
+@click.option("--force", is_flag=True, help="Also with live tokens, which are revoked.")
+@click.pass_obj
+def delete(config_path: str | None, *, client_id: str, force: bool) -> None:
+    """Delete a client."""
+    require(client_id, "--id")
+    run(config_path, lambda core: core.clients.delete(client_id, force=force, now=core.clock()))
+    click.echo(f"client deleted: id={client_id}")
+
+
+@command.command("rotate-secret")
+@click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
+@click.pass_obj
+def rotate_secret(config_path: str | None, *, client_id: str) -> None:
+    """Give a confidential client a new secret; the old one ends at once."""
+    require(client_id, "--id")
+    registered = run(config_path, lambda core: core.clients.rotate_secret(client_id, now=core.clock()))
+    click.echo(f"secret rotated: client_id={registered.client.id}")
+    _print_secret(registered)
+
+
+def _change_status(name: str, done: str, change: Callable[[Core, str], Awaitable[Client]]) -> None:
+    """Add a command that takes a client from one status to another."""
+
+    @command.command(name, help=f"The client is {done} from now on.")
+    @click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
+    @click.pass_obj
+    def run_change(config_path: str | None, *, client_id: str) -> None:
+        require(client_id, "--id")
+        client = run(config_path, lambda core: change(core, client_id))
+        click.echo(f"client {done}: id={client.id}")
+
+
+_change_status("suspend", "suspended", lambda core, client_id: core.clients.suspend(client_id, now=core.clock()))
+_change_status(
+    "reactivate", "reactivated", lambda core, client_id: core.clients.reactivate(client_id, now=core.clock())
+)
+_change_status("revoke", "revoked", lambda core, client_id: core.clients.revoke(client_id, now=core.clock()))
+
+
+@command.command("list")
+@click.option("--status", type=click.Choice([str(status) for status in ClientStatus]))
+@click.option("--source", type=click.Choice([str(source) for source in RegistrationSource]))
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.pass_obj
+def list_(config_path: str | None, *, status: str | None, source: str | None, limit: int) -> None:
+    """List clients, newest first."""
+    clients = run(
+        config_path,
+        lambda core: list_clients(
+            core.db,
+            limit=limit,
+            status=ClientStatus(status) if status else None,
+            source=RegistrationSource(source) if source else None,
+        ),
+    )
+    for client in clients:
+        click.echo(f"id={client.id} name={client.name} status={client.status} source={client.registration_source}")
+    if not clients:
+        click.echo("no clients found")
+
+
+def _print_secret(registered: Registered) -> None:
+    if registered.client_secret is not None:
+        click.echo(f"client_secret={registered.client_secret} (shown once, store securely)")

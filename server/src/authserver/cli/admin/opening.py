@@ -1,0 +1,49 @@
+"""Opens what an ``admin`` command works on, and closes it again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+import orjson
+
+from authserver.app import Clock, Core, open_core
+from authserver.config.loader import load_config
+
+T = TypeVar("T")
+
+
+def run(config_path: str | None, work: Callable[[Core], Awaitable[T]], *, migrate: bool = True) -> T:
+    """Open the database of the configuration, do the work, close it; return what the work returned."""
+    config = load_config(config_path).config
+
+    async def opened() -> T:
+        core = await open_core(config, clock=Clock(), migrate=migrate)
+        try:
+            return await work(core)
+        finally:
+            await core.db.close()
+
+    return asyncio.run(opened())
+
+
+def require(value: str, flag: str) -> None:
+    """Check that a flag was given, here or in the environment.
+
+    Raises:
+        ClickException: It was not.
+    """
+    if not value:
+        raise click.ClickException(f"{flag} is required")
+
+
+def split_list(text: str | None) -> tuple[str, ...] | None:
+    """Return the entries of a comma list, blanks around them and empty ones dropped; None when nothing was given."""
+    if text is None:
+        return None
+    return tuple(entry for part in text.split(",") if (entry := part.strip()))
+
+
+def as_json(value: object) -> str:
+    """Return a value as the commands print JSON: indented by two."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

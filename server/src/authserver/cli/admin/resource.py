@@ -1,0 +1,281 @@
+"""``authserver admin resource`` (cli.md §6)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+from authserver.app import Core
+from authserver.cli.admin.opening import as_json, require, run, split_list
+from authserver.cli.lazy import HelpfulGroup
+from authserver.protocol.operator_errors import NotFound
+from authserver.resources.administration import ResourceDraft, ResourcePatch
+from authserver.resources.catalog import every_resource
+from authserver.resources.records import BackendKind, Resource, ResourcePolicy, ResourceScope
+from authserver.resources.store import find_resource
+from authserver.resources.views import build_resource
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+@click.group("resource", cls=HelpfulGroup)
+def command() -> None:
+    """Create, change and list protected resources."""
+
+
+def _scope_and_policy_options(function: F) -> F:
+    """Add the flags that ``create`` and ``update`` share."""
+    for option in (
+        click.option("--policy-runtime-client-ids", help="Comma list: clients that act as the resource."),
+        click.option("--policy-allowed-return-urls", help="Comma list, for broker resources."),
+        click.option("--policy-allowed-clients", help="Comma list: clients that may exchange towards it."),
+        click.option("--scopes-file", type=click.Path(exists=True, dir_okay=False), help="JSON array of scopes."),
+        click.option(
+            "--scopes", multiple=True, metavar="NAME|UPSTREAM|DESCRIPTION", help="One scope; may be repeated."
+        ),
+        click.option("--display-name", help="Shown on the consent page."),
+        click.option("--broker-provider", help="Id of the provider of a broker resource."),
+        click.option("--uri", help="Absolute http(s) URI: the audience of its tokens."),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("list")
+@click.option("--backend-kind", type=click.Choice([str(kind) for kind in BackendKind]))
+@click.option("--broker-provider", help="Only those of this provider.")
+@click.option("--json", "json_wanted", is_flag=True)
+@click.pass_obj
+def list_(config_path: str | None, *, backend_kind: str | None, broker_provider: str | None, json_wanted: bool) -> None:
+    """List resources, oldest first."""
+
+    async def every(core: Core) -> list[Resource]:
+        return [
+            resource
+            async for resource in every_resource(core.db)
+            if backend_kind in {None, resource.backend_kind} and broker_provider in {None, resource.broker_provider_id}
+        ]
+
+    resources = run(config_path, every)
+    if json_wanted:
+        click.echo(as_json([build_resource(resource) for resource in resources]))
+        return
+    for resource in resources:
+        click.echo(_line(resource))
+    if not resources:
+        click.echo("no resources found")
+
+
+@command.command("get")
+@click.option("--id", "resource_id", default="", help="Required.")
+@click.option("--json", "json_wanted", is_flag=True)
+@click.pass_obj
+def get(config_path: str | None, *, resource_id: str, json_wanted: bool) -> None:
+    """Show one resource."""
+    require(resource_id, "--id")
+
+    async def find(core: Core) -> Resource:
+        resource = await find_resource(core.db, resource_id)
+        if resource is None:
+            raise NotFound("resource not found")
+        return resource
+
+    resource = run(config_path, find)
+    click.echo(as_json(build_resource(resource)) if json_wanted else _line(resource, with_name=True))
+
+
+@command.command("create")
+@click.option("--slug", default="", help="Required.")
+@click.option("--backend-kind", default="", help="mint or broker. Required.")
+@click.option("--description", hidden=True)
+@_scope_and_policy_options
+@click.pass_obj
+def create(config_path: str | None, /, *, slug: str, backend_kind: str, description: str | None, **given: Any) -> None:
+    """Register a resource."""
+    require(slug, "--slug")
+    require(backend_kind, "--backend-kind")
+    if description is not None:
+        click.echo("warning: --description is ignored", err=True)
+    draft = ResourceDraft(
+        slug=slug,
+        backend_kind=backend_kind,
+        uri=given["uri"] or "",
+        display_name=given["display_name"] or "",
+        broker_provider_id=given["broker_provider"] or "",
+        scopes=_read_scopes(given["scopes"], given["scopes_file"]) or (),
+        policy=_read_policy(given) or ResourcePolicy(),
+    )
+    resource = run(config_path, lambda core: core.resources.create_resource(draft, now=core.clock()))
+    click.echo(f"resource created: id={resource.id} slug={resource.slug}")
+
+
+@command.command("update")
+@click.option("--id", "resource_id", default="", help="Required.")
+@click.option("--slug")
+@click.option("--backend-kind", help="mint or broker.")
+@click.option("--scopes-clear", is_flag=True, help="Takes every scope away.")
+@click.option("--policy-clear", is_flag=True, help="Empties the whole policy.")
+@_scope_and_policy_options
+@click.pass_obj
+def update(
+    config_path: str | None,
+    /,
+    *,
+    resource_id: str,
+    slug: str | None,
+    backend_kind: str | None,
+    scopes_clear: bool,
+    policy_clear: bool,
+    **given: Any,
+) -> None:
+    """Change a resource; what is not given stays. One policy flag replaces the whole policy."""
+    require(resource_id, "--id")
+    scopes, policy = _read_scopes(given["scopes"], given["scopes_file"]), _read_policy(given)
+    if scopes_clear and scopes is not None:
+        raise click.ClickException("--scopes-clear excludes --scopes and --scopes-file")
+    if policy_clear and policy is not None:
+        raise click.ClickException("--policy-clear excludes the other policy flags")
+    patch = ResourcePatch(
+        slug=slug,
+        uri=given["uri"],
+        backend_kind=backend_kind,
+        broker_provider_id=given["broker_provider"],
+        display_name=given["display_name"],
+        scopes=() if scopes_clear else scopes,
+        policy=ResourcePolicy() if policy_clear else policy,
+    )
+
+    async def change(core: Core) -> Resource:
+        before = await find_resource(core.db, resource_id)
+        if before is not None and policy is not None:
+            _warn_of_emptied(before.policy, policy)
+        return await core.resources.update_resource(resource_id, patch, now=core.clock())
+
+    resource = run(config_path, change)
+    click.echo(f"resource updated: id={resource.id} slug={resource.slug}")
+
+
+@command.command("delete")
+@click.option("--id", "resource_id", default="", help="Required.")
+@click.pass_obj
+def delete(config_path: str | None, *, resource_id: str) -> None:
+    """Delete a resource that nothing refers to."""
+    require(resource_id, "--id")
+    run(config_path, lambda core: core.resources.delete_resource(resource_id, now=core.clock()))
+    click.echo(f"resource deleted: id={resource_id}")
+
+
+@command.group("runtime-client", cls=HelpfulGroup)
+def runtime_client() -> None:
+    """Which clients act as a resource: they may introspect its tokens."""
+
+
+@runtime_client.command("add")
+@click.option("--slug", default="", help="Required.")
+@click.option("--client-id", default="", help="Required.")
+@click.pass_obj
+def add(config_path: str | None, *, slug: str, client_id: str) -> None:
+    """Let a client act as a resource."""
+    require(slug, "--slug")
+    require(client_id, "--client-id")
+    ids = run(config_path, lambda core: core.resources.add_runtime_client(slug, client_id, now=core.clock()))
+    click.echo(f"runtime client added: slug={slug} client_id={client_id} client_ids=[{','.join(ids)}]")
+
+
+@runtime_client.command("remove")
+@click.option("--slug", default="", help="Required.")
+@click.option("--client-id", default="", help="Required.")
+@click.pass_obj
+def remove(config_path: str | None, *, slug: str, client_id: str) -> None:
+    """Let a client act as a resource no longer."""
+    require(slug, "--slug")
+    require(client_id, "--client-id")
+    ids = run(config_path, lambda core: core.resources.remove_runtime_client(slug, client_id, now=core.clock()))
+    click.echo(f"runtime client removed: slug={slug} client_id={client_id} client_ids=[{','.join(ids)}]")
+
+
+@runtime_client.command("list")
+@click.option("--slug", default="", help="Required.")
+@click.option("--json", "json_wanted", is_flag=True)
+@click.pass_obj
+def list_runtime_clients(config_path: str | None, *, slug: str, json_wanted: bool) -> None:
+    """List the clients that act as a resource."""
+    require(slug, "--slug")
+    ids = run(config_path, lambda core: core.resources.list_runtime_clients(slug))
+    click.echo(as_json({"client_ids": list(ids)}) if json_wanted else f"slug={slug} client_ids=[{','.join(ids)}]")
+
+
+def _read_scopes(scopes: tuple[str, ...], scopes_file: str | None) -> tuple[ResourceScope, ...] | None:
+    """Return the scopes that the flags state, or None when they state nothing."""
+    if scopes and scopes_file:
+        raise click.ClickException("--scopes and --scopes-file exclude each other")
+    if scopes_file:
+        return _read_scopes_file(Path(scopes_file))
+    return tuple(_parse_scope(text) for text in scopes) if scopes else None
+
+
+def _parse_scope(text: str) -> ResourceScope:
+    name, _, rest = text.partition("|")
+    upstream, _, description = rest.partition("|")
+    if not name:
+        raise click.ClickException(f"--scopes {text!r} has no name")
+    return ResourceScope(name=name, upstream=upstream, description=description)
+
+
+def _read_scopes_file(path: Path) -> tuple[ResourceScope, ...]:
+    if path.stat().st_size > _MAX_FILE_BYTES:
+        raise click.ClickException(f"{path} is larger than 1 MiB")
+    try:
+        entries = orjson.loads(path.read_bytes())
+        return tuple(
+            ResourceScope(
+                name=str(entry["name"]),
+                upstream=str(entry.get("upstream") or ""),
+                description=str(entry.get("description") or ""),
+            )
+            for entry in entries
+        )
+    except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError) as exc:
+        raise click.ClickException(f"{path} is not a JSON array of objects with name, upstream, description") from exc
+
+
+def _read_policy(given: dict[str, Any]) -> ResourcePolicy | None:
+    """Return the policy that the flags state, or None when they state nothing."""
+    exchange = split_list(given["policy_allowed_clients"])
+    connect = split_list(given["policy_allowed_return_urls"])
+    runtime = split_list(given["policy_runtime_client_ids"])
+    if exchange is None and connect is None and runtime is None:
+        return None
+    return ResourcePolicy(
+        exchange_allowed_client_ids=exchange or (),
+        connect_allowed_return_urls=connect or (),
+        runtime_client_ids=runtime or (),
+    )
+
+
+def _warn_of_emptied(before: ResourcePolicy, after: ResourcePolicy) -> None:
+    """Say on stderr which lists lose everything because another flag was given."""
+    lists = {
+        "exchange_allowed_client_ids": "--policy-allowed-clients",
+        "connect_allowed_return_urls": "--policy-allowed-return-urls",
+        "runtime_client_ids": "--policy-runtime-client-ids",
+    }
+    for name, flag in lists.items():
+        if getattr(before, name) and not getattr(after, name):
+            click.echo(f"warning: the policy is replaced whole; {flag} was not given and is empty now", err=True)
+
+
+def _line(resource: Resource, *, with_name: bool = False) -> str:
+    name = f' display_name="{resource.display_name}"' if with_name else ""
+    scopes = ",".join(
+        f"{scope.name}→{scope.upstream}" if scope.upstream and scope.upstream != scope.name else scope.name
+        for scope in resource.scopes
+    )
+    return (
+        f"id={resource.id} slug={resource.slug} backend_kind={resource.backend_kind}"
+        f" broker_provider_id={resource.broker_provider_id or ''} uri={resource.uri}{name} scopes={scopes or '[]'}"
+    )
