@@ -8,32 +8,42 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 _EXPOSED = (b"access-control-expose-headers", b"DPoP-Nonce, WWW-Authenticate, Retry-After")
 _ANY: Headers = ((b"access-control-allow-origin", b"*"), _EXPOSED)
-_PREFLIGHT: Headers = (
-    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-    (b"access-control-allow-headers", b"Content-Type, Authorization, DPoP, MCP-Protocol-Version"),
-    (b"access-control-max-age", b"86400"),
-)
+_VARY: Headers = ((b"vary", b"Origin"),)
 
 
 class CorsPolicy:
-    """``server.allowed_origins``; empty or ``*`` is any."""
+    """``server.allowed_origins``; empty or ``*`` is any.
+
+    Attributes:
+        preflight: The answer to a preflight that ``may_ask``. What ``headers`` returns is added as to any answer.
+    """
+
+    preflight = HttpResponse(
+        204,
+        b"",
+        (
+            (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+            (b"access-control-allow-headers", b"Content-Type, Authorization, DPoP, MCP-Protocol-Version"),
+            (b"access-control-max-age", b"86400"),
+        ),
+    )
 
     def __init__(self, allowed_origins: Sequence[str]) -> None:
-        self._any = not allowed_origins or "*" in allowed_origins
+        self._is_any = not allowed_origins or "*" in allowed_origins
         self._listed = frozenset(allowed_origins)
+
+    def may_ask(self, request: HttpRequest, cors: Cors) -> bool:
+        """Whether a page of this origin is told what it may send; one that may not is treated as any other caller."""
+        if cors is Cors.NEVER:
+            return False
+        return cors is Cors.PUBLIC or self._is_any or request.header(b"origin") in self._listed
 
     def headers(self, request: HttpRequest, cors: Cors) -> Headers:
         """Return the headers that let a page read the answer; none when it may not."""
-        if cors is Cors.PUBLIC or self._any:
+        if cors is Cors.PUBLIC or self._is_any:
             return _ANY
         origin = request.header(b"origin")
         if origin is None or origin not in self._listed:
             # Caches must not hand the answer for one origin to another.
-            return ((b"vary", b"Origin"),)
-        return ((b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin"), _EXPOSED)
-
-    def preflight(self, request: HttpRequest, cors: Cors) -> HttpResponse:
-        """Answer a preflight. The headers of ``headers`` are added by the server as to any answer."""
-        origin = request.header(b"origin")
-        allowed = cors is Cors.PUBLIC or self._any or origin in self._listed
-        return HttpResponse(204, b"", _PREFLIGHT if allowed else ())
+            return _VARY
+        return ((b"access-control-allow-origin", origin.encode("latin-1")), *_VARY, _EXPOSED)

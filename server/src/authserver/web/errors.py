@@ -21,12 +21,17 @@ _UNPRINTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 def wire_description(description: str, reference: str) -> str:
     """Return a description as it goes out: the ASCII that RFC 6749 §5.2 allows, its reference id behind (R48)."""
-    return f"{_UNPRINTABLE.sub('?', description)} ({reference})"
+    text = _UNPRINTABLE.sub("?", description.replace('"', "'"))
+    return f"{text} ({reference})"
 
 
 def log_refusal(exc: OAuthError | PageRefusal, **fields: str) -> None:
     """Leave a line by which the reference id of a refusal is found again."""
     error = exc.error if isinstance(exc, OAuthError) else exc.title
+    if exc.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # A fault that was given a reason: its cause is told here, and nowhere else.
+        _log.error("request failed", error=error, reason=exc.reason, reference=exc.reference, exc_info=exc, **fields)
+        return
     _log.info("request refused", error=error, reason=exc.reason, reference=exc.reference, **fields)
 
 
@@ -59,7 +64,8 @@ def refusal(exc: OAuthError, request: HttpRequest, shape: ErrorShape) -> HttpRes
                 request_id=request.request_id,
             )
         case ErrorShape.PLAIN:
-            answer = HttpResponse(exc.status, f"{exc.error}: {exc.description}\n".encode(), (TEXT, NO_STORE))
+            text = f"{exc.error}: {wire_description(exc.description, exc.reference)}\n"
+            answer = HttpResponse(exc.status, text.encode("ascii"), (TEXT, NO_STORE))
     if isinstance(exc, SlowDown):
         return HttpResponse(answer.status, answer.body, (*answer.headers, _retry_after(exc.retry_after)))
     return answer
@@ -117,8 +123,9 @@ def _envelope(error: str, description: str, status: int) -> dict[str, object]:
 
 def _content_type(request: HttpRequest) -> tuple[bytes, bytes]:
     """Return problem+json, unless the client asks for plain JSON and not for that."""
-    accept = ",".join(request.header_values(b"accept")).lower()
-    return _JSON if "application/json" in accept and "application/problem+json" not in accept else _PROBLEM
+    ranges = ",".join(request.header_values(b"accept")).lower().split(",")
+    types = {media_range.partition(";")[0].strip() for media_range in ranges}
+    return _JSON if "application/json" in types and "application/problem+json" not in types else _PROBLEM
 
 
 def _retry_after(seconds: int) -> tuple[bytes, bytes]:

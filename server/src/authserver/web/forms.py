@@ -1,7 +1,6 @@
 """Form bodies and query strings, read straight from the bytes (RFC 6749 appendix B)."""
 
 import re
-from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from authserver.protocol.errors import InvalidRequest
@@ -11,28 +10,27 @@ from authserver.web.http import BodyTooLarge, HttpRequest
 MAX_FORM_BYTES = 64 * 1024
 MAX_PARAMETERS = 64
 
-_FORM = b"application/x-www-form-urlencoded"
-_UNREADABLE = "invalid form body"
-_CONTROL = re.compile(r"[\x00]")
+_FORM = "application/x-www-form-urlencoded"
+UNREADABLE_FORM = "invalid form body"
+_UNREADABLE_QUERY = "invalid query string"
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class Form:
     """Parameters by name. An empty value counts as not sent (RFC 6749 §3.1)."""
 
-    __slots__ = ("_given", "_values")
+    __slots__ = ("_values",)
 
-    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        self._values: dict[str, list[str]] = {}
-        self._given: dict[str, int] = {}
-        for name, value in pairs:
-            self._given[name] = self._given.get(name, 0) + 1
-            if value:
-                self._values.setdefault(name, []).append(value)
+    def __init__(self, values: dict[str, list[str]]) -> None:
+        """Take every value of each name in the order sent, empty ones too."""
+        self._values = values
 
     def get(self, name: str) -> str | None:
         """Return the first value of a parameter, or None."""
-        values = self._values.get(name)
-        return values[0] if values else None
+        for value in self._values.get(name, ()):
+            if value:
+                return value
+        return None
 
     def required(self, name: str) -> str:
         """Return the first value of a parameter.
@@ -40,33 +38,33 @@ class Form:
         Raises:
             InvalidRequest: It was not sent.
         """
-        values = self._values.get(name)
-        if not values:
+        value = self.get(name)
+        if value is None:
             raise InvalidRequest(f"{name} is required")
-        return values[0]
+        return value
 
     def values(self, name: str) -> list[str]:
         """Return every value of a parameter, in the order sent."""
-        return list(self._values.get(name, ()))
+        return [value for value in self._values.get(name, ()) if value]
 
     def repeated(self) -> list[str]:
         """Return the names given more than once, empty values counted."""
-        return [name for name, count in self._given.items() if count > 1]
+        return [name for name, values in self._values.items() if len(values) > 1]
 
 
 def parse_form(body: bytes) -> Form:
     """Read a form body.
 
     Raises:
-        InvalidRequest: It holds too many parameters, a broken escape, a NUL, or text that is not UTF-8; the description
-            names the parameter.
+        InvalidRequest: It has more than 64 parameters or a broken escape; or a parameter, which the description names,
+            is not UTF-8 or holds a NUL.
     """
-    return Form(_pairs(body)) if body else Form(())
+    return _parse(body, UNREADABLE_FORM)
 
 
 def parse_query(query: bytes) -> Form:
     """Read a query string; as ``parse_form``."""
-    return parse_form(query)
+    return _parse(query, _UNREADABLE_QUERY)
 
 
 async def read_form(request: HttpRequest, *, max_bytes: int = MAX_FORM_BYTES) -> Form:
@@ -76,37 +74,40 @@ async def read_form(request: HttpRequest, *, max_bytes: int = MAX_FORM_BYTES) ->
         InvalidRequest: The body is too long or unreadable.
     """
     content_type = request.header(b"content-type") or ""
-    if content_type.partition(";")[0].strip().lower().encode("latin-1") != _FORM:
-        return Form(())
+    if content_type != _FORM and content_type.partition(";")[0].strip().lower() != _FORM:
+        return Form({})
     try:
         body = await request.body(max_bytes=max_bytes)
     except BodyTooLarge as exc:
-        raise InvalidRequest(_UNREADABLE) from exc
+        raise InvalidRequest(UNREADABLE_FORM) from exc
     return parse_form(body)
 
 
-def _pairs(body: bytes) -> Iterable[tuple[str, str]]:
-    parts = body.split(b"&", MAX_PARAMETERS)
+def _parse(encoded: bytes, unreadable: str) -> Form:
+    values: dict[str, list[str]] = {}
+    if not encoded:
+        return Form(values)
+    parts = encoded.split(b"&", MAX_PARAMETERS)
     if len(parts) > MAX_PARAMETERS:
-        raise InvalidRequest(_UNREADABLE)
+        raise InvalidRequest(unreadable)
     for part in parts:
         if not part:
             continue
         raw_name, _, raw_value = part.partition(b"=")
-        name = _decode(raw_name, "a parameter name")
-        yield name, _decode(raw_value, name)
-
-
-def _decode(raw: bytes, name: str) -> str:
-    if b"+" in raw:
-        raw = raw.replace(b"+", b" ")
-    if b"%" in raw:
-        raw = unquote_to_bytes(raw)
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise InvalidRequest(f"{quoted(name)} is not UTF-8") from exc
-    if _CONTROL.search(text):
-        # PostgreSQL stores no NUL, and no parameter of ours has one.
-        raise InvalidRequest(f"{quoted(name)} holds a character that no parameter may have")
-    return text
+        if b"%" in part or b"+" in part:
+            if _BROKEN_ESCAPE.search(part):
+                raise InvalidRequest(unreadable)
+            raw_name = unquote_to_bytes(raw_name.replace(b"+", b" "))
+            raw_value = unquote_to_bytes(raw_value.replace(b"+", b" "))
+        try:
+            name, value = raw_name.decode(), raw_value.decode()
+        except UnicodeDecodeError as exc:
+            raise InvalidRequest(f"{quoted(raw_name.decode(errors='replace'))} is not UTF-8") from exc
+        if "\0" in value or "\0" in name:
+            # PostgreSQL stores no NUL, and no parameter of ours has one.
+            raise InvalidRequest(f"{quoted(name)} holds a character that no parameter may have")
+        if name in values:
+            values[name].append(value)
+        else:
+            values[name] = [value]
+    return Form(values)

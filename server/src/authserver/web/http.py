@@ -1,5 +1,6 @@
 """A request and a response, as small as can be: every endpoint of both listeners maps the one to the other."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +11,8 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 NO_STORE = (b"cache-control", b"no-store")
 JSON = (b"content-type", b"application/json")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+_LENGTH = re.compile(r"[0-9]{1,19}")
 
 
 class BodyTooLarge(Exception):  # noqa: N818  a state of the request, answered as a refusal
@@ -79,7 +82,7 @@ class HttpRequest:
             Disconnected: The client went away.
         """
         length = self.header(b"content-length")
-        if length is not None and length.isdigit() and int(length) > max_bytes:
+        if length is not None and _LENGTH.fullmatch(length) and int(length) > max_bytes:
             raise BodyTooLarge
         body, more = await self._next_part()
         if more:

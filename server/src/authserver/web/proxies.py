@@ -19,6 +19,9 @@ class TrustedProxies:
     def client_address(self, request: HttpRequest) -> str:
         """Return the peer; when it is a listed proxy, the rightmost forwarded address that is not one."""
         peer = request.client_address
+        # A socket for both families names IPv4 peers so; to limits, lockout and audit they are who they are.
+        if peer.startswith("::ffff:"):
+            peer = str(_parse(peer) or peer)
         if not self._networks or not self._is_listed(peer):
             return peer
         hops = ",".join(request.header_values(b"x-forwarded-for")).split(",")[-_MAX_HOPS:]

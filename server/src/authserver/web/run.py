@@ -2,17 +2,27 @@
 
 import asyncio
 import contextlib
+import errno
 import importlib.util
+import math
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import uvicorn
 
+from authserver.web.connections import Connection, Timeouts
+
+T = TypeVar("T")
+
 _BACKLOG = 2048
-_MAX_HEADER_BYTES = 64 * 1024
+_MAX_PORT = 65535
+_TICKS_A_SECOND = 10
+_WITHOUT_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+_NEVER = 10 * 365 * 24 * 60 * 60
 
 
 class ListenError(Exception):
@@ -24,7 +34,8 @@ class Listener:
     """Where an application is served.
 
     Attributes:
-        address: ``host:port``; an empty host is every interface.
+        address: ``host:port``; an empty host is every interface, over IPv4 and IPv6.
+        name: In messages.
     """
 
     app: Any
@@ -42,6 +53,32 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         del sig, frame
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SECOND == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in tuple(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.end_if_late(now)
+        return await super().on_tick(counter)
+
+
+def run_on_fast_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run the program on the event loop that the listeners are fast on.
+
+    Args:
+        main: Makes the coroutine to run.
+
+    Raises:
+        ListenError: The loop, or the HTTP parser that goes with it, is not installed.
+    """
+    for name in ("uvloop", "httptools"):
+        if importlib.util.find_spec(name) is None:
+            raise ListenError(f"the package {name} is not installed; install authplane-server with its dependencies")
+    import uvloop  # noqa: PLC0415  its absence is told above
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
 
 def bind(listener: Listener) -> socket.socket:
     """Open the socket of a listener.
@@ -50,22 +87,44 @@ def bind(listener: Listener) -> socket.socket:
         ListenError: The address is malformed, taken or not ours.
     """
     host, _, port = listener.address.rpartition(":")
-    host = host.strip("[]")
-    if not port.isdigit():
+    host = host.removeprefix("[").removesuffix("]")
+    if not (port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
         raise ListenError(f"{listener.name} listener: {listener.address!r} is not host:port")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, int(port)))
-        sock.listen(_BACKLOG)
+        sock = _open_socket(host, int(port))
     except OSError as exc:
-        sock.close()
         raise ListenError(
             f"{listener.name} listener cannot use {listener.address}: {exc.strerror}."
             " Stop what uses that port, or choose another one."
         ) from exc
     sock.setblocking(False)
+    return sock
+
+
+def _open_socket(host: str, port: int) -> socket.socket:
+    if host:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return _listen(host, port, family)
+    try:
+        return _listen("::", port, socket.AF_INET6)
+    except OSError as exc:
+        if exc.errno not in _WITHOUT_IPV6:
+            raise
+        return _listen("", port, socket.AF_INET)
+
+
+def _listen(host: str, port: int, family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Alone, `::` is every interface of both families; a named address is what it says.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
@@ -76,20 +135,24 @@ async def serve_listeners(
     idle_timeout: float,
     stop: asyncio.Event,
     on_started: Callable[[list[tuple[str, int]]], None] | None = None,
+    read_timeout: float = 30,
+    write_timeout: float = 30,
 ) -> None:
     """Serve until ``stop`` is set, then let requests finish for at most ``shutdown_wait`` seconds.
 
     Args:
         listeners: What to serve; all sockets are bound before any is served.
-        shutdown_wait: Seconds, shared by all listeners.
-        idle_timeout: Seconds that a connection may rest between two requests.
+        shutdown_wait: Seconds, shared by all listeners; at least one.
+        idle_timeout: Seconds that a connection may rest between two requests; 0 is the time for reading.
         stop: Ends it.
-        on_started: Is told the bound addresses once all listeners answer.
+        on_started: Is told the bound addresses, in the order of the listeners, once all answer.
+        read_timeout: Seconds in which a request must have arrived; 0 is without limit.
+        write_timeout: Seconds in which it must have been answered; 0 is without limit.
 
     Raises:
-        ListenError: A listener cannot be opened, or the fast loop and parser are missing.
+        ListenError: A listener cannot be opened.
     """
-    _check_installed()
+    timeouts = Timeouts(read=read_timeout, write=write_timeout, idle=idle_timeout or read_timeout)
     sockets: list[socket.socket] = []
     try:
         sockets.extend(bind(listener) for listener in listeners)
@@ -97,36 +160,33 @@ async def serve_listeners(
         for sock in sockets:
             sock.close()
         raise
-    servers = [_Server(_config(listener, shutdown_wait, idle_timeout)) for listener in listeners]
-    tasks = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in zip(servers, sockets, strict=True)]
-    while not all(server.started for server in servers):  # noqa: ASYNC110  uvicorn offers a flag, no event
-        await asyncio.sleep(0.005)
-    if on_started is not None:
-        on_started([sock.getsockname()[:2] for sock in sockets])
-    await stop.wait()
-    for server in servers:
-        server.should_exit = True
-    await asyncio.gather(*tasks)
+    servers = [_Server(_config(listener, timeouts, shutdown_wait)) for listener in listeners]
+    async with asyncio.TaskGroup() as group:
+        for server, sock in zip(servers, sockets, strict=True):
+            group.create_task(server.serve(sockets=[sock]))
+        try:
+            while not all(server.started for server in servers):  # noqa: ASYNC110  uvicorn offers a flag, no event
+                await asyncio.sleep(0.005)
+            if on_started is not None:
+                on_started([sock.getsockname()[:2] for sock in sockets])
+            await stop.wait()
+        finally:
+            for server in servers:
+                server.should_exit = True
 
 
-def _config(listener: Listener, shutdown_wait: float, idle_timeout: float) -> uvicorn.Config:
+def _config(listener: Listener, timeouts: Timeouts, shutdown_wait: float) -> uvicorn.Config:
     return uvicorn.Config(
         listener.app,
         loop="none",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", partial(Connection, timeouts=timeouts)),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=int(idle_timeout),
-        timeout_graceful_shutdown=max(1, int(shutdown_wait)),
-        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+        # Connections end themselves; this timer of uvicorn's forgets those that sent more than was read.
+        timeout_keep_alive=math.ceil(timeouts.idle) + 1 if timeouts.idle > 0 else _NEVER,
+        timeout_graceful_shutdown=max(1, math.ceil(shutdown_wait)),
     )
-
-
-def _check_installed() -> None:
-    for name in ("uvloop", "httptools"):
-        if importlib.util.find_spec(name) is None:
-            raise ListenError(f"the package {name} is not installed; install authplane-server with its dependencies")

@@ -1,0 +1,112 @@
+"""Which route a path leads to."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from authserver.web.http import TEXT, Cors, Endpoint, ErrorShape, HttpResponse, Route
+
+_NOT_FOUND = HttpResponse(404, b"not found\n", (TEXT,))
+_WELL_KNOWN = "/.well-known/"
+_UNMATCHED = "unmatched"
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a path leads to, with what is computed once.
+
+    Attributes:
+        endpoints: Method to endpoint, ``HEAD`` included.
+        template: For metrics.
+        otherwise: The answer to every other method.
+    """
+
+    endpoints: Mapping[str, Endpoint]
+    template: str
+    otherwise: HttpResponse
+    cors: Cors = Cors.NEVER
+    errors: ErrorShape = ErrorShape.PLAIN
+    is_limited: bool = True
+
+
+_NOWHERE = Target(endpoints={}, template=_UNMATCHED, otherwise=_NOT_FOUND)
+# Browser clients look for documents under several names; without CORS the 404 that sends them on is unreadable to them.
+_NO_DOCUMENT = Target(endpoints={}, template=_UNMATCHED, otherwise=_NOT_FOUND, cors=Cors.PUBLIC)
+
+
+class RouteTable:
+    """The routes of a listener: one look-up by the exact path, then the few prefixes."""
+
+    def __init__(self, routes: Iterable[Route], *, base_path: str) -> None:
+        """Compute every target once.
+
+        Args:
+            routes: What is served.
+            base_path: May stand in front of every path: not every proxy takes it away. Without a slash at its end.
+
+        Raises:
+            ValueError: Two routes have the same path.
+        """
+        self._base_path = base_path
+        self._exact: dict[str, Target] = {}
+        prefixes: dict[str, Target] = {}
+        is_public = False
+        for route in routes:
+            targets = prefixes if route.is_prefix else self._exact
+            if route.path in targets:
+                raise ValueError(f"two routes answer at {route.path}")
+            targets[route.path] = _target(route)
+            is_public = is_public or route.cors is Cors.PUBLIC
+        self._prefixes = sorted(prefixes.items(), key=lambda item: len(item[0]), reverse=True)
+        self._no_document = _NO_DOCUMENT if is_public else _NOWHERE
+
+    def find(self, path: str) -> tuple[Target, str, str]:
+        """Return the target of a path, the path below the issuer's own, and what follows a prefix.
+
+        A prefix route wants something after its prefix.
+        """
+        target = self._exact.get(path)
+        if target is not None:
+            return target, path, ""
+        if self._base_path and path.startswith(self._base_path + "/"):
+            path = path[len(self._base_path) :]
+            target = self._exact.get(path)
+            if target is not None:
+                return target, path, ""
+        for prefix, target in self._prefixes:
+            if path.startswith(prefix) and len(path) > len(prefix):
+                return target, path, path[len(prefix) :]
+        return (self._no_document if path.startswith(_WELL_KNOWN) else _NOWHERE), path, ""
+
+
+def decode_path(scope: Mapping[str, Any]) -> str:
+    """Return the path; a path that no route has when it is not UTF-8, holds a broken escape or hides a NUL."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
+    raw = raw.partition(b"?")[0]
+    if b"%" in raw:
+        if _BROKEN_ESCAPE.search(raw):
+            return ""
+        raw = unquote_to_bytes(raw)
+    try:
+        path = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+    return "" if "\0" in path else path
+
+
+def _target(route: Route) -> Target:
+    endpoints = dict(route.endpoints)
+    if "GET" in endpoints:
+        endpoints["HEAD"] = endpoints["GET"]
+    allow = (b"allow", ", ".join(sorted(endpoints)).encode("ascii"))
+    return Target(
+        endpoints=endpoints,
+        template=route.template or route.path,
+        otherwise=HttpResponse(405, b"method not allowed\n", (TEXT, allow)),
+        cors=route.cors,
+        errors=route.errors,
+        is_limited=route.is_limited,
+    )
