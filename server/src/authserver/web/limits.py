@@ -57,7 +57,8 @@ def address_key(address: str) -> str:
     if ":" not in address:
         return address
     try:
-        parsed = ip_address(address)
+        # A link-local peer names its interface after a percent sign.
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address
     if isinstance(parsed, IPv6Address):

@@ -1,0 +1,142 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from authserver.web.http import HttpRequest, HttpResponse
+from server.tests.web.test_run import GET, an_app, connected, running
+
+pytestmark = pytest.mark.anyio
+
+# A second is the step in which lateness is looked for.
+SHORT, LONG, BOUND = 0.3, 60, 5
+
+
+async def test_a_client_that_sends_nothing_is_let_go() -> None:
+    async with running(an_app(), read_timeout=SHORT) as server, connected(server.port) as client:
+        assert await client.is_closed(within=BOUND)
+
+
+BEGUN = [
+    b"\r\n",
+    b"GET /ec",
+    b"GET /echo HTTP/1.1\r\nhost: x\r\nx-slow: ",
+    b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n",
+    b"POST /read HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel",
+]
+
+
+async def test_a_request_that_never_ends_is_let_go_whether_it_is_the_first_or_not() -> None:
+    async def read(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, await request.body(max_bytes=1000))
+
+    async def is_let_go(port: int, before: bytes, begun: bytes) -> bool:
+        async with connected(port) as client:
+            if before:
+                client.send(before)
+                await client.answer()
+            client.send(begun)
+            return await client.is_closed(within=BOUND)
+
+    cases = [(before, begun) for before in (b"", GET % b"/echo") for begun in BEGUN]
+    async with running(an_app(read=read), read_timeout=SHORT, idle_timeout=LONG, write_timeout=LONG) as server:
+        let_go = await asyncio.gather(*(is_let_go(server.port, *case) for case in cases))
+
+    assert [case for case, gone in zip(cases, let_go, strict=True) if not gone] == []
+
+
+async def test_a_trickle_of_bytes_buys_no_time() -> None:
+    async with running(an_app(), read_timeout=SHORT) as server, connected(server.port) as client:
+        client.send(b"GET /echo HTTP/1.1\r\n")
+        for number in range(60):
+            client.send(b"x-%d: y\r\n" % number)
+            if await client.is_closed(within=0.1):
+                break
+
+        assert await client.is_closed()
+
+
+async def test_an_answer_that_takes_too_long_is_given_up() -> None:
+    async def is_given_up(port: int) -> bool:
+        async with connected(port) as client:
+            client.send(GET % b"/slow")
+            return await client.is_closed(within=BOUND)
+
+    async def endpoint(_request: HttpRequest) -> HttpResponse:
+        await asyncio.sleep(LONG)
+        return HttpResponse(204)
+
+    async with running(an_app(slow=endpoint), write_timeout=SHORT, shutdown_wait=1) as server:
+        is_closed = await is_given_up(server.port)
+
+    assert is_closed
+
+
+async def test_a_connection_rests_no_longer_than_it_may() -> None:
+    async with running(an_app(), idle_timeout=SHORT) as server, connected(server.port) as client:
+        client.send(GET % b"/echo")
+        await client.answer()
+
+        assert await client.is_closed(within=BOUND)
+
+
+async def test_a_connection_that_was_answered_early_is_let_go_too() -> None:
+    async with running(an_app(), idle_timeout=SHORT, read_timeout=LONG) as server, connected(server.port) as client:
+        client.send(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhello")
+        await client.answer()
+        client.send(b"world")
+
+        assert await client.is_closed(within=BOUND)
+
+
+async def test_who_keeps_to_the_times_is_served_as_long_as_wanted() -> None:
+    settings: dict[str, Any] = {"read_timeout": 1, "write_timeout": 1, "idle_timeout": 1}
+    async with running(an_app(), **settings) as server, connected(server.port) as client:
+        for _ in range(6):
+            client.send(GET % b"/echo")
+            assert (await client.answer())[0] == 200
+            # The rests are what is looked at: together longer than any one may be.
+            await asyncio.sleep(0.4)
+
+
+async def test_zero_is_without_limit() -> None:
+    settings: dict[str, Any] = {"read_timeout": 0, "write_timeout": 0, "idle_timeout": 0}
+    async with running(an_app(), **settings) as server, connected(server.port) as client:
+        client.send(GET % b"/echo")
+        await client.answer()
+
+        assert not await client.is_closed(within=1.5)
+
+
+@pytest.mark.parametrize("endless", [b"x-long: " + b"a" * 2_000_000, b"a" * 2_000_000, b"x: y\r\n" * 300_000])
+async def test_an_endless_head_is_refused(endless: bytes) -> None:
+    async with running(an_app()) as server, connected(server.port) as client:
+        client.send(b"GET /echo HTTP/1.1\r\n" + endless)
+        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n"), BOUND)
+
+    assert head.startswith(b"HTTP/1.1 400")
+
+
+async def test_a_generous_head_is_not() -> None:
+    headers = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 500) for number in range(100))
+    async with running(an_app()) as server, connected(server.port) as client:
+        for _ in range(3):
+            client.send(b"GET /echo?%s HTTP/1.1\r\nhost: x\r\n%s\r\n" % (b"q" * 4000, headers))
+            assert (await client.answer())[0] == 200
+
+
+async def test_more_headers_than_anybody_needs_are_refused() -> None:
+    async with running(an_app()) as server, connected(server.port) as client:
+        client.send(b"GET /echo HTTP/1.1\r\n" + b"x: y\r\n" * 250 + b"\r\n")
+
+        assert (await client.answer())[0] == 400
+        assert await client.is_closed()
+
+
+@pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"GET /echo HTTP/9.9\r\n\r\n"])
+async def test_what_is_no_http_is_refused(nonsense: bytes) -> None:
+    async with running(an_app()) as server, connected(server.port) as client:
+        client.send(nonsense)
+
+        assert (await client.answer())[0] == 400
+        assert await client.is_closed()

@@ -1,0 +1,83 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authserver.web.limits import TokenBuckets, address_key
+
+
+def test_a_burst_is_granted_and_then_the_rate() -> None:
+    buckets = TokenBuckets(rate=2, burst=3)
+
+    assert [buckets.take("a", 100.0) for _ in range(4)] == [True, True, True, False]
+    assert [buckets.take("a", 100.5) for _ in range(2)] == [True, False]
+    assert [buckets.take("a", 900.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_asking_in_vain_costs_nothing() -> None:
+    buckets = TokenBuckets(rate=1, burst=1)
+    buckets.take("a", 0.0)
+
+    assert not any(buckets.take("a", 0.1 * n) for n in range(1, 10))
+    assert buckets.take("a", 1.0)
+
+
+def test_each_key_has_its_own_bucket() -> None:
+    buckets = TokenBuckets(rate=1, burst=1)
+
+    assert [buckets.take(key, 0.0) for key in ("a", "b", "a")] == [True, True, False]
+
+
+def test_at_the_bound_the_key_used_longest_ago_goes() -> None:
+    buckets = TokenBuckets(rate=0.001, burst=1, max_keys=3)
+    for key in ("a", "b", "c", "a"):
+        buckets.take(key, 0.0)
+
+    assert buckets.take("d", 0.0)
+    assert not buckets.take("a", 0.0)
+    assert not buckets.take("c", 0.0)
+    assert len(buckets) == 3
+
+
+def test_idle_buckets_are_dropped_as_others_come() -> None:
+    buckets = TokenBuckets(rate=1, burst=1)
+    for n in range(10):
+        buckets.take(f"old{n}", 0.0)
+
+    for n in range(10):
+        buckets.take(f"new{n}", 301.0)
+
+    assert len(buckets) == 10
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 100)), max_size=200))
+def test_no_key_ever_gets_more_than_its_burst_and_its_rate(steps: list[tuple[str, float]]) -> None:
+    buckets = TokenBuckets(rate=1.5, burst=4)
+    now, granted = 0.0, dict.fromkeys("abcdef", 0)
+    for key, pause in steps:
+        now += pause
+        granted[key] += buckets.take(key, now)
+
+    assert all(count <= 4 + 1.5 * now + 1e-6 for count in granted.values())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff"),
+        ("2001:db8:0:0:1::", "2001:0db8::2"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::2"),
+    ],
+)
+def test_one_network_is_one_source(one: str, other: str) -> None:
+    assert address_key(one) == address_key(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("2001:db8::1", "2001:db8:0:1::1"), ("192.0.2.1", "192.0.2.2")])
+def test_two_networks_are_two_sources(one: str, other: str) -> None:
+    assert address_key(one) != address_key(other)
+
+
+@given(st.text(max_size=40))
+def test_whatever_is_called_an_address_has_a_key(text: str) -> None:
+    assert isinstance(address_key(text), str)
