@@ -110,6 +110,11 @@ class Process:
         self._child.send_signal(number)
         return self._child.wait(STOP_SECONDS)
 
+    def interrupt(self) -> int:
+        """Press ctrl-C: the whole group gets it, as from a terminal; return the exit code."""
+        os.killpg(self._child.pid, signal.SIGINT)
+        return self._child.wait(STOP_SECONDS)
+
     def kill(self) -> None:
         """End the process between two instructions."""
         self._child.kill()
