@@ -3,7 +3,8 @@
 import click
 import orjson
 
-from authserver.cli.lazy import HelpfulGroup
+from authserver.cli.groups import Group
+from authserver.cli.options import switch
 from authserver.config.checks import check_admin_key, numbered
 from authserver.config.declaring import ConfigError
 from authserver.config.features import check_features
@@ -12,7 +13,7 @@ from authserver.config.schema import json_schema
 from authserver.config.show import shown_values
 
 
-@click.group("config", cls=HelpfulGroup)
+@click.group("config", cls=Group)
 def command() -> None:
     """Check and show the configuration."""
 
@@ -30,7 +31,7 @@ def check(config_path: str | None) -> None:
 
 
 @command.command("show")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@switch("--json", "as_json", help="As JSON.")
 @click.pass_obj
 def show(config_path: str | None, *, as_json: bool) -> None:
     """Print every key, its effective value and where it came from; secrets are masked."""

@@ -1,18 +1,18 @@
 """``authserver purge``: one pass over what may be deleted (storage.md §7)."""
 
 import asyncio
-import contextlib
 import signal
 import sys
+from typing import Any
 
 import click
 
 from authserver.app import Clock
-from authserver.cli.durations import DurationType
+from authserver.cli.options import Duration
 from authserver.config.loader import load_config
 from authserver.config.model import Config
-from authserver.maintenance.purge import Target, check_retention, parse_targets, purge
-from authserver.storage.database import Database, StorageUnavailable
+from authserver.maintenance.purge import NAMED_ONLY, Target, check_retention, parse_targets, purge
+from authserver.storage.database import Database
 from authserver.storage.opening import open_database
 from authserver.telemetry.logs import configure_logging, get_logger
 
@@ -20,49 +20,72 @@ _log = get_logger("purge")
 
 
 @click.command("purge")
-@click.option("--only", default="", help="Targets separated by commas; without it, all but those that must be named.")
-@click.option("--timeout", type=DurationType(), default="10m", show_default=True, help="Overall deadline; 0 is none.")
 @click.option(
-    "--retention", type=DurationType(), help="What the targets issuances and audit-events keep, such as 720h."
+    "--only",
+    default="",
+    help=f"Targets separated by commas, of: {', '.join(sorted(Target))}."
+    f" Without it, all but {', '.join(sorted(NAMED_ONLY))}.",
+)
+@click.option("--timeout", type=Duration(), default="10m", show_default=True, help="Overall deadline; 0 is none.")
+@click.option(
+    "--retention",
+    type=Duration(),
+    help="What issuances (30d unless given) and audit-events (must be given) keep, such as 90d.",
 )
 @click.pass_obj
-def command(config_path: str | None, only: str, timeout: float, retention: float | None) -> int:
-    """Delete what has expired, in one pass."""
+def command(config_path: str | None, only: str, timeout: float, retention: float | None) -> None:
+    """Delete what has expired, in one pass; stderr gets a line for each target."""
     config = load_config(config_path).config
     targets = parse_targets(only)
     keep = None if retention is None else int(retention)
     check_retention(targets, keep)
     configure_logging(stream=sys.stderr.buffer)
-    if asyncio.run(_purge(config, targets, timeout=timeout or None, retention=keep)):
-        return 0
-    raise click.ClickException("one or more purge operations failed")
+    if not asyncio.run(_purge(config, targets, timeout=timeout, retention=keep)):
+        raise click.ClickException("one or more purge operations failed")
 
 
-async def _purge(config: Config, targets: tuple[Target, ...], *, timeout: float | None, retention: int | None) -> bool:  # noqa: ASYNC109  the command's own deadline, over several steps
-    """Run the targets in their order; return whether all of them succeeded."""
-    db = await open_database(config.storage)
-    work = asyncio.ensure_future(_run(db, config, targets, retention))
+async def _purge(config: Config, targets: tuple[Target, ...], *, timeout: float, retention: int | None) -> bool:  # noqa: ASYNC109  the command's own deadline, over several steps
+    """Run the targets in their order until the deadline or a signal; return whether all of them succeeded."""
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, work.cancel)
-    try:
-        return await asyncio.wait_for(work, timeout)
-    except (TimeoutError, asyncio.CancelledError):
-        _log.error("purge interrupted")
-        return False
-    finally:
-        with contextlib.suppress(StorageUnavailable):
-            await db.close()
-
-
-async def _run(db: Database, config: Config, targets: tuple[Target, ...], retention: int | None) -> bool:
+        loop.add_signal_handler(number, stop.set)
+    if timeout:
+        loop.call_later(timeout, stop.set)
     succeeded, now = True, Clock()()
-    for target in targets:
-        try:
-            deleted = await purge(db, target, now=now, refresh_grace=config.oauth.refresh_grace, retention=retention)
-        except Exception as exc:  # noqa: BLE001  one target's failure must not keep the others from running
-            _log.error("purge failed", table=target, error=str(exc))
-            succeeded = False
-        else:
-            _log.info("purge completed", table=target, deleted=deleted)
+    db = await open_database(config.storage)
+    try:
+        for target in targets:
+            if stop.is_set():
+                _log.error("purge aborted before op", table=target)
+                return False
+            work = asyncio.ensure_future(_purge_one(db, target, config, now=now, retention=retention))
+            if not await _finish(work, stop):
+                _log.error("purge interrupted", table=target)
+                return False
+            succeeded = work.result() and succeeded
+    finally:
+        await db.close()
     return succeeded
+
+
+async def _purge_one(db: Database, target: Target, config: Config, *, now: int, retention: int | None) -> bool:
+    try:
+        deleted = await purge(db, target, now=now, refresh_grace=config.oauth.refresh_grace, retention=retention)
+    except Exception as exc:  # noqa: BLE001  one target's failure must not keep the others from running
+        _log.error("purge failed", table=target, error=str(exc))
+        return False
+    _log.info("purge completed", table=target, deleted=deleted)
+    return True
+
+
+async def _finish(work: "asyncio.Future[bool]", stop: asyncio.Event) -> bool:
+    """Wait for work, but not beyond ``stop``; return whether it was done. Batches it has committed stay committed."""
+    stopping = asyncio.ensure_future(stop.wait())
+    both: set[asyncio.Future[Any]] = {work, stopping}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not work.done():
+        work.cancel()
+        await asyncio.wait({work})
+    return not work.cancelled()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import click
 
 from authserver.app import Clock, Core, Server, build_server, open_core, open_keys
-from authserver.cli.version import version
+from authserver.cli.installed import version
 from authserver.config.features import check_features
 from authserver.config.loader import LoadedConfig, load_config, with_session_secret
 from authserver.config.model import Config

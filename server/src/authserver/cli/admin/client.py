@@ -6,14 +6,15 @@ import click
 
 from authserver.app import Core
 from authserver.cli.admin.opening import require, run, split_list
-from authserver.cli.lazy import HelpfulGroup
+from authserver.cli.groups import Group
+from authserver.cli.options import switch
 from authserver.clients.administration import ClientChanges, NewClient
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import Registered
 from authserver.clients.store import list_clients
 
 
-@click.group("client", cls=HelpfulGroup)
+@click.group("client", cls=Group)
 def command() -> None:
     """Create, change and list clients."""
 
@@ -32,7 +33,7 @@ def command() -> None:
 @click.option("--auth-method", envvar="AUTHSERVER_CLIENT_AUTH_METHOD", default="none", show_default=True)
 @click.option("--jwks-uri", help="Where the keys of a private_key_jwt client are. Not in this build.")
 @click.option("--jwks-file", help="The keys of a private_key_jwt client. Not in this build.")
-@click.option("--agent", is_flag=True, help="The client is an agent.")
+@switch("--agent", help="The client is an agent.")
 @click.option("--agent-description", default="", help="At most 255 bytes.")
 @click.pass_obj
 def create(
@@ -50,8 +51,8 @@ def create(
 ) -> None:
     """Create a client; a secret, if it gets one, is printed once."""
     require(name, "--name")
-    if jwks_uri or jwks_file:
-        raise click.ClickException("this build has no private_key_jwt yet: leave --jwks-uri and --jwks-file out")
+    if jwks_uri or jwks_file or auth_method == "private_key_jwt":
+        raise click.ClickException("this build has no private_key_jwt yet; use a client secret, or none")
     new = NewClient(
         name=name,
         redirect_uris=split_list(redirect_uris) or (),
@@ -93,7 +94,7 @@ def update(
 
 @command.command("delete")
 @click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
-@click.option("--force", is_flag=True, help="Also with live tokens, which are revoked.")
+@switch("--force", help="Also with live tokens, which are revoked.")
 @click.pass_obj
 def delete(config_path: str | None, *, client_id: str, force: bool) -> None:
     """Delete a client."""

@@ -4,10 +4,10 @@ import click
 
 from authserver.app import Core
 from authserver.cli.admin.opening import run
-from authserver.cli.lazy import HelpfulGroup
+from authserver.cli.groups import Group
 
 
-@click.group("dcr", cls=HelpfulGroup)
+@click.group("dcr", cls=Group)
 def command() -> None:
     """Who may register clients dynamically."""
 

@@ -44,6 +44,11 @@ def split_list(text: str | None) -> tuple[str, ...] | None:
     return tuple(entry for part in text.split(",") if (entry := part.strip()))
 
 
+def as_text(value: str) -> str:
+    """Return a text between quotation marks, those within it escaped."""
+    return orjson.dumps(value).decode()
+
+
 def as_json(value: object) -> str:
     """Return a value as the commands print JSON: indented by two."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

@@ -8,8 +8,9 @@ import click
 import orjson
 
 from authserver.app import Core
-from authserver.cli.admin.opening import as_json, require, run, split_list
-from authserver.cli.lazy import HelpfulGroup
+from authserver.cli.admin.opening import as_json, as_text, require, run, split_list
+from authserver.cli.groups import Group
+from authserver.cli.options import switch
 from authserver.protocol.operator_errors import NotFound
 from authserver.resources.administration import ResourceDraft, ResourcePatch
 from authserver.resources.catalog import every_resource
@@ -22,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _MAX_FILE_BYTES = 1024 * 1024
 
 
-@click.group("resource", cls=HelpfulGroup)
+@click.group("resource", cls=Group)
 def command() -> None:
     """Create, change and list protected resources."""
 
@@ -48,7 +49,7 @@ def _scope_and_policy_options(function: F) -> F:
 @command.command("list")
 @click.option("--backend-kind", type=click.Choice([str(kind) for kind in BackendKind]))
 @click.option("--broker-provider", help="Only those of this provider.")
-@click.option("--json", "json_wanted", is_flag=True)
+@switch("--json", "json_wanted", help="Print JSON.")
 @click.pass_obj
 def list_(config_path: str | None, *, backend_kind: str | None, broker_provider: str | None, json_wanted: bool) -> None:
     """List resources, oldest first."""
@@ -72,7 +73,7 @@ def list_(config_path: str | None, *, backend_kind: str | None, broker_provider:
 
 @command.command("get")
 @click.option("--id", "resource_id", default="", help="Required.")
-@click.option("--json", "json_wanted", is_flag=True)
+@switch("--json", "json_wanted", help="Print JSON.")
 @click.pass_obj
 def get(config_path: str | None, *, resource_id: str, json_wanted: bool) -> None:
     """Show one resource."""
@@ -117,8 +118,8 @@ def create(config_path: str | None, /, *, slug: str, backend_kind: str, descript
 @click.option("--id", "resource_id", default="", help="Required.")
 @click.option("--slug")
 @click.option("--backend-kind", help="mint or broker.")
-@click.option("--scopes-clear", is_flag=True, help="Takes every scope away.")
-@click.option("--policy-clear", is_flag=True, help="Empties the whole policy.")
+@switch("--scopes-clear", help="Takes every scope away.")
+@switch("--policy-clear", help="Empties the whole policy.")
 @_scope_and_policy_options
 @click.pass_obj
 def update(
@@ -169,7 +170,7 @@ def delete(config_path: str | None, *, resource_id: str) -> None:
     click.echo(f"resource deleted: id={resource_id}")
 
 
-@command.group("runtime-client", cls=HelpfulGroup)
+@command.group("runtime-client", cls=Group)
 def runtime_client() -> None:
     """Which clients act as a resource: they may introspect its tokens."""
 
@@ -200,7 +201,7 @@ def remove(config_path: str | None, *, slug: str, client_id: str) -> None:
 
 @runtime_client.command("list")
 @click.option("--slug", default="", help="Required.")
-@click.option("--json", "json_wanted", is_flag=True)
+@switch("--json", "json_wanted", help="Print JSON.")
 @click.pass_obj
 def list_runtime_clients(config_path: str | None, *, slug: str, json_wanted: bool) -> None:
     """List the clients that act as a resource."""
@@ -270,7 +271,7 @@ def _warn_of_emptied(before: ResourcePolicy, after: ResourcePolicy) -> None:
 
 
 def _line(resource: Resource, *, with_name: bool = False) -> str:
-    name = f' display_name="{resource.display_name}"' if with_name else ""
+    name = f" display_name={as_text(resource.display_name)}" if with_name else ""
     scopes = ",".join(
         f"{scope.name}→{scope.upstream}" if scope.upstream and scope.upstream != scope.name else scope.name
         for scope in resource.scopes

@@ -6,11 +6,12 @@ import click
 
 from authserver.app import Core
 from authserver.cli.admin.opening import require, run
-from authserver.cli.lazy import HelpfulGroup
+from authserver.cli.groups import Group
+from authserver.cli.options import switch
 from authserver.users.records import User, UserRole
 
 
-@click.group("user", cls=HelpfulGroup)
+@click.group("user", cls=Group)
 def command() -> None:
     """Create, change and list users."""
 
@@ -18,7 +19,7 @@ def command() -> None:
 @command.command("create")
 @click.option("--email", envvar="AUTHSERVER_USER_EMAIL", default="", help="Required.")
 @click.option("--password", envvar="AUTHSERVER_USER_PASSWORD", default="", help="Required, here or on standard input.")
-@click.option("--password-stdin", is_flag=True, help="Reads the password from standard input, one line.")
+@switch("--password-stdin", help="Reads the password from standard input, one line.")
 @click.option("--name", envvar="AUTHSERVER_USER_NAME", default="")
 @click.option("--role", envvar="AUTHSERVER_USER_ROLE", default="user", show_default=True, help="admin or user.")
 @click.pass_obj
@@ -49,13 +50,13 @@ def update(config_path: str | None, *, user_id: str, email: str | None, name: st
     """Change a user; what is not given stays."""
     require(user_id, "--id")
     user = run(config_path, lambda core: core.accounts.update_user(user_id, email=email, name=name, now=core.clock()))
-    click.echo(f"user updated: id={user.id} email={user.email} name={user.name}")
+    click.echo(f"user updated: id={user.id} email={user.email or ''} name={user.name}")
 
 
 @command.command("set-password")
 @click.option("--id", "user_id", envvar="AUTHSERVER_USER_ID", default="", help="Required.")
 @click.option("--password", envvar="AUTHSERVER_USER_PASSWORD", default="", help="Required, here or on standard input.")
-@click.option("--password-stdin", is_flag=True, help="Reads the password from standard input, one line.")
+@switch("--password-stdin", help="Reads the password from standard input, one line.")
 @click.pass_obj
 def set_password(config_path: str | None, *, user_id: str, password: str, password_stdin: bool) -> None:
     """Give a user a new password; every browser session of theirs ends."""
@@ -89,7 +90,7 @@ def enable(config_path: str | None, *, user_id: str) -> None:
 
 @command.command("delete")
 @click.option("--id", "user_id", envvar="AUTHSERVER_USER_ID", default="", help="Required.")
-@click.option("--force", is_flag=True, help="Also with live tokens, which are revoked.")
+@switch("--force", help="Also with live tokens, which are revoked.")
 @click.pass_obj
 def delete(config_path: str | None, *, user_id: str, force: bool) -> None:
     """Delete a user."""

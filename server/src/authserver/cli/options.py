@@ -1,0 +1,39 @@
+"""Kinds of options that several commands have."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from authserver.config.durations import parse_duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DAY = 24 * 3600
+_LONG_UNITS = {"d": _DAY, "w": 7 * _DAY}
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, written ``90s``, ``1h30m``, ``7d``, ``2w``, or a bare ``0``."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        text = str(value)
+        if text == "0":
+            return 0
+        if text[:-1].isdecimal() and text[-1] in _LONG_UNITS:
+            return int(text[:-1]) * _LONG_UNITS[text[-1]]
+        try:
+            seconds = parse_duration(text)
+        except ValueError:
+            self.fail(f"{text!r} is not a duration such as 90s, 1h30m or 7d", param, ctx)
+        if seconds < 0:
+            self.fail("it must not be negative", param, ctx)
+        return seconds
+
+
+def switch(*names: str, **settings: Any) -> Callable[[F], F]:
+    """Return a boolean option that is written bare, or with ``=true`` or ``=false``."""
+    return click.option(*names, is_flag=False, flag_value="true", default=False, type=bool, metavar="", **settings)
