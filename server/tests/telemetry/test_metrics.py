@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -73,7 +75,9 @@ def test_every_instrument_of_the_contract_is_declared_and_no_other() -> None:
 
 
 def test_instruments_are_visible_at_zero_before_anything_happens() -> None:
-    text = metrics.scrape().decode()
+    program = "from authserver.telemetry import metrics; print(metrics.scrape().decode())"
+    fresh = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    text = fresh.stdout
 
     assert re.search(r"^authserver_key_rotation_total 0\.0$", text, re.MULTILINE)
     assert 'authserver_revocation_failures_total{half="jti",path="reuse"}' in text
