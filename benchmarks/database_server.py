@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from machine import LOAD_CORE, free_port, on_core
+from machine import LOAD_CORE, WORK, free_port, on_core
 
 _SETTINGS = "-c shared_buffers=128MB -c jit=off -c listen_addresses=127.0.0.1 -c unix_socket_directories="
 
@@ -25,7 +25,7 @@ def find_binaries() -> Path | None:
 @contextlib.contextmanager
 def durable_postgres(binaries: Path) -> Iterator[str]:
     """Yield the DSN of a new cluster, which flushes every commit, as its superuser."""
-    directory = Path(tempfile.mkdtemp(prefix="authplane-bench-pg-"))
+    directory = Path(tempfile.mkdtemp(prefix="authplane-bench-pg-", dir=WORK))
     prefix: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         names = {entry.pw_name for entry in pwd.getpwall()}

@@ -2,8 +2,12 @@
 
 import contextlib
 import os
+import platform
 import re
 import socket
+import statistics
+import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +15,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
 """The load, and a database server, have a core of their own if there are two."""
+WORK = "/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir()
+"""Where databases are put: on a disk, so that a flush costs what it costs."""
 
 
 @contextlib.contextmanager
@@ -47,8 +53,25 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def _flush_milliseconds() -> float:
+    """Return what it takes to make a page durable."""
+    took = []
+    with tempfile.TemporaryFile(dir=WORK) as file:
+        for _ in range(101):
+            file.write(bytes(4096))
+            file.flush()
+            started = time.perf_counter()
+            os.fdatasync(file.fileno())
+            took.append(time.perf_counter() - started)
+    return statistics.median(took) * 1000
+
+
 def describe() -> dict[str, object]:
     """Return what absolute figures depend on."""
-    info = Path("/proc/cpuinfo").read_text()
-    model = re.search(r"model name\s*:\s*(.+)", info)
-    return {"cpu": model[1] if model else "unknown", "cores": len(_CORES), "kernel": os.uname().release}
+    model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return {
+        "cpu": model[1] if model else "unknown",
+        "cores": len(_CORES),
+        "python": platform.python_version(),
+        "flush_ms": round(_flush_milliseconds(), 3),
+    }
