@@ -1,49 +1,25 @@
 """``authserver admin resource`` (cli.md §6)."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import orjson
 
 from authserver.app import Core
-from authserver.cli.admin.opening import as_json, as_text, require, run, split_list
+from authserver.cli.admin.opening import as_json, as_text, require, run
+from authserver.cli.admin.resource_flags import draft_flags, read_policy, read_scopes, warn_of_emptied_lists
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
 from authserver.protocol.operator_errors import NotFound
 from authserver.resources.administration import ResourceDraft, ResourcePatch
 from authserver.resources.catalog import every_resource
-from authserver.resources.records import BackendKind, Resource, ResourcePolicy, ResourceScope
+from authserver.resources.records import BackendKind, Resource, ResourcePolicy
 from authserver.resources.store import find_resource
 from authserver.resources.views import build_resource
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_MAX_FILE_BYTES = 1024 * 1024
 
 
 @click.group("resource", cls=Group)
 def command() -> None:
     """Create, change and list protected resources."""
-
-
-def _scope_and_policy_options(function: F) -> F:
-    """Add the flags that ``create`` and ``update`` share."""
-    for option in (
-        click.option("--policy-runtime-client-ids", help="Comma list: clients that act as the resource."),
-        click.option("--policy-allowed-return-urls", help="Comma list, for broker resources."),
-        click.option("--policy-allowed-clients", help="Comma list: clients that may exchange towards it."),
-        click.option("--scopes-file", type=click.Path(exists=True, dir_okay=False), help="JSON array of scopes."),
-        click.option(
-            "--scopes", multiple=True, metavar="NAME|UPSTREAM|DESCRIPTION", help="One scope; may be repeated."
-        ),
-        click.option("--display-name", help="Shown on the consent page."),
-        click.option("--broker-provider", help="Id of the provider of a broker resource."),
-        click.option("--uri", help="Absolute http(s) URI: the audience of its tokens."),
-    ):
-        function = option(function)
-    return function
 
 
 @command.command("list")
@@ -82,7 +58,7 @@ def get(config_path: str | None, *, resource_id: str, json_wanted: bool) -> None
     async def find(core: Core) -> Resource:
         resource = await find_resource(core.db, resource_id)
         if resource is None:
-            raise NotFound("resource not found")
+            raise NotFound(f"resource not found: {resource_id}")
         return resource
 
     resource = run(config_path, find)
@@ -93,7 +69,7 @@ def get(config_path: str | None, *, resource_id: str, json_wanted: bool) -> None
 @click.option("--slug", default="", help="Required.")
 @click.option("--backend-kind", default="", help="mint or broker. Required.")
 @click.option("--description", hidden=True)
-@_scope_and_policy_options
+@draft_flags
 @click.pass_obj
 def create(config_path: str | None, /, *, slug: str, backend_kind: str, description: str | None, **given: Any) -> None:
     """Register a resource."""
@@ -107,8 +83,8 @@ def create(config_path: str | None, /, *, slug: str, backend_kind: str, descript
         uri=given["uri"] or "",
         display_name=given["display_name"] or "",
         broker_provider_id=given["broker_provider"] or "",
-        scopes=_read_scopes(given["scopes"], given["scopes_file"]) or (),
-        policy=_read_policy(given) or ResourcePolicy(),
+        scopes=read_scopes(given["scopes"], given["scopes_file"]) or (),
+        policy=read_policy(given) or ResourcePolicy(),
     )
     resource = run(config_path, lambda core: core.resources.create_resource(draft, now=core.clock()))
     click.echo(f"resource created: id={resource.id} slug={resource.slug}")
@@ -120,7 +96,7 @@ def create(config_path: str | None, /, *, slug: str, backend_kind: str, descript
 @click.option("--backend-kind", help="mint or broker.")
 @switch("--scopes-clear", help="Takes every scope away.")
 @switch("--policy-clear", help="Empties the whole policy.")
-@_scope_and_policy_options
+@draft_flags
 @click.pass_obj
 def update(
     config_path: str | None,
@@ -135,7 +111,7 @@ def update(
 ) -> None:
     """Change a resource; what is not given stays. One policy flag replaces the whole policy."""
     require(resource_id, "--id")
-    scopes, policy = _read_scopes(given["scopes"], given["scopes_file"]), _read_policy(given)
+    scopes, policy = read_scopes(given["scopes"], given["scopes_file"]), read_policy(given)
     if scopes_clear and scopes is not None:
         raise click.ClickException("--scopes-clear excludes --scopes and --scopes-file")
     if policy_clear and policy is not None:
@@ -153,7 +129,7 @@ def update(
     async def change(core: Core) -> Resource:
         before = await find_resource(core.db, resource_id)
         if before is not None and policy is not None:
-            _warn_of_emptied(before.policy, policy)
+            warn_of_emptied_lists(before.policy, given)
         return await core.resources.update_resource(resource_id, patch, now=core.clock())
 
     resource = run(config_path, change)
@@ -208,66 +184,6 @@ def list_runtime_clients(config_path: str | None, *, slug: str, json_wanted: boo
     require(slug, "--slug")
     ids = run(config_path, lambda core: core.resources.list_runtime_clients(slug))
     click.echo(as_json({"client_ids": list(ids)}) if json_wanted else f"slug={slug} client_ids=[{','.join(ids)}]")
-
-
-def _read_scopes(scopes: tuple[str, ...], scopes_file: str | None) -> tuple[ResourceScope, ...] | None:
-    """Return the scopes that the flags state, or None when they state nothing."""
-    if scopes and scopes_file:
-        raise click.ClickException("--scopes and --scopes-file exclude each other")
-    if scopes_file:
-        return _read_scopes_file(Path(scopes_file))
-    return tuple(_parse_scope(text) for text in scopes) if scopes else None
-
-
-def _parse_scope(text: str) -> ResourceScope:
-    name, _, rest = text.partition("|")
-    upstream, _, description = rest.partition("|")
-    if not name:
-        raise click.ClickException(f"--scopes {text!r} has no name")
-    return ResourceScope(name=name, upstream=upstream, description=description)
-
-
-def _read_scopes_file(path: Path) -> tuple[ResourceScope, ...]:
-    if path.stat().st_size > _MAX_FILE_BYTES:
-        raise click.ClickException(f"{path} is larger than 1 MiB")
-    try:
-        entries = orjson.loads(path.read_bytes())
-        return tuple(
-            ResourceScope(
-                name=str(entry["name"]),
-                upstream=str(entry.get("upstream") or ""),
-                description=str(entry.get("description") or ""),
-            )
-            for entry in entries
-        )
-    except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError) as exc:
-        raise click.ClickException(f"{path} is not a JSON array of objects with name, upstream, description") from exc
-
-
-def _read_policy(given: dict[str, Any]) -> ResourcePolicy | None:
-    """Return the policy that the flags state, or None when they state nothing."""
-    exchange = split_list(given["policy_allowed_clients"])
-    connect = split_list(given["policy_allowed_return_urls"])
-    runtime = split_list(given["policy_runtime_client_ids"])
-    if exchange is None and connect is None and runtime is None:
-        return None
-    return ResourcePolicy(
-        exchange_allowed_client_ids=exchange or (),
-        connect_allowed_return_urls=connect or (),
-        runtime_client_ids=runtime or (),
-    )
-
-
-def _warn_of_emptied(before: ResourcePolicy, after: ResourcePolicy) -> None:
-    """Say on stderr which lists lose everything because another flag was given."""
-    lists = {
-        "exchange_allowed_client_ids": "--policy-allowed-clients",
-        "connect_allowed_return_urls": "--policy-allowed-return-urls",
-        "runtime_client_ids": "--policy-runtime-client-ids",
-    }
-    for name, flag in lists.items():
-        if getattr(before, name) and not getattr(after, name):
-            click.echo(f"warning: the policy is replaced whole; {flag} was not given and is empty now", err=True)
 
 
 def _line(resource: Resource, *, with_name: bool = False) -> str:

@@ -1,0 +1,102 @@
+"""The flags that state a resource's fields, catalogue and policy, and how they are read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+from authserver.cli.admin.opening import split_list
+from authserver.resources.records import ResourcePolicy, ResourceScope
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MAX_FILE_BYTES = 1024 * 1024
+_MEMBERS = frozenset({"name", "upstream", "description"})
+
+
+def draft_flags(function: F) -> F:
+    """Add the flags that ``create`` and ``update`` share."""
+    for option in (
+        click.option("--policy-runtime-client-ids", help="Comma list: clients that act as the resource."),
+        click.option("--policy-allowed-return-urls", help="Comma list, for broker resources."),
+        click.option("--policy-allowed-clients", help="Comma list: clients that may exchange towards it."),
+        click.option("--scopes-file", type=click.Path(exists=True, dir_okay=False), help="JSON array of scopes."),
+        click.option(
+            "--scopes", multiple=True, metavar="NAME|UPSTREAM|DESCRIPTION", help="One scope; may be repeated."
+        ),
+        click.option("--display-name", help="Shown on the consent page."),
+        click.option("--broker-provider", help="Id of the provider of a broker resource."),
+        click.option("--uri", help="Absolute http(s) URI: the audience of its tokens."),
+    ):
+        function = option(function)
+    return function
+
+
+def read_scopes(scopes: tuple[str, ...], scopes_file: str | None) -> tuple[ResourceScope, ...] | None:
+    """Return the catalogue that the flags state, or None when they state nothing.
+
+    Raises:
+        ClickException: Both flags are given, a scope has no name, or the file is no array of scopes.
+    """
+    if scopes and scopes_file:
+        raise click.ClickException("--scopes and --scopes-file exclude each other")
+    if scopes_file:
+        return _read_file(Path(scopes_file))
+    return tuple(_parse_scope(text) for text in scopes) if scopes else None
+
+
+def read_policy(given: dict[str, Any]) -> ResourcePolicy | None:
+    """Return the policy that the flags state, or None when they state nothing. A list that is not given is empty."""
+    exchange = split_list(given["policy_allowed_clients"])
+    connect = split_list(given["policy_allowed_return_urls"])
+    runtime = split_list(given["policy_runtime_client_ids"])
+    if exchange is None and connect is None and runtime is None:
+        return None
+    return ResourcePolicy(
+        exchange_allowed_client_ids=exchange or (),
+        connect_allowed_return_urls=connect or (),
+        runtime_client_ids=runtime or (),
+    )
+
+
+def warn_of_emptied_lists(before: ResourcePolicy, given: dict[str, Any]) -> None:
+    """Say on stderr which lists lose everything because the flag of another was given."""
+    for flag, entries in (
+        ("--policy-allowed-clients", before.exchange_allowed_client_ids),
+        ("--policy-allowed-return-urls", before.connect_allowed_return_urls),
+        ("--policy-runtime-client-ids", before.runtime_client_ids),
+    ):
+        if entries and given[flag.removeprefix("--").replace("-", "_")] is None:
+            click.echo(f"warning: the policy is replaced whole; {flag} was not given and is empty now", err=True)
+
+
+def _parse_scope(text: str) -> ResourceScope:
+    name, _, rest = text.partition("|")
+    upstream, _, description = rest.partition("|")
+    if not name:
+        raise click.ClickException(f"--scopes {text!r} has no name")
+    return ResourceScope(name=name, upstream=upstream, description=description)
+
+
+def _read_file(path: Path) -> tuple[ResourceScope, ...]:
+    content = path.read_bytes() if path.stat().st_size <= _MAX_FILE_BYTES else None
+    if content is None:
+        raise click.ClickException(f"{path} is larger than 1 MiB")
+    try:
+        entries = orjson.loads(content)
+    except orjson.JSONDecodeError as exc:
+        raise click.ClickException(f"{path} is not JSON: {exc}") from exc
+    if not isinstance(entries, list) or not all(_is_scope(entry) for entry in entries):
+        raise click.ClickException(f"{path} is not a JSON array of objects with name, upstream, description")
+    return tuple(ResourceScope(**entry) for entry in entries)
+
+
+def _is_scope(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and bool(entry.get("name"))
+        and entry.keys() <= _MEMBERS
+        and all(isinstance(value, str) for value in entry.values())
+    )
