@@ -8,7 +8,7 @@ NODE := e2e/node/node_modules/.package-lock.json
 CODE := server/src server/tests e2e benchmarks tools examples
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 setup: $(LOCKED) $(NODE) ## make .venv with the authserver command, and fetch what the tests need
 	@tools/bootstrap.sh system

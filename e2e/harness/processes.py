@@ -15,12 +15,19 @@ import httpx2
 START_SECONDS = 20
 STOP_SECONDS = 15
 
+# Below the ports that the system gives to outgoing connections, and apart for each test process: a port that was free
+# a moment ago still is.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = iter(range(20_000 + 1_000 * (_WORKER % 12), 21_000 + 1_000 * (_WORKER % 12)))
+
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Return a loopback port that nobody listens on, never the same one twice."""
+    for port in _PORTS:
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise AssertionError("all ports of this test process were given out")
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from authserver.storage.database import Database
 from authserver.storage.migrate import migrate_postgres, migrate_sqlite
@@ -20,6 +21,10 @@ from authserver.storage.sqlite import SqliteDatabase
 
 NOW = 1_790_000_000
 ROOT = Path(__file__).parents[2]
+
+# Tests run beside one another: how long an example takes says nothing about the code.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 
 def _load_tool(name: str) -> Any:

@@ -159,7 +159,8 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
         default_scope=config.oauth.default_client_scope,
     )
     documents = MetadataDocuments(OutboundClient(), config.cimd, core.served) if config.cimd.enabled else None
-    resolver = ClientResolver(db, trail, documents, policy, forget_approved_redirects)
+    limits = RegistrationLimits(config.dcr, monotonic=time.monotonic)
+    resolver = ClientResolver(db, trail, documents, policy, forget_approved_redirects, limits)
     authenticator = ClientAuthenticator(db, core.secrets)
     sessions = Sessions(db, config.session, site=site)
     issuer = TokenIssuer(keyring, issuer=config.server.issuer, clock_ms=clock.milliseconds)
@@ -187,14 +188,18 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
         clients=resolver,
         checker=RequestChecker(
             catalog,
-            RequestRules(require_scope=config.oauth.require_scope, default_resource=config.oauth.default_resource),
+            RequestRules(
+                require_scope=config.oauth.require_scope,
+                default_resource=config.oauth.default_resource,
+                dpop_enabled=config.dpop.enabled,
+            ),
         ),
         decisions=Decisions(db=db, trail=trail, clock_ms=clock.milliseconds),
         sessions=sessions,
         catalog=catalog,
     )
     login = LoginPages(
-        LocalLogin(db, core.accounts, trail, Lockout(config.rate_limit)),
+        LocalLogin(db, core.accounts, trail, Lockout(config.rate_limit)) if config.oidc.show_local_login else None,
         sessions,
         LoginNonces(config.session, site=site),
         site=site,
@@ -209,14 +214,14 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
         *health.routes(),
         *token_routes(
             TokenEndpoint(grants, authenticator, trail),
-            IntrospectionEndpoint(db, keyring, authenticator, catalog, trail),
-            RevocationEndpoint(db, keyring, authenticator, trail),
+            IntrospectionEndpoint(db, config.server.issuer, keyring, authenticator, catalog, trail),
+            RevocationEndpoint(db, config.server.issuer, keyring, authenticator, trail),
             clock=clock,
             root_aliases=config.server.root_aliases,
         ),
         *registration_routes(
             registration,
-            RegistrationLimits(config.dcr, monotonic=time.monotonic),
+            limits,
             clock=clock,
             root_alias=config.server.root_aliases,
         ),

@@ -117,12 +117,10 @@ async def test_everything_that_may_change_changes(db: Database) -> None:
         redirect_uris=("https://b.example/cb",),
         grant_types=("authorization_code",),
         scope="",
-        dpop_bound_access_tokens=True,
     )
     changed = await an_administration(db).update(client.id, changes, now=LATER)
     assert changed.redirect_uris == ("https://b.example/cb",)
     assert changed.grant_types == ("authorization_code",)
-    assert changed.dpop_bound_access_tokens
 
 
 async def test_a_change_checks_the_whole_client(db: Database) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from authserver.clients.limits import RegistrationLimits
 from authserver.clients.lookup import ClientResolver
 from authserver.clients.metadata_documents import MetadataDocuments
 from authserver.clients.mode import RegistrationMode
@@ -13,14 +14,16 @@ from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import RegistrationPolicy
 from authserver.clients.served import ServedMetadata
 from authserver.clients.store import find_client, insert_client, update_client
-from authserver.config.sections.clients import CimdConfig
+from authserver.config.sections.clients import CimdConfig, DcrConfig
 from authserver.outbound.client import OutboundClient
+from authserver.protocol.errors import SlowDown
 from authserver.storage.database import Database, Writer
 from server.tests.clients.builders import GRANTS, NOW, a_client, a_trail, audited, counted
 from server.tests.fakes.document_server import Answer, DocumentServer, document_server
 
 pytestmark = pytest.mark.anyio
 
+ADDRESS = "192.0.2.1"
 HOUR = 3600
 DAY = 24 * HOUR
 REGISTERED = "authserver_clients_registered_total"
@@ -36,7 +39,7 @@ class Bench:
     changed: list[str] = field(default_factory=list)
 
     async def resolve(self, client_id: str, now: int = NOW) -> Client:
-        client = await self.resolver.resolve(client_id, now=now)
+        client = await self.resolver.resolve(client_id, address=ADDRESS, now=now)
         assert client is not None
         return client
 
@@ -54,6 +57,7 @@ def a_resolver(
     approved: Sequence[str] = (),
     default_scope: str = "",
     enabled: bool = True,
+    rate_limit: float = 0,
 ) -> ClientResolver:
     async def on_document_changed(_tx: Writer, client_id: str) -> None:
         changed.append(client_id)
@@ -64,7 +68,8 @@ def a_resolver(
     policy = RegistrationPolicy(
         RegistrationMode(db, trail, mode), approved_redirects=approved, default_scope=default_scope
     )
-    return ClientResolver(db, trail, documents, policy, on_document_changed)
+    limits = RegistrationLimits(DcrConfig(rate_limit=rate_limit, rate_limit_burst=3), monotonic=lambda: 0.0)
+    return ClientResolver(db, trail, documents, policy, on_document_changed, limits)
 
 
 @asynccontextmanager
@@ -77,7 +82,7 @@ async def bench(db: Database, **options: Any) -> AsyncIterator[Bench]:
 async def test_a_document_makes_a_client_at_first_sight(db: Database) -> None:
     before = counted(REGISTERED, source="cimd")
     async with bench(db, default_scope="read  write") as cimd:
-        url = cimd.server.document("/client", client_name="Tool", dpop_bound_access_tokens=True)
+        url = cimd.server.document("/client", client_name="Tool")
         client = await cimd.resolve(url)
         assert await cimd.stored(url) == client
     assert client == a_client(
@@ -89,7 +94,6 @@ async def test_a_document_makes_a_client_at_first_sight(db: Database) -> None:
         cimd_fetched_at=NOW,
         scope="read write",
         application_type="native",
-        dpop_bound_access_tokens=True,
     )
     assert await audited(db) == [("client.registered", "", url, "source=cimd")]
     assert counted(REGISTERED, source="cimd") - before == 1
@@ -103,38 +107,38 @@ async def test_a_document_with_a_machine_grant_gets_no_default_scope(db: Databas
 
 @pytest.mark.parametrize("client_id", ["", "nobody", "ftp://client.example/id", "https", "HTTPS//x", "\x00"])
 async def test_an_unknown_identifier_that_is_no_url_is_no_client(db: Database, client_id: str) -> None:
-    assert await a_resolver(db, []).resolve(client_id, now=NOW) is None
+    assert await a_resolver(db, []).resolve(client_id, address=ADDRESS, now=NOW) is None
 
 
 async def test_a_stored_client_is_returned_whatever_its_status(db: Database) -> None:
     client = a_client(status=ClientStatus.SUSPENDED)
     await db.write(lambda tx: insert_client(tx, client))
-    assert await a_resolver(db, []).resolve(client.id, now=NOW) == client
+    assert await a_resolver(db, []).resolve(client.id, address=ADDRESS, now=NOW) == client
 
 
 async def test_a_document_that_cannot_be_read_makes_no_client_and_no_row(db: Database) -> None:
     async with bench(db) as cimd:
         for _ in range(3):
-            assert await cimd.resolver.resolve(cimd.server.url("/missing"), now=NOW) is None
+            assert await cimd.resolver.resolve(cimd.server.url("/missing"), address=ADDRESS, now=NOW) is None
         assert len(cimd.server.requests) == 1
     assert await audited(db) == []
 
 
 async def test_nothing_is_fetched_while_documents_are_off(db: Database) -> None:
     async with bench(db, enabled=False) as cimd:
-        assert await cimd.resolver.resolve(cimd.server.document("/client"), now=NOW) is None
+        assert await cimd.resolver.resolve(cimd.server.document("/client"), address=ADDRESS, now=NOW) is None
         assert cimd.server.requests == []
 
 
 async def test_a_stored_client_of_a_document_stays_as_it_is_while_documents_are_off(db: Database) -> None:
     client = a_client(id="https://client.example/id", registration_source=RegistrationSource.CIMD)
     await db.write(lambda tx: insert_client(tx, client))
-    assert await a_resolver(db, [], enabled=False).resolve(client.id, now=NOW + 9 * DAY) == client
+    assert await a_resolver(db, [], enabled=False).resolve(client.id, address=ADDRESS, now=NOW + 9 * DAY) == client
 
 
 async def test_nothing_is_fetched_while_only_operators_register(db: Database) -> None:
     async with bench(db, mode="admin_only") as cimd:
-        assert await cimd.resolver.resolve(cimd.server.document("/client"), now=NOW) is None
+        assert await cimd.resolver.resolve(cimd.server.document("/client"), address=ADDRESS, now=NOW) is None
         assert cimd.server.requests == []
 
 
@@ -148,7 +152,7 @@ async def test_every_redirect_uri_must_be_approved_where_a_list_is_kept(
 ) -> None:
     async with bench(db, mode="approved_redirects", approved=("https://a.example/cb",)) as cimd:
         url = cimd.server.document("/client", redirect_uris=uris)
-        assert (await cimd.resolver.resolve(url, now=NOW) is not None) is accepted
+        assert (await cimd.resolver.resolve(url, address=ADDRESS, now=NOW) is not None) is accepted
 
 
 async def test_a_url_that_an_operator_registered_is_an_ordinary_client(db: Database) -> None:
@@ -259,7 +263,7 @@ async def test_the_last_good_copy_serves_for_a_day_and_no_longer(db: Database, f
         first = await cimd.resolve(url)
         cimd.server.answers["/client"] = failing
         assert await cimd.resolve(url, NOW + DAY) == first
-        assert await cimd.resolver.resolve(url, now=NOW + DAY + 1) is None
+        assert await cimd.resolver.resolve(url, address=ADDRESS, now=NOW + DAY + 1) is None
         cimd.server.document("/client")
         assert (await cimd.resolve(url, NOW + DAY + 60)).cimd_fetched_at == NOW + DAY + 60
 
@@ -270,7 +274,7 @@ async def test_a_document_that_leaves_the_approved_list_is_not_taken_over_and_se
         first = await cimd.resolve(url)
         cimd.server.document("/client", redirect_uris=["https://evil.example/cb"])
         assert await cimd.resolve(url, NOW + DAY) == first
-        assert await cimd.resolver.resolve(url, now=NOW + DAY + 1) is None
+        assert await cimd.resolver.resolve(url, address=ADDRESS, now=NOW + DAY + 1) is None
 
 
 async def test_an_older_copy_in_another_process_never_brings_old_redirect_uris_back(db: Database) -> None:
@@ -278,10 +282,10 @@ async def test_an_older_copy_in_another_process_never_brings_old_redirect_uris_b
         url = here.server.document("/client")
         there = a_resolver(db, [])
         await here.resolve(url)
-        await there.resolve(url, now=NOW + 10)
+        await there.resolve(url, address=ADDRESS, now=NOW + 10)
         here.server.document("/client", redirect_uris=["https://new.example/cb"])
         newer = await here.resolve(url, NOW + HOUR)
-        assert await there.resolve(url, now=NOW + HOUR + 1) == newer
+        assert await there.resolve(url, address=ADDRESS, now=NOW + HOUR + 1) == newer
         assert await here.stored(url) == newer
 
 
@@ -291,6 +295,18 @@ async def test_two_refreshes_at_once_make_one_change(db: Database) -> None:
         await here.resolve(url)
         here.server.document("/client", redirect_uris=["https://new.example/cb"])
         there = a_resolver(db, here.changed)
-        await asyncio.gather(here.resolve(url, NOW + HOUR), there.resolve(url, now=NOW + HOUR))
+        await asyncio.gather(here.resolve(url, NOW + HOUR), there.resolve(url, address=ADDRESS, now=NOW + HOUR))
         assert (await here.stored(url)).version == 2
         assert here.changed == [url]
+
+
+async def test_an_address_brings_in_only_so_many_new_clients_and_leaves_no_row_for_the_rest(db: Database) -> None:
+    async with bench(db, rate_limit=1) as cimd:
+        urls = [cimd.server.document(f"/client{n}") for n in range(4)]
+        for url in urls[:3]:
+            assert await cimd.resolve(url)
+        with pytest.raises(SlowDown):
+            await cimd.resolve(urls[3])
+        assert await cimd.resolve(urls[0])
+        rows = await db.fetch_all("SELECT id FROM clients")
+        assert len(rows) == 3

@@ -79,14 +79,13 @@ async def test_what_a_client_says_is_answered_as_registered(db: Database) -> Non
     document = MINIMAL | {
         "grant_types": ["authorization_code"],
         "application_type": "native",
-        "dpop_bound_access_tokens": True,
         "agent": True,
         "agent_description": "does things",
         "scope": "everything",
         "software_id": "ignored",
     }
     answer = answered(await a_registration(db).register(document, now=NOW))
-    for name in ("grant_types", "application_type", "dpop_bound_access_tokens", "agent", "agent_description"):
+    for name in ("grant_types", "application_type", "agent", "agent_description"):
         assert answer[name] == document[name]
     assert not {"scope", "software_id", "registration_access_token", "jwks"} & answer.keys()
 
@@ -157,3 +156,8 @@ async def test_nobody_registers_while_only_operators_may(db: Database) -> None:
     with pytest.raises(AccessDenied, match="registration is disabled"):
         await a_registration(db, mode="admin_only").register({}, now=NOW)
     assert await list_clients(db, limit=1) == []
+
+
+async def test_a_demand_that_this_server_would_not_meet_is_refused(db: Database) -> None:
+    with pytest.raises(InvalidClientMetadata, match="dpop_bound_access_tokens"):
+        await a_registration(db).register(MINIMAL | {"dpop_bound_access_tokens": True}, now=NOW)

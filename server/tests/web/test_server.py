@@ -194,7 +194,7 @@ async def test_a_refusal_is_answered_in_the_shape_of_its_route() -> None:
     assert oauth.json()["error"] == "invalid_client"
     assert oauth.one(b"www-authenticate") == b'Basic realm="authserver"'
     assert shown.one(b"content-type") == b"text/html; charset=utf-8"
-    assert b"A code is wrong." in shown.body
+    assert b"The request could not be served." in shown.body
     assert plain.body.startswith(b"invalid_grant: ")
     assert plain.body.isascii()
 

@@ -45,6 +45,9 @@ class _RecordingWriter:
         self.recording.writes.append((insert_of(append), values))
         await self.tx.append(append, *values)
 
+    async def settle(self, append: Append) -> None:
+        await self.tx.settle(append)
+
 
 def record(db: Database, monkeypatch: Any) -> Recording:
     """Have a database note down what it runs from now on."""

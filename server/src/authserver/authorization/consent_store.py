@@ -34,6 +34,18 @@ async def find_consent(db: Reader, *, user_id: str, client_id: str, resource_id:
     return _grant(row) if row else None
 
 
+async def lock_consent(tx: Writer, *, user_id: str, client_id: str, resource_id: str) -> ConsentGrant | None:
+    """Look up an active consent and keep others from changing it until this transaction ends."""
+    row = await tx.fetch_one(
+        "UPDATE consent_grants SET updated_at = updated_at"
+        f" WHERE user_id = $1 AND client_id = $2 AND resource_id = $3 AND revoked_at IS NULL RETURNING {_COLUMNS}",
+        user_id,
+        client_id,
+        resource_id,
+    )
+    return _grant(row) if row else None
+
+
 async def save_consent(tx: Writer, grant: ConsentGrant) -> None:
     """Write a consent: the first, a changed one, or a revoked one revived under its old id."""
     await tx.execute(

@@ -7,7 +7,7 @@ from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.authorization.consent import is_covered, merge_redirects, merge_scopes
-from authserver.authorization.consent_store import find_consent, save_consent
+from authserver.authorization.consent_store import find_consent, lock_consent, save_consent
 from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
 from authserver.authorization.store import attach_code, delete_pending, find_pending, insert_authorization
 from authserver.protocol.errors import PageRefusal
@@ -71,13 +71,13 @@ class Decisions:
             PageRefusal: Another submit of the same page was faster, or time ran out meanwhile.
         """
         code = new_secret()
-        grant = await self._grant(pending, approved, now=now)
         scope = " ".join(approved)
+        resource = pending.resource or pending.resource_id
         event = AuditEvent(
             Action.CONSENT_GRANTED,
             actor_id=pending.user_id,
             client_id=pending.client_id,
-            detail=detail(resource=pending.resource or pending.resource_id, scopes=scope) if grant else "",
+            detail=detail(resource=resource, scopes=scope) if resource else "",
         )
 
         async def approve(tx: Writer) -> bool:
@@ -87,13 +87,13 @@ class Decisions:
                 hash_token(code),
                 user_id=pending.user_id,
                 scope=scope,
-                consented=grant is not None,
+                consented=pending.resource_id is not None,
                 now=now,
                 expires_at=now + LIFETIME,
             ):
                 return False
-            if grant is not None:
-                await save_consent(tx, grant)
+            if pending.resource_id is not None:
+                await self._save_grant(tx, pending, pending.resource_id, approved, now=now)
             await self.trail.append(tx, event, now=now)
             return True
 
@@ -105,8 +105,8 @@ class Decisions:
         AUTH_FLOW_DURATION.observe(now - pending.created_at)
         return code
 
-    async def deny(self, pending: Authorization, *, now: int) -> None:
-        """Delete the request: the user said no."""
+    async def deny(self, pending: Authorization, *, now: int) -> bool:
+        """Delete the request: the user said no. False when another answer was faster."""
         event = AuditEvent(
             Action.CONSENT_DENIED,
             actor_id=pending.user_id,
@@ -120,8 +120,10 @@ class Decisions:
             await self.trail.append(tx, event, now=now)
             return True
 
-        if await self.db.write(deny):
+        denied = await self.db.write(deny)
+        if denied:
             CONSENT_DECISIONS.inc("denied")
+        return denied
 
     async def _insert(self, request: AuthorizationRequest, *, user_id: str, code: str | None, now: int) -> bytes:
         identifier = new_id(self.clock_ms())
@@ -140,21 +142,20 @@ class Decisions:
         )
         return identifier
 
-    async def _grant(self, pending: Authorization, approved: tuple[str, ...], *, now: int) -> ConsentGrant | None:
-        """Return the consent as it shall stand, merged with the one there is; None without a Resource."""
-        if pending.resource_id is None:
-            return None
-        earlier = await find_consent(
-            self.db, user_id=pending.user_id, client_id=pending.client_id, resource_id=pending.resource_id
-        )
-        return ConsentGrant(
+    async def _save_grant(
+        self, tx: Writer, pending: Authorization, resource_id: str, approved: tuple[str, ...], *, now: int
+    ) -> None:
+        """Write the consent as it shall stand: merged with the one there is, which is locked until the commit."""
+        earlier = await lock_consent(tx, user_id=pending.user_id, client_id=pending.client_id, resource_id=resource_id)
+        grant = ConsentGrant(
             id=new_id(self.clock_ms()),
             user_id=pending.user_id,
             client_id=pending.client_id,
-            resource_id=pending.resource_id,
+            resource_id=resource_id,
             scopes=merge_scopes(pending.scopes, approved, earlier.scopes if earlier else ()),
             redirect_uris=merge_redirects(pending.redirect_uri, earlier.redirect_uris if earlier else ()),
             created_at=now,
             updated_at=now,
             revoked_at=None,
         )
+        await save_consent(tx, grant)

@@ -27,7 +27,7 @@ _log = get_logger("authorization")
 _REPEATABLE = frozenset({"resource"})
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 _THUMBPRINT_CHARACTERS = 43
-_MAX_STATE_CHARACTERS = 4096
+_WARNED_CLIENTS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ class RequestRules:
 
     require_scope: bool
     default_resource: str
+    dpop_enabled: bool
 
 
 class RequestChecker:
@@ -44,6 +45,8 @@ class RequestChecker:
     def __init__(self, catalog: ResourceCatalog, rules: RequestRules) -> None:
         self._catalog = catalog
         self._rules = rules
+        # Clients already warned of: one line each and process, and no more clients than this.
+        self._warned: set[str] = set()
 
     async def check(self, form: Form, *, client: Client, redirect_uri: str) -> AuthorizationRequest:
         """Check steps 4 to 9 in their order.
@@ -65,9 +68,9 @@ class RequestChecker:
             scopes=scopes,
             resource_id=resource.id if resource else None,
             resource=(resource.uri or None) if resource else None,
-            state=_state(form),
+            state=form.get("state") or "",
             code_challenge=code_challenge or "",
-            dpop_jkt=_dpop_jkt(form),
+            dpop_jkt=_dpop_jkt(form) if self._rules.dpop_enabled else None,
         )
 
     async def _find_resource(self, form: Form) -> Resource | None:
@@ -91,6 +94,9 @@ class RequestChecker:
         raise ServerError(reason="default_resource_missing")
 
     async def _choose_scopes(self, form: Form, client: Client, resource: Resource | None) -> tuple[str, ...]:
+        if form.get("scope") is None:
+            _log.warning("authorization request without scope", client_id=client.id)
+        self._warn_of_no_ceiling(client)
         catalog = resource.scope_names if resource else await self._catalog.scope_names()
         return choose_authorization_scopes(
             form.get("scope"),
@@ -99,6 +105,13 @@ class RequestChecker:
             require_scope=self._rules.require_scope,
             resource_named=resource is not None,
         )
+
+    def _warn_of_no_ceiling(self, client: Client) -> None:
+        """Say once for each client that nothing bounds its scopes: from 0.3.0 on it will be refused (public API §9.3)."""
+        if client.scopes or client.id in self._warned or len(self._warned) >= _WARNED_CLIENTS:
+            return
+        self._warned.add(client.id)
+        _log.warning("client has no scope ceiling: its requests are not bounded", client_id=client.id)
 
 
 def check_no_repeats(form: Form) -> None:
@@ -113,15 +126,15 @@ def check_no_repeats(form: Form) -> None:
 
 
 def parse_prompt(form: Form) -> frozenset[str]:
-    """Return the words of ``prompt`` (OpenID Connect Core §3.1.2.1).
+    """Return the words of ``prompt`` that mean something here (OpenID Connect Core §3.1.2.1); others are ignored.
 
     Raises:
-        InvalidRequest: A word is unknown, or ``none`` does not stand alone.
+        InvalidRequest: ``none`` does not stand alone.
     """
     words = frozenset((form.get("prompt") or "").split())
-    if not words <= _PROMPTS or ("none" in words and len(words) > 1):
-        raise InvalidRequest("prompt is malformed")
-    return words
+    if "none" in words and len(words) > 1:
+        raise InvalidRequest("prompt: none stands alone")
+    return words & _PROMPTS
 
 
 def _check_response_type(form: Form) -> None:
@@ -132,13 +145,6 @@ def _check_response_type(form: Form) -> None:
     response_type = form.required("response_type")
     if response_type != "code":
         raise UnsupportedResponseType(f"response_type {quoted(response_type)} is not supported")
-
-
-def _state(form: Form) -> str:
-    state = form.get("state") or ""
-    if len(state) > _MAX_STATE_CHARACTERS:
-        raise InvalidRequest("state is too long")
-    return state
 
 
 def _dpop_jkt(form: Form) -> str | None:

@@ -36,6 +36,8 @@ from authserver.web.pages import page
 
 _log = get_logger("authorization")
 
+_UNREADABLE = "The form could not be read."
+_SIGN_IN_PROMPTS = frozenset({"login", "select_account"})
 _EXPIRED = "This request has expired or belongs to somebody else. Start again from your application."
 
 
@@ -56,7 +58,7 @@ class AuthorizationPages:
         """Mount them; ``/authorize`` is what clients guess that do not read the metadata (ruling R12)."""
         return [
             Route(path="/oauth/authorize", endpoints={"GET": self.authorize}, errors=ErrorShape.PAGE),
-            Route(path="/authorize", endpoints={"GET": self.authorize}, errors=ErrorShape.PAGE),
+            Route(path="/authorize", endpoints={"GET": self.alias}, errors=ErrorShape.PAGE),
             Route(path="/consent", endpoints={"GET": self.ask, "POST": self.answer}, errors=ErrorShape.PAGE),
         ]
 
@@ -64,7 +66,7 @@ class AuthorizationPages:
         """Serve an authorization request (public API §4.2). Nothing redirects before the redirect URI is the client's."""
         now = self.clock()
         form = parse_query(request.query)
-        client = await self._find_client(form, now=now)  # 1, 2
+        client = await self._find_client(form, address=request.client_address, now=now)  # 1, 2
         redirect_uri = _trusted_redirect(form, client)  # 3
         try:
             asked = await self.checker.check(form, client=client, redirect_uri=redirect_uri)  # 4 to 9
@@ -78,11 +80,18 @@ class AuthorizationPages:
             _log.exception("authorization request failed", client_id=client.id)
             return self._refuse(redirect_uri, form, ServerError(), client_id=client.id)
 
-    async def _find_client(self, form: Form, *, now: int) -> Client:
+    async def alias(self, request: HttpRequest) -> HttpResponse:
+        """Serve ``/authorize``: the same endpoint, unless it is a re-consent link, of which none is valid here yet."""
+        form = parse_query(request.query)
+        if form.get("ticket") or not (form.get("response_type") or form.get("client_id")):
+            raise PageRefusal("Link Expired", "This link has expired. Start again from your application.")
+        return await self.authorize(request)
+
+    async def _find_client(self, form: Form, *, address: str, now: int) -> Client:
         client_id = form.get("client_id")
         if "client_id" in form.repeated() or "redirect_uri" in form.repeated():
             raise PageRefusal("Authorization Error", "The application sent a parameter twice.", reason="repeated")
-        client = await self.clients.resolve(client_id, now=now) if client_id else None
+        client = await self.clients.resolve(client_id, address=address, now=now) if client_id else None
         if client is None:
             raise PageRefusal(
                 "Invalid Client",
@@ -99,12 +108,14 @@ class AuthorizationPages:
         """Find out who is signed in and whether they need to be asked."""
         prompt = parse_prompt(form)
         found = await self.sessions.find(request, now=now)
-        if found is None or prompt & {"login", "select_account"}:  # 10, 11
+        if found is None or prompt & _SIGN_IN_PROMPTS:  # 10, 11
             if "none" in prompt:
                 raise LoginRequired("nobody is signed in")
-            return self._to_login(request, without_prompt=found is not None)
+            return self._to_login(request, prompt)
         _, user = found
-        cross_site = request.header(b"sec-fetch-site") == "cross-site"
+        # A redirect of ours can stand between another site and this request, so only a browser that says that its user
+        # came directly, or says nothing at all, is taken to have done so (ruling R27).
+        cross_site = request.header(b"sec-fetch-site") not in {None, "none"}
         remembered = "consent" not in prompt and await self.decisions.is_remembered(  # 12
             asked, user_id=user.id, cross_site=cross_site
         )
@@ -116,15 +127,20 @@ class AuthorizationPages:
         session_id = await self.decisions.open(asked, user_id=user.id, now=now)
         return redirect(self.site.path(f"/consent?session_id={spell_id(session_id)}"))
 
-    def _to_login(self, request: HttpRequest, *, without_prompt: bool) -> HttpResponse:
-        """Send the browser to sign in and back to this request; once, when the client asked for a fresh sign-in."""
-        query = request.query.decode("latin-1")
-        if without_prompt:
-            query = "&".join(pair for pair in query.split("&") if not pair.startswith("prompt="))
+    def _to_login(self, request: HttpRequest, prompt: frozenset[str]) -> HttpResponse:
+        """Send the browser to sign in and back to this request, which then asks for no fresh sign-in any more."""
+        pairs = [pair for pair in request.query.split(b"&") if pair.partition(b"=")[0] != b"prompt"]
+        if left := prompt - _SIGN_IN_PROMPTS:
+            pairs.append(f"prompt={quote(' '.join(sorted(left)))}".encode("ascii"))
+        # Bytes that no URL holds unescaped would not pass for a safe path on the way back.
+        query = quote(b"&".join(pairs), safe="%&=+!$'()*,/:;?@-._~")
         target = self.site.path(f"{request.path}?{query}")
-        headers = self.sessions.clear_if_sent(request)
         answer = redirect(self.site.path(f"/login?redirect={quote(target, safe='')}"))
-        return HttpResponse(answer.status, answer.body, (*answer.headers, *headers))
+        return self._signed_out(request, answer)
+
+    def _signed_out(self, request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+        """Return an answer that also takes back a cookie which is no longer good."""
+        return HttpResponse(answer.status, answer.body, (*answer.headers, *self.sessions.clear_if_sent(request)))
 
     def _refuse(self, redirect_uri: str, form: Form, exc: OAuthError, *, client_id: str) -> HttpResponse:
         log_refusal(exc, client_id=client_id)
@@ -133,15 +149,16 @@ class AuthorizationPages:
     async def ask(self, request: HttpRequest) -> HttpResponse:
         """Show the consent page (public API §6.1)."""
         now = self.clock()
-        session_id = parse_query(request.query).get("session_id")
-        if session_id is None:
+        form = parse_query(request.query)
+        session_id = form.get("session_id")
+        if session_id is None or form.repeated():
             raise PageRefusal(
                 "Missing Session", "This page needs a request to show. Start again from your application."
             )
         found = await self.sessions.find(request, now=now)
         if found is None:
             target = self.site.path(f"/consent?session_id={quote(session_id, safe='')}")
-            return redirect(self.site.path(f"/login?redirect={quote(target, safe='')}"))
+            return self._signed_out(request, redirect(self.site.path(f"/login?redirect={quote(target, safe='')}")))
         _, user = found
         pending = await self._find_pending(session_id, user, now=now)
         if pending is None:
@@ -158,7 +175,9 @@ class AuthorizationPages:
         try:
             form = await read_form(request)  # 1
         except OAuthError as exc:
-            raise PageRefusal("Invalid Form", "The form could not be read.") from exc
+            raise PageRefusal("Invalid Form", _UNREADABLE) from exc
+        if any(name != "scopes" for name in form.repeated()):
+            raise PageRefusal("Invalid Form", _UNREADABLE)
         session_id = form.get("session_id") or ""
         found = await self.sessions.find(request, now=now)  # 2
         if found is None:
@@ -169,13 +188,12 @@ class AuthorizationPages:
         if form.get("action") == "deny":  # 4
             return await self._denied(pending, now=now)
         if form.get("action") != "allow":  # 5
-            raise PageRefusal("Invalid Form", "The form could not be read.")
+            raise PageRefusal("Invalid Form", _UNREADABLE)
         return await self._approved(pending, tuple(form.values("scopes")), now=now)
 
     async def _denied(self, pending: Authorization | None, *, now: int) -> HttpResponse:
-        if pending is None:
+        if pending is None or not await self.decisions.deny(pending, now=now):
             raise PageRefusal("Invalid Session", _EXPIRED)
-        await self.decisions.deny(pending, now=now)
         refusal = AccessDenied("the user denied the request")
         return error_answer(pending.redirect_uri, refusal, state=pending.state, issuer=self.issuer)
 
@@ -187,7 +205,10 @@ class AuthorizationPages:
         client = await find_client(self.decisions.db, pending.client_id)
         if client is None or not client.is_active:
             raise PageRefusal("Consent Error", "This application may not sign people in.")
-        await self._resource_of(pending)
+        try:
+            await self._resource_of(pending)
+        except PageRefusal as exc:
+            raise PageRefusal("Consent Error", exc.message) from exc
         approved = tuple(scope for scope in pending.scopes if scope in ticked)
         code = await self.decisions.approve(pending, approved, now=now)
         return code_answer(pending.redirect_uri, code=code, state=pending.state, issuer=self.issuer)

@@ -95,7 +95,7 @@ async def find_pending(db: Reader, authorization_id: bytes, *, user_id: str, now
     """Look up a request that waits for this user's consent: not expired, no code yet."""
     row = await db.fetch_one(
         f"SELECT {_COLUMNS} FROM authorizations a"
-        " WHERE a.id = $1 AND a.user_id = $2 AND a.expires_at > $3 AND a.code_hash IS NULL AND a.consumed_at IS NULL",
+        " WHERE a.id = $1 AND a.user_id = $2 AND a.expires_at > $3 AND a.code_hash IS NULL AND a.revoked_at IS NULL",
         authorization_id,
         user_id,
         now,
@@ -117,7 +117,7 @@ async def attach_code(
     """Give a pending request its code and the approved scope. Of any number of submits, one gets True."""
     touched = await tx.execute(
         "UPDATE authorizations SET code_hash = $2, scope = $4, consented = $5, expires_at = $7"
-        " WHERE id = $1 AND user_id = $3 AND code_hash IS NULL AND consumed_at IS NULL AND expires_at > $6",
+        " WHERE id = $1 AND user_id = $3 AND code_hash IS NULL AND revoked_at IS NULL AND expires_at > $6",
         authorization_id,
         code_hash,
         user_id,
@@ -162,7 +162,7 @@ async def consume_code(tx: Writer, code_hash: TokenHash, *, jkt: str | None, now
     """
     touched = await tx.execute(
         "UPDATE authorizations SET consumed_at = $2, dpop_jkt = $3"
-        " WHERE code_hash = $1 AND consumed_at IS NULL AND (NOT consented OR EXISTS ("
+        " WHERE code_hash = $1 AND consumed_at IS NULL AND revoked_at IS NULL AND (NOT consented OR EXISTS ("
         "SELECT 1 FROM consent_grants g WHERE g.user_id = authorizations.user_id"
         " AND g.client_id = authorizations.client_id AND g.resource_id = authorizations.resource_id"
         " AND g.revoked_at IS NULL))",
@@ -245,15 +245,21 @@ async def revoke_family(tx: Writer, family_id: bytes, *, now: int) -> bool:
 
 
 async def revoke_families_of(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> int:
-    """Revoke every family of a user, or of a client; return the number of those that were not revoked."""
+    """Revoke every family of a user, or of a client, and every request and code that could still become one.
+
+    Returns:
+        The number of families that were in force.
+    """
     column, value = ("user_id", user_id) if user_id is not None else ("client_id", client_id)
-    return await tx.execute(
+    await tx.settle(_AUTHORIZATIONS)
+    revoked = await tx.fetch_all(
         "UPDATE authorizations SET revoked_at = $2, retry_token_hash = NULL, retry_request = NULL,"
         " retry_response = NULL, rotated_at = NULL"
-        f" WHERE {column} = $1 AND consumed_at IS NOT NULL AND revoked_at IS NULL",
+        f" WHERE {column} = $1 AND revoked_at IS NULL RETURNING consumed_at",
         value,
         now,
     )
+    return sum(row["consumed_at"] is not None for row in revoked)
 
 
 async def has_family_used_since(

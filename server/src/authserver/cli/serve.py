@@ -98,6 +98,8 @@ async def _run(
             on_started(core)
 
     await server.watcher.start()
+    # Once more, now that later changes are watched: one could have come in between.
+    await core.mode.refresh()
     watch = asyncio.create_task(server.watcher.run())
     try:
         await serve_listeners(

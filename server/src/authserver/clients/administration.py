@@ -220,11 +220,13 @@ class ClientAdministration:
 
     def _check(self, document: dict[str, object]) -> ClientMetadata:
         try:
-            return parse_registration(
+            metadata = parse_registration(
                 document, served_grants=self._served.grant_types, served_auth_methods=self._served.auth_methods
             )
+            self._served.check(metadata)
         except OAuthError as exc:
             raise Invalid(exc.description) from exc
+        return metadata
 
 
 def _check_scope(scope: str) -> str:

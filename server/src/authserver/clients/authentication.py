@@ -84,14 +84,16 @@ class ClientAuthenticator:
             await self._check_secret(client, credentials)
         if not client.is_active:
             # After the proof: whether a client is suspended is its own business.
-            raise InvalidClient(CLIENT_NOT_ACTIVE, reason="client_not_active", audited=not client.is_public)
+            raise InvalidClient(
+                CLIENT_NOT_ACTIVE, reason="client_not_active", audited=not client.is_public, client_id=client.id
+            )
         return client
 
     async def _check_secret(self, client: Client, credentials: ClientCredentials) -> None:
-        if credentials.client_secret is None:
+        if not credentials.client_secret:
             raise InvalidClient(reason="missing_client_secret", audited=False)
         if not await self._secrets.is_right(credentials.client_secret, client.secret_hash):
-            raise InvalidClient(reason="invalid_client_secret")
+            raise InvalidClient(reason="invalid_client_secret", client_id=client.id)
         if self._secrets.is_outdated(client.secret_hash):
             await self._rewrite(client, credentials.client_secret)
 
@@ -124,7 +126,7 @@ def _decode_basic(authorization: str) -> ClientCredentials | None:
     client_id, client_secret = _decode_form(name), _decode_form(secret)
     if not client_id or client_secret is None:
         raise InvalidClient(reason="malformed_credentials", audited=False)
-    return ClientCredentials(client_id=client_id, client_secret=client_secret or None)
+    return ClientCredentials(client_id=client_id, client_secret=client_secret)
 
 
 def _decode_form(value: bytes) -> str | None:

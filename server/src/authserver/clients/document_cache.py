@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Generic, TypeVar
 
+_MOST_DIGITS = 10
 LEAST_LIFETIME = 60
 
 T = TypeVar("T")
@@ -65,10 +66,17 @@ def find_lifetime(headers: Mapping[str, str], *, most: int, now: int) -> int:
 def _find_stated(headers: Mapping[str, str], max_ages: list[str], *, now: int) -> int | None:
     if max_ages:
         # What cannot be read counts as stale (RFC 9111 §4.2.1).
-        return min(int(age) if age.isascii() and age.isdecimal() else 0 for age in max_ages)
+        return min(_seconds(age) for age in max_ages)
     if "expires" not in headers:
         return None
     try:
         return int(parsedate_to_datetime(headers["expires"]).timestamp()) - now
     except (ValueError, OverflowError):
         return 0
+
+
+def _seconds(age: str) -> int:
+    """Return a number of seconds; one with more digits than a lifetime has is as long as can be."""
+    if not (age.isascii() and age.isdecimal()):
+        return 0
+    return int(age[:_MOST_DIGITS]) if len(age) <= _MOST_DIGITS else 10**_MOST_DIGITS

@@ -9,13 +9,14 @@ from dataclasses import replace
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
+from authserver.clients.limits import RegistrationLimits
 from authserver.clients.metadata_documents import DocumentUnavailable, MetadataDocument, MetadataDocuments
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import RegistrationPolicy
 from authserver.clients.store import find_client, insert_client, update_client, update_fetched_at
 from authserver.protocol.client_id_urls import is_client_id_url
 from authserver.protocol.client_metadata import ClientMetadata
-from authserver.protocol.errors import OAuthError
+from authserver.protocol.errors import OAuthError, SlowDown
 from authserver.storage.database import Database, UniqueViolation, Writer
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import CLIENTS_REGISTERED
@@ -39,6 +40,7 @@ class ClientResolver:
         documents: None when ``cimd.enabled`` is false: stored clients stay as they are, new ones are not made.
         policy: Who may register, and with what.
         on_document_changed: Runs in the transaction that changes the client.
+        limits: How often clients may come in: the buckets of dynamic registration, shared.
     """
 
     def __init__(
@@ -48,17 +50,27 @@ class ClientResolver:
         documents: MetadataDocuments | None,
         policy: RegistrationPolicy,
         on_document_changed: OnDocumentChanged,
+        limits: RegistrationLimits,
     ) -> None:
         self._db = db
         self._trail = trail
         self._documents = documents
         self._policy = policy
         self._on_document_changed = on_document_changed
+        self._limits = limits
 
-    async def resolve(self, client_id: str, *, now: int) -> Client | None:
+    async def resolve(self, client_id: str, *, address: str, now: int) -> Client | None:
         """Return the client, whatever its status, or None: unknown, or its document cannot be believed.
 
         Why a document was not believed is only in the log.
+
+        Args:
+            client_id: As sent.
+            address: The client address of the request.
+            now: Seconds since the epoch.
+
+        Raises:
+            SlowDown: This address, or all together, bring in new clients too often.
         """
         client = await find_client(self._db, client_id)
         documents = self._documents
@@ -66,9 +78,14 @@ class ClientResolver:
             return client
         try:
             if client is None:
-                return await self._create(documents, client_id, now=now) if is_client_id_url(client_id) else None
+                if not is_client_id_url(client_id):
+                    return None
+                self._limits.check(address)
+                return await self._create(documents, client_id, now=now)
             if client.registration_source is RegistrationSource.CIMD:
                 return await self._refresh(documents, client, now=now)
+        except SlowDown:
+            raise
         except (DocumentUnavailable, OAuthError) as exc:
             _log.debug("client metadata document not used", client_id=client_id, cause=str(exc))
             return _last_copy(client, now=now)

@@ -132,6 +132,7 @@ class MetadataDocuments:
                 served_auth_methods=self._served.auth_methods,
                 held_grants=held_grants,
             )
+            self._served.check(metadata)
         except orjson.JSONDecodeError as exc:
             raise DocumentUnavailable("it is not JSON") from exc
         except OAuthError as exc:

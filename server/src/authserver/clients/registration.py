@@ -116,6 +116,7 @@ class Registration:
         metadata = parse_registration(
             document, served_grants=self._served.grant_types, served_auth_methods=self._served.auth_methods
         )
+        self._served.check(metadata)
         self._policy.check_redirect_uris(metadata.redirect_uris)
         registered = build_client(
             metadata,

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from authserver.protocol.client_metadata import NONE
+from authserver.protocol.client_metadata import NONE, ClientMetadata
+from authserver.protocol.errors import InvalidClientMetadata
 
 SERVED_AUTH_METHODS = frozenset({NONE, "client_secret_basic", "client_secret_post"})
 
@@ -18,3 +19,12 @@ class ServedMetadata:
 
     grant_types: frozenset[str]
     auth_methods: frozenset[str] = SERVED_AUTH_METHODS
+
+    def check(self, metadata: ClientMetadata) -> None:
+        """Check that nothing is stated that this server would then not do.
+
+        Raises:
+            InvalidClientMetadata: The client asks to be bound to keys, and proofs of possession are not served.
+        """
+        if metadata.dpop_bound_access_tokens:
+            raise InvalidClientMetadata("client validation failed: dpop_bound_access_tokens is not supported here")

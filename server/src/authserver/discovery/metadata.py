@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import orjson
 
 _CLIENT_METHODS = ("none", "client_secret_basic", "client_secret_post")
+_MAX_BYTES = 128 * 1024
 _SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 
 
@@ -54,4 +55,9 @@ def build_server_metadata(issuer: str, capabilities: Capabilities) -> bytes:
         members["client_id_metadata_document_supported"] = True
     members["authorization_response_iss_parameter_supported"] = True
     members["authplane_agent_identity_supported"] = True
+    body = orjson.dumps(members)
+    if len(body) < _MAX_BYTES:
+        return body
+    # Clients ask a Resource's own document for its scopes; one that they cannot read helps nobody.
+    del members["scopes_supported"]
     return orjson.dumps(members)

@@ -1,5 +1,6 @@
 """The documents that clients and verifiers read before anything else, and the health of the server."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,9 +74,10 @@ class DiscoveryRoutes:
     async def own_resource(self, _request: HttpRequest) -> HttpResponse:
         """Serve the metadata of the Resource whose URI is our own origin."""
         parts = urlsplit(self.issuer)
-        for resource in await self.catalog.matches(f"{parts.scheme}://{parts.netloc}"):
-            return self._document(resource.uri, resource.scope_names, resource.title)
-        return _NOT_FOUND
+        found = await self.catalog.matches(f"{parts.scheme}://{parts.netloc}")
+        if len(found) != 1 or not found[0].uri:
+            return _NOT_FOUND
+        return self._document(found[0].uri, found[0].scope_names, found[0].title)
 
     async def resource(self, request: HttpRequest) -> HttpResponse:
         """Serve the metadata of a Resource, by slug or by the path of its URI (RFC 9728, public API §17)."""
@@ -113,16 +115,17 @@ class HealthRoutes:
 
     async def health(self, _request: HttpRequest) -> HttpResponse:
         """Answer whether the database does."""
-        return await self._probe("ok", "degraded")
+        return await self._probe("ok", "degraded", seconds=5)
 
     async def ready(self, _request: HttpRequest) -> HttpResponse:
         """Answer whether requests can be served."""
-        return await self._probe("ready", "not_ready")
+        return await self._probe("ready", "not_ready", seconds=3)
 
-    async def _probe(self, well: str, ill: str) -> HttpResponse:
+    async def _probe(self, well: str, ill: str, *, seconds: float) -> HttpResponse:
         try:
-            await self.db.ping()
-        except StorageUnavailable as exc:
+            async with asyncio.timeout(seconds):
+                await self.db.ping()
+        except (StorageUnavailable, TimeoutError) as exc:
             _log.warning("database does not answer", error=str(exc))
             return self._answer(503, {"status": ill, "db": "error"})
         return self._answer(200, {"status": well, "db": "ok"})

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -68,13 +69,17 @@ class KeyDirectory:
         A directory that this process may not write to is used without the lock: reading is all it can do there.
         """
         try:
-            lock = os.open(self._path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self._path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as exc:
             if exc.errno not in {errno.EROFS, errno.EACCES, errno.ENOENT} or os.access(self._path, os.W_OK):
                 raise _error(self._path / LOCK_FILE, exc) from exc
             yield
             return
         try:
+            # A link set by whoever owns the directory must not have root hand another file to them.
+            status = os.fstat(lock)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                raise KeyStoreError(f"{self._path / LOCK_FILE}: not a plain file")
             self._give_to_owner(lock)
             self._wait_for(lock)
             yield

@@ -13,7 +13,7 @@ from authserver.protocol.redirect_uris import check_redirect_uri, form_action_so
 from authserver.protocol.safe_redirect import safe_redirect
 from authserver.users.accounts import MAX_EMAIL_BYTES
 from authserver.web.forms import Form, parse_query, read_form
-from authserver.web.http import ErrorShape, HttpRequest, HttpResponse, Route
+from authserver.web.http import TEXT, ErrorShape, HttpRequest, HttpResponse, Route
 from authserver.web.pages import page, render_error_page
 
 _AUTHORIZE_PATHS = ("/oauth/authorize", "/authorize")
@@ -28,8 +28,15 @@ class LoginPages:
     """The endpoints of signing in and out."""
 
     def __init__(
-        self, login: LocalLogin, sessions: Sessions, nonces: LoginNonces, *, site: Site, clock: Callable[[], int]
+        self,
+        login: LocalLogin | None,
+        sessions: Sessions,
+        nonces: LoginNonces,
+        *,
+        site: Site,
+        clock: Callable[[], int],
     ) -> None:
+        """Take the parts; ``login`` is None when ``oidc.show_local_login`` is false: there is no form then."""
         self._login = login
         self._sessions = sessions
         self._nonces = nonces
@@ -52,6 +59,8 @@ class LoginPages:
 
     async def sign_in(self, request: HttpRequest) -> HttpResponse:
         """Answer ``POST /login``, in the order of the specification (public API, 5.2)."""
+        if self._login is None:  # 1
+            return HttpResponse(404, b"not found\n", (TEXT,))
         form = await _read_form(request)  # 2
         if form is None:
             return self._form(request, None, status=422, error=_UNREADABLE)
@@ -105,7 +114,7 @@ class LoginPages:
         error: str = "",
         headers: tuple[Header, ...] = (),
     ) -> HttpResponse:
-        csrf_token, nonce_headers = self._nonces.csrf_token(request)
+        csrf_token, nonce_headers = self._nonces.csrf_token(request) if self._login is not None else ("", ())
         return page(
             "login/login.html",
             status=status,

@@ -71,9 +71,16 @@ class InvalidClient(OAuthError):
     status = 401
 
     def __init__(
-        self, description: str = CLIENT_AUTHENTICATION_FAILED, *, reason: str | None = None, audited: bool = True
+        self,
+        description: str = CLIENT_AUTHENTICATION_FAILED,
+        *,
+        reason: str | None = None,
+        audited: bool = True,
+        client_id: str = "",
     ) -> None:
+        """Take the client that somebody failed to be, for the audit trail alone."""
         super().__init__(description, reason=reason, audited=audited)
+        self.client_id = client_id
 
 
 class InvalidGrant(OAuthError):

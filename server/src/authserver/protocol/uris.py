@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
 
+_MAX_CHARACTERS = 8192
 _URI = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):"
     r"(?://(?P<authority>[^/?#]*))?"
@@ -54,8 +55,11 @@ class Uri:
 
 def parse_uri(text: str) -> Uri | None:
     """Return the parts of an absolute URI, or None when ``text`` is none."""
+    # Length and characters first: on text with line ends the pattern below would try every way to cut it.
+    if len(text) > _MAX_CHARACTERS or not _CHARACTERS.fullmatch(text):
+        return None
     match = _URI.fullmatch(text)
-    if match is None or not _CHARACTERS.fullmatch(text):
+    if match is None:
         return None
     authority = _AUTHORITY.fullmatch(match["authority"] or "")
     if authority is None or not _is_host(authority["host"]) or int(authority["port"] or 0) > _LAST_PORT:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from authserver.protocol.errors import InvalidTarget
 from authserver.protocol.quoting import quoted
 from authserver.protocol.resource_indicators import fold_resource
-from authserver.resources.records import Resource
+from authserver.resources.records import BackendKind, Resource
 from authserver.resources.store import list_resources
 from authserver.storage.database import Database
 
@@ -127,7 +127,8 @@ def _snapshot(resources: Sequence[Resource]) -> _Snapshot:
     by_path: defaultdict[str, list[Resource]] = defaultdict(list)
     scope_names: dict[str, None] = {}
     for resource in resources:
-        scope_names.update(dict.fromkeys(resource.scope_names))
+        if resource.backend_kind is BackendKind.MINT:
+            scope_names.update(dict.fromkeys(resource.scope_names))
         if resource.uri:
             by_uri[resource.uri].append(resource)
             by_folded_uri[fold_resource(resource.uri)].append(resource)

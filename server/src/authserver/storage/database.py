@@ -82,6 +82,10 @@ class Writer(Reader, Protocol):
         """Append one row. It is in the database when the transaction commits, not before."""
         ...
 
+    async def settle(self, append: Append) -> None:
+        """Write the rows appended to a table by now, so that the next statement sees those of other callers, too."""
+        ...
+
 
 class Database(Reader, Protocol):
     """The database. Reading needs no transaction; writing is a function of one."""

@@ -137,7 +137,11 @@ async def migrate_postgres(dsn: str, *, now: int, migrations: list[Migration] | 
 
     try:
         connection = await asyncpg.connect(dsn, timeout=10)
-    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as exc:
+    except ValueError:
+        raise StorageUnavailable(
+            "the PostgreSQL DSN is malformed: percent-encode special characters in user and password"
+        ) from None
+    except (OSError, TimeoutError, asyncpg.PostgresError) as exc:
         raise StorageUnavailable(f"cannot connect to PostgreSQL: {exc}") from exc
     try:
         await connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")

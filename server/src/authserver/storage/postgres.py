@@ -32,8 +32,9 @@ _log = get_logger("postgres")
 
 _QUEUE_UNITS = 4096
 _BATCH_UNITS = 256
-_QUEUE_SECONDS = 1.0
+_QUEUE_SECONDS = 2.0
 _TRIES = 5
+MALFORMED_DSN = "the PostgreSQL DSN is malformed: percent-encode special characters in user and password"
 _CACHED_STATEMENTS = 256
 _CONNECT_SECONDS = 5
 _STATEMENT_SECONDS = 10
@@ -41,7 +42,7 @@ _SERVER_SETTINGS = {
     "application_name": "authserver",
     "timezone": "UTC",
     "statement_timeout": "10000",
-    "lock_timeout": "5000",
+    "lock_timeout": "500",
     "idle_in_transaction_session_timeout": "15000",
     # A token is answered after its rows are on disk, whatever the server's own default is.
     "synchronous_commit": "on",
@@ -86,6 +87,10 @@ def _unnest(table: str, columns: tuple[tuple[str, str], ...]) -> str:
     return f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays})"
 
 
+class _Contended(StorageUnavailable):
+    """Somebody else holds a row that one unit needs; its neighbours need not suffer."""
+
+
 async def _keep(_connection: "asyncpg.Connection[Any]") -> None:
     """Give a connection back to the pool as it is."""
 
@@ -97,6 +102,8 @@ def _translated(exc: BaseException) -> BaseException:
             return UniqueViolation(exc.constraint_name or "unique")
         case asyncpg.ForeignKeyViolationError() | asyncpg.RestrictViolationError():
             return ReferenceViolation(exc.constraint_name or "foreign key")
+        case asyncpg.LockNotAvailableError() | asyncpg.QueryCanceledError():
+            return _Contended(f"PostgreSQL makes this wait: {type(exc).__name__}")
         case _ if isinstance(exc, _GONE + _RETRIED):
             return StorageUnavailable(f"PostgreSQL does not answer: {type(exc).__name__}")
         case _:
@@ -131,6 +138,11 @@ class _Transaction:
             self._appended[append.table] = (append, [values])
         else:
             entry[1].append(values)
+
+    async def settle(self, append: Append) -> None:
+        if append.table in self._appended:
+            # All tables, in their order: rows may refer to one another.
+            await self.flush()
 
     async def flush(self) -> None:
         """Write what was appended: one statement per table, in the order the tables first appeared."""
@@ -219,7 +231,7 @@ class _WriterTask:
         if exc is None:
             for unit in units:
                 unit.succeed()
-        elif len(units) == 1 or isinstance(exc, StorageUnavailable):
+        elif len(units) == 1 or (isinstance(exc, StorageUnavailable) and not isinstance(exc, _Contended)):
             for unit in units:
                 unit.fail(exc if len(units) == 1 else StorageUnavailable(str(exc)))
         else:
@@ -233,11 +245,11 @@ class _WriterTask:
     async def _commit(self, units: list[_Unit]) -> BaseException | None:
         """Run units in one transaction; return why nothing of it was kept, or None.
 
-        A conflict with another process is tried again. A connection that was lost before the commit was sent is
-        replaced, once: nothing can have been written. Lost during the commit, the outcome is unknown and is not retried.
+        A conflict with another process is tried again. A connection that was lost is replaced, and what is tried again is
+        only what was not committed: a transaction lost during its commit is asked for by its id.
         """
         for _ in range(_TRIES):
-            committing = False
+            transaction_id: str | None = None
             try:
                 connection = await self._connected()
                 await connection.execute("BEGIN")
@@ -245,17 +257,32 @@ class _WriterTask:
                 for unit in units:
                     unit.result = await unit.transaction(tx)
                 await tx.flush()
-                committing = True
+                transaction_id = await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
                 await connection.execute("COMMIT")
             except Exception as exc:  # noqa: BLE001  a worker loop: every failure belongs to its callers
-                retriable = await self._give_up(exc, committing=committing)
+                retriable = await self._give_up(exc)
+                if retriable and transaction_id is not None:
+                    # The answer to COMMIT was lost, not its outcome.
+                    committed = await self._was_committed(transaction_id)
+                    if committed:
+                        return None
+                    retriable = committed is False
                 if not retriable:
                     return _translated(exc)
             else:
                 return None
         return StorageUnavailable("PostgreSQL keeps refusing the transaction")
 
-    async def _give_up(self, exc: Exception, *, committing: bool) -> bool:
+    async def _was_committed(self, transaction_id: str) -> bool | None:
+        """Ask what became of a transaction whose connection was lost while it committed; None when nobody knows."""
+        try:
+            connection = await self._connected()
+            status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", transaction_id)
+        except (*_GONE, asyncpg.PostgresError):
+            return None
+        return {"committed": True, "aborted": False}.get(status)
+
+    async def _give_up(self, exc: Exception) -> bool:
         """Undo the open transaction; return whether the same units may be run again."""
         connection, lost = self._connection, isinstance(exc, _LOST)
         if connection is None:
@@ -263,7 +290,7 @@ class _WriterTask:
         if lost or isinstance(exc, asyncio.TimeoutError):
             self._connection = None
             connection.terminate()
-            return lost and not committing
+            return lost
         with contextlib.suppress(*_GONE):
             await connection.execute("ROLLBACK")
         return isinstance(exc, _RETRIED)
@@ -315,7 +342,10 @@ class PostgresDatabase:
             )
             async with pool.acquire():
                 pass
-        except (*_GONE, asyncpg.PostgresError, ValueError) as exc:
+        except ValueError:
+            # The message of the parser quotes pieces of the DSN, of the password too.
+            raise StorageUnavailable(MALFORMED_DSN) from None
+        except (*_GONE, asyncpg.PostgresError) as exc:
             raise StorageUnavailable(f"cannot connect to PostgreSQL: {exc}") from exc
         return cls(pool, _WriterTask(dsn), lifetime=limits.max_conn_lifetime)
 

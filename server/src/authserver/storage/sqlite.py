@@ -6,10 +6,12 @@ several processes on one file: every write transaction is immediate and waits fo
 
 import asyncio
 import contextlib
+import os
 import queue
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +33,7 @@ MEMORY = ":memory:"
 
 _BUSY_TIMEOUT_MS = 5000
 _QUEUE_UNITS = 4096
+_QUEUE_SECONDS = 2.0
 _BATCH_UNITS = 256
 _CACHED_STATEMENTS = 256
 _PLACEHOLDER = re.compile(r"\$(\d+)")
@@ -57,6 +60,8 @@ def connect(path: str, *, wal: bool, timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqli
     try:
         if path != MEMORY:
             Path(path).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            # SQLite gives its side files the mode of the file.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(  # noqa: TID251  this is the one place
             path,
             timeout=timeout_ms / 1000,
@@ -74,6 +79,10 @@ def connect(path: str, *, wal: bool, timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqli
     return connection
 
 
+class _Locked(StorageUnavailable):
+    """Another process kept the file to itself for too long."""
+
+
 def _translated(exc: sqlite3.Error) -> Exception:
     """Return our exception for one of SQLite's, or the same one when it is a fault of ours."""
     if isinstance(exc, sqlite3.IntegrityError):
@@ -85,7 +94,9 @@ def _translated(exc: sqlite3.Error) -> Exception:
     if isinstance(exc, sqlite3.ProgrammingError) and "closed" in str(exc):
         return StorageUnavailable("the SQLite database is closed")
     name = getattr(exc, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")):
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return _Locked(f"SQLite does not answer: {name}")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")):
         return StorageUnavailable(f"SQLite does not answer: {name}")
     return exc
 
@@ -112,15 +123,19 @@ class _Transaction:
     async def append(self, append: Append, *values: Value) -> None:
         self._connection.execute(_insert(append.table, tuple(append.columns)), values)
 
+    async def settle(self, append: Append) -> None:
+        """Do nothing: appended rows are written at once."""
+
 
 class _Unit:
     """One caller's transaction: waiting, then run, then answered."""
 
-    __slots__ = ("error", "future", "result", "transaction")
+    __slots__ = ("error", "future", "queued_at", "result", "transaction")
 
     def __init__(self, transaction: Callable[[Writer], Awaitable[Any]], future: asyncio.Future[Any]) -> None:
         self.transaction = transaction
         self.future = future
+        self.queued_at = time.monotonic()
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -188,17 +203,19 @@ class _WriterThread:
                         stopping = True
                         break
                     units.append(following)
-            self._commit_together(units)
+            self._commit_together(_refuse_late(units))
             # The loop is gone when a caller was cut off by a shutdown: nobody waits for the answer then.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_settle, units)
 
     def _commit_together(self, units: list[_Unit]) -> None:
-        error = self._commit(units)
+        error = self._commit(units) if units else None
         if error is None:
             return
-        if len(units) == 1:
-            units[0].error = error
+        if len(units) == 1 or isinstance(error, _Locked):
+            # Another process holds the file: each alone would wait as long again.
+            for unit in units:
+                unit.result, unit.error = None, error
             return
         # One of them may be to blame (a full disk, a too large row): each gets a commit of its own.
         for unit in units:
@@ -232,6 +249,15 @@ class _WriterThread:
                 raise exc if isinstance(exc, sqlite3.Error) else sqlite3.OperationalError(str(exc)) from exc
             self._connection.execute("ROLLBACK TO unit")
         self._connection.execute("RELEASE unit")
+
+
+def _refuse_late(units: list[_Unit]) -> list[_Unit]:
+    """Return the units to run; one that waited too long is refused instead of served late."""
+    oldest = time.monotonic() - _QUEUE_SECONDS
+    for unit in units:
+        if unit.queued_at < oldest:
+            unit.error = StorageUnavailable("the write queue is slow")
+    return [unit for unit in units if unit.error is None]
 
 
 def _settle(units: list[_Unit]) -> None:

@@ -59,7 +59,7 @@ _SECRET_FIELDS = frozenset(
         "user_code",
     }
 )
-_JWT = re.compile(rb"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
+_JWT = re.compile(rb"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
 _PLAIN = re.compile(r"[^\s\"=]+")
 
 # Fields that a caller may not overwrite by naming one of its own the same.

@@ -10,7 +10,7 @@ from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.authentication import ClientAuthenticator, parse_client_credentials
 from authserver.clients.records import Client
-from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError, UnsupportedGrantType
+from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError, ServerError, UnsupportedGrantType
 from authserver.protocol.quoting import quoted
 from authserver.telemetry.metrics import TOKEN_ISSUANCE_DURATION
 from authserver.tokens.records import TokenRequest, TokenResponse
@@ -129,6 +129,10 @@ class TokenEndpoint:
         except OAuthError as exc:
             await self._record_denial(grant, client, exc, now=now)
             raise
+        except Exception:
+            # A fault is answered elsewhere; that nothing was issued stands in the trail all the same (errors.md §9).
+            await self._record_denial(grant, client, ServerError(), now=now)
+            raise
         TOKEN_ISSUANCE_DURATION.observe(time.perf_counter() - started, grant.grant_type)
         return response
 
@@ -147,7 +151,7 @@ class TokenEndpoint:
             return
         event = AuditEvent(
             grant.denied,
-            client_id=client.id if client else "",
+            client_id=client.id if client else exc.client_id if isinstance(exc, InvalidClient) else "",
             detail=detail(reason=exc.error),
             reference=exc.reference,
         )

@@ -85,7 +85,8 @@ class Families:
             )
             await self._report(Action.FAMILY_REVOCATION_FAILED, family, path, half="family", now=now)
             return False
-        if changed:
+        # Each detection leaves its row. A code's family that was revoked before is old news: only its tokens are asked for.
+        if changed or path is ReusePath.REFRESH:
             await self._trail.record(event, now=now)
         return changed
 

@@ -13,12 +13,15 @@ from authserver.keys.keyring import Keyring
 from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError
 from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database
+from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import INTROSPECTION, INTROSPECTION_DURATION
 from authserver.tokens.endpoint import authenticate, check_no_repeats
 from authserver.tokens.recognition import RecognisedToken, recognise
 from authserver.tokens.records import Issuance, IssuanceKind
 from authserver.users.store import find_user
 from authserver.web.forms import Form
+
+_log = get_logger("token")
 
 _COPIED = ("scope", "client_id", "sub", "iss", "jti", "exp", "iat", "nbf", "cnf", "act", "agent_id", "agent_chain")
 _INACTIVE: dict[str, Any] = {"active": False}
@@ -30,12 +33,14 @@ class IntrospectionEndpoint:
     def __init__(
         self,
         db: Database,
+        issuer: str,
         keyring: Keyring,
         authenticator: ClientAuthenticator,
         catalog: ResourceCatalog,
         trail: AuditTrail,
     ) -> None:
         self._db = db
+        self._issuer = issuer
         self._keyring = keyring
         self._authenticator = authenticator
         self._catalog = catalog
@@ -65,7 +70,7 @@ class IntrospectionEndpoint:
         token = form.get("token")
         if token is None:
             raise InvalidRequest("token parameter is required")
-        recognised = await recognise(self._db, self._keyring, token, now=now)
+        recognised = await recognise(self._db, self._keyring, token, issuer=self._issuer, now=now)
         if recognised is None:
             await self._record_denial(caller.id, "invalid_token", now=now)
             return _INACTIVE
@@ -86,7 +91,7 @@ class IntrospectionEndpoint:
             return await authenticate(self._authenticator, form, authorization, require_confidential=True)
         except InvalidClient as exc:
             if exc.audited:
-                await self._record_denial("", _denial_reason(exc), now=now, reference=exc.reference)
+                await self._record_denial(exc.client_id, _denial_reason(exc), now=now, reference=exc.reference)
             raise
 
     async def _find_objection(self, token: RecognisedToken, caller: Client) -> str | None:
@@ -110,10 +115,16 @@ class IntrospectionEndpoint:
         if resource_id is None:
             return False
         resource = await self._catalog.get(resource_id)
-        if resource is None:
+        if resource is None or not resource.uri:
+            # Without a URI the audience is the issuer, which nobody acts as.
             return False
-        # The identifier of a resource as the caller's own id is how old installations said the same.
-        return client_id in resource.policy.runtime_client_ids or client_id in {resource.slug, resource.uri}
+        if client_id in resource.policy.runtime_client_ids:
+            return True
+        if client_id in {resource.slug, resource.uri}:
+            # The identifier of a resource as the caller's own id is how old installations said the same.
+            _log.warning("a resource's runtime client is known by the resource's identifier alone", client_id=client_id)
+            return True
+        return False
 
     async def _record_denial(
         self, caller_id: str, reason: str, *, now: int, jti: bytes | None = None, reference: str | None = None
@@ -134,7 +145,7 @@ def _denial_reason(exc: OAuthError) -> str:
 def _revocation_reason(issuance: Issuance) -> str:
     if issuance.kind is IssuanceKind.MACHINE:
         return "machine_token_revoked"
-    return "token_revoked" if issuance.resource_id is None else "issuance_revoked"
+    return "token_revoked" if issuance.kind is IssuanceKind.USER else "issuance_revoked"
 
 
 def _build_active(token: RecognisedToken) -> dict[str, Any]:

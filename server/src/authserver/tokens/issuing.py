@@ -8,7 +8,11 @@ from authserver.keys.keyring import Keyring
 from authserver.protocol.claims import build_access_token_claims
 from authserver.protocol.identifiers import new_id, spell_id, token_digest
 from authserver.protocol.jose import sign_jwt
+from authserver.telemetry.logs import get_logger
+from authserver.telemetry.metrics import AGENT_TOKENS_ISSUED
 from authserver.tokens.records import Issuance, IssuanceKind, Minted
+
+_log = get_logger("token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,3 +89,10 @@ class TokenIssuer:
             consent_client_id=spec.client.id if spec.kind is IssuanceKind.USER else None,
         )
         return Minted(access_token=access_token, expires_in=spec.lifetime, issuance=issuance)
+
+
+def note_agent(minted: Minted) -> None:
+    """Count a token of an agent; to be called when it really leaves (tokens.md §5)."""
+    if minted.issuance.agent_id is not None:
+        AGENT_TOKENS_ISSUED.inc("true" if minted.issuance.agent_chain else "false")
+        _log.debug("attached agent_id claim", client_id=minted.issuance.client_id)

@@ -11,11 +11,8 @@ from authserver.keys.keyring import Keyring
 from authserver.protocol.identifiers import parse_id, token_digest
 from authserver.protocol.jose import InvalidToken, read_unverified
 from authserver.storage.database import Reader
-from authserver.tokens.records import Issuance
+from authserver.tokens.records import LEEWAY, Issuance
 from authserver.tokens.store import find_issuance
-
-LEEWAY = 30
-"""Seconds by which clocks may differ when a token is verified (tokens.md §10)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +27,7 @@ class RecognisedToken:
     issuance: Issuance
 
 
-async def recognise(db: Reader, keyring: Keyring, token: str, *, now: int) -> RecognisedToken | None:
+async def recognise(db: Reader, keyring: Keyring, token: str, *, issuer: str, now: int) -> RecognisedToken | None:
     """Return the token if it is one of ours and in force; None for anything else, whatever it is.
 
     Raises:
@@ -45,7 +42,7 @@ async def recognise(db: Reader, keyring: Keyring, token: str, *, now: int) -> Re
     if identifier is None:
         return None
     issuance = await find_issuance(db, identifier)
-    if issuance is None or issuance.token_digest is None:
+    if issuance is None or issuance.token_digest is None or unverified_claims.get("iss") != issuer:
         return None
     if not hmac.compare_digest(issuance.token_digest, token_digest(token)):
         return None

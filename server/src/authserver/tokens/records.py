@@ -5,6 +5,9 @@ from enum import StrEnum
 
 from authserver.web.forms import Form
 
+LEEWAY = 30
+"""Seconds by which clocks may differ when a token is verified (tokens.md §10)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:

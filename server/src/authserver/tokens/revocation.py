@@ -21,8 +21,11 @@ from authserver.web.forms import Form
 class RevocationEndpoint:
     """Ends a refresh token with its whole family, or one access token."""
 
-    def __init__(self, db: Database, keyring: Keyring, authenticator: ClientAuthenticator, trail: AuditTrail) -> None:
+    def __init__(
+        self, db: Database, issuer: str, keyring: Keyring, authenticator: ClientAuthenticator, trail: AuditTrail
+    ) -> None:
         self._db = db
+        self._issuer = issuer
         self._keyring = keyring
         self._authenticator = authenticator
         self._trail = trail
@@ -44,7 +47,7 @@ class RevocationEndpoint:
         if "." not in token:
             await self._revoke_family(token, client, now=now)
             return
-        recognised = await recognise(self._db, self._keyring, token, now=now)
+        recognised = await recognise(self._db, self._keyring, token, issuer=self._issuer, now=now)
         if recognised is not None and recognised.issuance.client_id == client.id:
             await self._revoke_access_token(recognised.issuance, client, now=now)
 

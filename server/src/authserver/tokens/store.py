@@ -3,7 +3,7 @@
 import orjson
 
 from authserver.storage.database import Append, Reader, Row, Writer
-from authserver.tokens.records import Issuance, IssuanceKind
+from authserver.tokens.records import LEEWAY, Issuance, IssuanceKind
 
 _ISSUANCES = Append(
     table="issuances",
@@ -78,33 +78,38 @@ async def find_issuance(db: Reader, jti: bytes) -> Issuance | None:
 
 async def revoke_issuance(tx: Writer, jti: bytes, *, now: int) -> bool:
     """Revoke one token; True when this call changed its state."""
+    await tx.settle(_ISSUANCES)
     touched = await tx.execute("UPDATE issuances SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", jti, now)
     return touched == 1
 
 
 async def revoke_issuances_of_family(tx: Writer, authorization_id: bytes, *, now: int) -> int:
-    """Revoke every token of a family; return the number of those that were live."""
+    """Revoke every token of a family; return the number of those that were not revoked."""
+    await tx.settle(_ISSUANCES)
     return await tx.execute(
-        "UPDATE issuances SET revoked_at = $2 WHERE authorization_id = $1 AND revoked_at IS NULL AND expires_at > $2",
+        "UPDATE issuances SET revoked_at = $2 WHERE authorization_id = $1 AND revoked_at IS NULL",
         authorization_id,
         now,
     )
 
 
 async def revoke_issuances_of(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> int:
-    """Revoke every live token about a user, or of a client; return their number."""
+    """Revoke every token in force about a user, or of a client, the leeway of verifiers included; return their number."""
+    await tx.settle(_ISSUANCES)
     column, value = ("subject", user_id) if user_id is not None else ("client_id", client_id)
     return await tx.execute(
-        f"UPDATE issuances SET revoked_at = $2 WHERE {column} = $1 AND revoked_at IS NULL AND expires_at > $2",
+        f"UPDATE issuances SET revoked_at = $2 WHERE {column} = $1 AND revoked_at IS NULL AND expires_at > $3",
         value,
         now,
+        now - LEEWAY,
     )
 
 
-async def has_live_issuance(db: Reader, *, user_id: str | None = None, client_id: str | None = None, now: int) -> bool:
+async def has_live_issuance(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> bool:
     """Whether a token about a user, or of a client, still works."""
     column, value = ("subject", user_id) if user_id is not None else ("client_id", client_id)
-    row = await db.fetch_one(
+    await tx.settle(_ISSUANCES)
+    row = await tx.fetch_one(
         f"SELECT 1 AS found FROM issuances WHERE {column} = $1 AND revoked_at IS NULL AND expires_at > $2 LIMIT 1",
         value,
         now,

@@ -17,11 +17,13 @@ async def check_target(form: Form, authorization: Authorization, *, catalog: Res
     value = one_resource(form.values("resource"))
     if value is None:
         return
-    folded = fold_resource(value)
-    if authorization.resource_id is not None:
-        granted = await catalog.get(authorization.resource_id)
-        if granted is not None and (value == granted.slug or folded == fold_resource(granted.uri)):
-            return
-    if not await catalog.matches(value):
+    named = await catalog.matches(value)
+    granted = await catalog.get(authorization.resource_id) if authorization.resource_id else None
+    if granted is not None and granted in named:
+        return
+    # The URI may have changed since: the audience is the one that was fixed then.
+    if not named and authorization.resource and fold_resource(value) == fold_resource(authorization.resource):
+        return
+    if not named:
         raise InvalidTarget(f"resource {quoted(value)} is not a registered resource")
     raise InvalidTarget(f"resource {quoted(value)} was not authorized by this grant")

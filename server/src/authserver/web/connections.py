@@ -82,6 +82,11 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._deadline = self.loop.time() + self._read
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. Trailers behind a chunked body are read past: nothing of ours uses them, and they have no end."""
+        if self._is_in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Hand the request over, unless reading its headers would take longer than answering it."""
         self._is_in_head = False

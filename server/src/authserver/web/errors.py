@@ -15,6 +15,12 @@ _log = get_logger("http")
 _TYPE = "https://docs.authplane.ai/errors/"
 _PROBLEM = (b"content-type", b"application/problem+json")
 _JSON = (b"content-type", b"application/json")
+_NO_CACHE = (b"pragma", b"no-cache")
+# What a person is told: never the description, which may quote what was sent (errors.md §8).
+_SENTENCES = {
+    "invalid_request": "The request is malformed.",
+    "slow_down": "There are too many requests from your network. Wait a moment and try again.",
+}
 _CHALLENGE = (b"www-authenticate", b'Basic realm="authserver"')
 _UNPRINTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
@@ -37,7 +43,7 @@ def log_refusal(exc: OAuthError | PageRefusal, **fields: str) -> None:
 
 def oauth_error(exc: OAuthError, request: HttpRequest) -> HttpResponse:
     """Answer a refusal as RFC 6749 §5.2 has it, with problem details (RFC 9457) beside it."""
-    headers = [_content_type(request), NO_STORE]
+    headers = [_content_type(request), NO_STORE, _NO_CACHE]
     if isinstance(exc, InvalidClient):
         headers.append(_CHALLENGE)
     if isinstance(exc, SlowDown):
@@ -58,7 +64,7 @@ def refusal(exc: OAuthError, request: HttpRequest, shape: ErrorShape) -> HttpRes
         case ErrorShape.PAGE:
             answer = render_error_page(
                 title="Authorization Error",
-                message=f"{exc.description[:1].upper()}{exc.description[1:]}.",
+                message=_SENTENCES.get(exc.error, "The request could not be served."),
                 reference=exc.reference,
                 status=exc.status,
                 request_id=request.request_id,

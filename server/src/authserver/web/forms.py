@@ -8,7 +8,7 @@ from authserver.protocol.quoting import quoted
 from authserver.web.http import BodyTooLarge, HttpRequest
 
 MAX_FORM_BYTES = 64 * 1024
-MAX_PARAMETERS = 64
+MAX_PARAMETERS = 4096
 
 _FORM = "application/x-www-form-urlencoded"
 UNREADABLE_FORM = "invalid form body"
@@ -56,7 +56,7 @@ def parse_form(body: bytes) -> Form:
     """Read a form body.
 
     Raises:
-        InvalidRequest: It has more than 64 parameters or a broken escape; or a parameter, which the description names,
+        InvalidRequest: It has more than 4096 parameters or a broken escape; or a parameter, which the description names,
             is not UTF-8 or holds a NUL.
     """
     return _parse(body, UNREADABLE_FORM)

@@ -27,6 +27,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _POLICY = b"content-security-policy"
+_LONGEST_PATH = 512
 _LONGEST_USER_AGENT = 256
 _WITHOUT_BODY = frozenset({204, 304})
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
@@ -108,7 +109,7 @@ class WebApp:
         write(
             "http request",
             method=request.method,
-            path=request.path,
+            path=request.path[:_LONGEST_PATH],
             status=response.status,
             duration_ms=round(seconds * 1000, 3),
             bytes=len(body),
@@ -155,10 +156,15 @@ class WebApp:
         except BodyTooLarge:
             return refusal(InvalidRequest(UNREADABLE_FORM), request, target.errors)
         except StorageUnavailable as exc:
-            self._log.error("database does not answer", error=str(exc), path=request.path)
+            self._log.error("database does not answer", error=str(exc), path=request.path[:_LONGEST_PATH])
             return fault(request, target.errors, retry_after=exc.retry_after)
         except Exception as exc:  # noqa: BLE001  the last line of defence: a fault is answered, never shown
-            self._log.exception("panic recovered", panic=type(exc).__name__, method=request.method, path=request.path)
+            self._log.exception(
+                "panic recovered",
+                panic=type(exc).__name__,
+                method=request.method,
+                path=request.path[:_LONGEST_PATH],
+            )
             return fault(request, target.errors)
 
     def _take(self, buckets: TokenBuckets, request: HttpRequest) -> bool:

@@ -18,7 +18,7 @@ from authserver.storage.database import Database, Writer
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import AUTH_CODE_REUSE, TOKENS_ISSUED
 from authserver.tokens.families import Families, ReusePath
-from authserver.tokens.issuing import TokenIssuer, TokenSpec
+from authserver.tokens.issuing import TokenIssuer, TokenSpec, note_agent
 from authserver.tokens.records import IssuanceKind, Minted, TokenRequest, TokenResponse
 from authserver.tokens.store import append_issuance
 from authserver.tokens.targets import check_target
@@ -69,6 +69,8 @@ class AuthorizationCodeGrant:
             raise InvalidGrant("authorization session has expired", reason="code_expired")
         if code.client_id != client.id:
             raise InvalidGrant(reason="client_mismatch")
+        if code.revoked_at is not None:
+            raise InvalidGrant(reason="code_revoked")
         redirect_uri = form.get("redirect_uri")
         if redirect_uri is not None and redirect_uri != code.redirect_uri:
             raise InvalidGrant(reason="redirect_uri_mismatch")
@@ -113,6 +115,7 @@ class AuthorizationCodeGrant:
         if not await self.db.write(redeem):
             raise await self._lost(code_hash, request, client=client, now=now)
         TOKENS_ISSUED.inc(self.grant_type)
+        note_agent(minted)
         self._log_issued(code, minted)
         return TokenResponse(
             access_token=minted.access_token,

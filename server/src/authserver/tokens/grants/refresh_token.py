@@ -24,7 +24,7 @@ from authserver.storage.database import Database, Writer
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import REFRESH_TOKEN_RETRIES, REFRESH_TOKEN_REUSE, TOKENS_REFRESHED
 from authserver.tokens.families import Families, ReusePath
-from authserver.tokens.issuing import TokenIssuer, TokenSpec
+from authserver.tokens.issuing import TokenIssuer, TokenSpec, note_agent
 from authserver.tokens.records import IssuanceKind, TokenRequest, TokenResponse
 from authserver.tokens.responses import build_token_response, parse_token_response
 from authserver.tokens.store import append_issuance
@@ -82,7 +82,8 @@ class RefreshTokenGrant:
             raise InvalidGrant(reason="dpop_key_mismatch")
         await check_target(request.form, family, catalog=self.catalog)  # 10
         scopes = choose_refresh_scopes(request.form.get("scope"), family=family.scopes, ceiling=client.scopes)  # 11
-        await self._check_user(family)  # 12
+        if not await self._is_user_active(family):  # 12
+            raise InvalidGrant(reason="user_inactive")
         return await self._rotate(token, presented, request, scopes, client=client, now=now)  # 13, 14
 
     def _check_family(self, family: Authorization, *, now: int) -> None:
@@ -91,10 +92,9 @@ class RefreshTokenGrant:
         if self.max_lifetime and now >= (family.consumed_at or 0) + self.max_lifetime:
             raise InvalidGrant(reason="family_lifetime_passed")
 
-    async def _check_user(self, family: Authorization) -> None:
+    async def _is_user_active(self, family: Authorization) -> bool:
         user = await find_user(self.db, family.user_id)
-        if user is None or not user.is_active:
-            raise InvalidGrant(reason="user_inactive")
+        return user is not None and user.is_active
 
     async def _rotate(
         self,
@@ -156,6 +156,7 @@ class RefreshTokenGrant:
         if not await self.db.write(rotate):
             return await self._lost(token.token_hash, presented, request, now=now)
         TOKENS_REFRESHED.inc()
+        note_agent(minted)
         self._log("tokens refreshed", family, token_type=minted.token_type)
         return response
 
@@ -177,12 +178,11 @@ class RefreshTokenGrant:
         """Answer for a token that was spent: the same answer to a retry, the end of the family to anything else.
 
         Raises:
-            InvalidGrant: It is reuse, or a retry for a user who may no longer act.
+            InvalidGrant: It is reuse; so is a retry for a user who may no longer act.
         """
         answer = self._find_answer(token, presented, request, now=now)
-        if answer is None:
+        if answer is None or not await self._is_user_active(token.family):
             raise await self._reused(token, now=now)
-        await self._check_user(token.family)
         REFRESH_TOKEN_RETRIES.inc()
         event = AuditEvent(
             Action.TOKEN_REFRESH_RETRIED,

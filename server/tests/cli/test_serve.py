@@ -1,0 +1,225 @@
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from server.tests.cli.terminal import Command
+
+SECONDS = 40
+SQLITE = pytest.mark.parametrize("database_target", ["sqlite"], indirect=True)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Server:
+    """``authserver serve`` in a process of its own, its log read line by line."""
+
+    def __init__(self, *words: str, environment: dict[str, str], log: Path) -> None:
+        self.port = free_port()
+        self.issuer = f"http://localhost:{self.port}"
+        self._log = log
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTHPLANE_")}
+        listener = {
+            "AUTHPLANE_SERVER_ADDRESS": f"127.0.0.1:{self.port}",
+            "AUTHPLANE_SERVER_ISSUER": self.issuer,
+            "AUTHPLANE_ADMIN_ENABLED": "false",
+        }
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "authserver", "serve", *words],
+                env=inherited | listener | environment,
+                cwd=log.parent,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def says(self, message: str) -> bool:
+        return any(line["msg"].startswith(message) for line in self.lines)
+
+    def line(self, fragment: str) -> dict[str, Any]:
+        """Return the one line that holds a fragment."""
+        (found,) = [line for line in self.lines if fragment in line["msg"]]
+        return found
+
+    def wait_until_it_says(self, message: str) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not self.says(message):
+            assert self.process.poll() is None, self.end()
+            assert time.monotonic() < deadline, self.lines
+            time.sleep(0.02)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; return exit code and stderr."""
+        _, err = self.process.communicate(timeout=SECONDS)
+        return self.process.returncode, err
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        self.process.send_signal(number)
+        return self.end()
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Starts servers on one database, and leaves none behind."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*words: str, **more: str) -> Server:
+            server = Server(*words, environment=environment | more, log=tmp_path / f"serve-{free_port()}.log")
+            stack.callback(server.end)
+            stack.callback(server.process.kill)
+            return server
+
+        yield start
+
+
+def test_it_starts_in_order_serves_reloads_and_drains(start: Start) -> None:
+    server = start()
+    server.wait_until_it_says("http server listening")
+    assert httpx2.get(f"http://127.0.0.1:{server.port}/ready").status_code == 200
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_until_it_says("signing keys reloaded")
+    assert server.stop() == (0, "")
+    order = [
+        "starting authserver",
+        "server.allowed_origins is empty",
+        "=== authserver feature self-check ===",
+        "dynamic client registration is open to unauthenticated callers",
+        "DEPRECATION: oauth.default_client_scope is empty",
+        "http server listening",
+        "SIGHUP received, reloading signing keys",
+        "signing keys reloaded",
+        "shutting down",
+        "stopped gracefully",
+    ]
+    said = [line["msg"] for line in server.lines]
+    positions = [next(i for i, message in enumerate(said) if message.startswith(each)) for each in order]
+    assert positions == sorted(positions)
+    first = server.lines[0]
+    assert (first["msg"], first["issuer"]) == ("starting authserver", server.issuer)
+    assert first["address"] == f"127.0.0.1:{server.port}"
+    assert first["version"]
+    assert server.line("http server listening")["address"] == f"127.0.0.1:{server.port}"
+    table = server.line("feature self-check")
+    assert (table["level"], table["msg"].count("\n")) == ("INFO", 9)
+
+
+@SQLITE
+def test_an_interrupt_ends_it_too(start: Start) -> None:
+    server = start()
+    server.wait_until_it_says("http server listening")
+    assert server.stop(signal.SIGINT) == (0, "")
+    assert server.says("stopped gracefully")
+
+
+@SQLITE
+def test_a_taken_port_is_named(start: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, err = start(AUTHPLANE_SERVER_ADDRESS=f"127.0.0.1:{port}").end()
+    assert code == 1
+    assert err.startswith(f"error: public listener cannot use 127.0.0.1:{port}: ")
+    assert err.count("\n") == 1
+
+
+@SQLITE
+def test_the_admin_listener_serves_health_when_it_is_on(start: Start) -> None:
+    port = free_port()
+    admin = {"AUTHPLANE_ADMIN_ENABLED": "true", "AUTHPLANE_ADMIN_ADDRESS": f"127.0.0.1:{port}"}
+    server = start(**admin)
+    server.wait_until_it_says("http server listening")
+    assert httpx2.get(f"http://127.0.0.1:{port}/livez").json()["status"] == "ok"
+    assert httpx2.get(f"http://127.0.0.1:{port}/oauth/authorize").status_code == 404
+    addresses = [line["address"] for line in server.lines if line["msg"] == "http server listening"]
+    assert addresses == [f"127.0.0.1:{server.port}", f"127.0.0.1:{port}"]
+
+
+@SQLITE
+def test_a_mode_that_was_set_is_restored_and_obeyed_at_once(start: Start, command: Command) -> None:
+    command("admin", "dcr", "set", "--mode", "admin_only")
+    server = start()
+    server.wait_until_it_says("http server listening")
+    assert not server.says("dynamic client registration is open")
+    document = {"client_name": "Ada", "redirect_uris": ["http://127.0.0.1/callback"]}
+
+    def register() -> int:
+        return httpx2.post(f"http://127.0.0.1:{server.port}/oauth/register", json=document).status_code
+
+    assert register() == 403
+    command("admin", "dcr", "set", "--mode", "open")
+    deadline = time.monotonic() + 5
+    while register() != 201:
+        assert time.monotonic() < deadline
+
+
+@SQLITE
+def test_a_rotation_beside_it_is_published(start: Start, command: Command) -> None:
+    server = start()
+    server.wait_until_it_says("http server listening")
+    kid = command("admin", "key", "rotate").fields["kid"]
+    deadline = time.monotonic() + 5
+    while kid not in httpx2.get(f"http://127.0.0.1:{server.port}/.well-known/jwks.json").text:
+        assert time.monotonic() < deadline
+
+
+@SQLITE
+def test_resources_of_the_configuration_are_created_once(start: Start, command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "authserver.yaml"
+    path.write_text("resources: [{slug: notes, backend_kind: mint, uri: 'https://mcp.example.com/mcp'}]\n")
+    for uri in ("https://mcp.example.com/mcp", "https://changed.example.com/mcp"):
+        server = start("--config", str(path), AUTHPLANE_OAUTH_DEFAULT_RESOURCE="notes")
+        server.wait_until_it_says("http server listening")
+        assert not any("oauth.default_resource" in line["msg"] for line in server.lines)
+        server.stop()
+        listed = command("admin", "resource", "list").out
+        assert f"uri={uri} " in listed
+        command(
+            "admin", "resource", "update", "--id", listed.split()[0][3:], "--uri", "https://changed.example.com/mcp"
+        )
+
+
+@SQLITE
+def test_a_default_resource_that_names_none_is_warned_of(start: Start) -> None:
+    server = start(AUTHPLANE_OAUTH_DEFAULT_RESOURCE="nothing")
+    server.wait_until_it_says("http server listening")
+    line = server.line("oauth.default_resource")
+    assert (line["level"], line["slug"]) == ("WARN", "nothing")
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("AUTHPLANE_OAUTH_DEFAULT_CLIENT_SCOPE", "a,b", "error: authserver boot aborted: 1 feature(s) misconfigured"),
+        ("AUTHPLANE_SERVER_ISSUER", "https://auth.example.com", "error: invalid configuration: "),
+        ("AUTHPLANE_STORAGE_SQLITE_PATH", ".", "error: cannot open the SQLite database"),
+    ],
+)
+def test_what_cannot_start_says_why(start: Start, name: str, value: str, sentence: str) -> None:
+    code, err = start(**{name: value}).end()
+    assert code == 1
+    assert err.startswith(sentence)
+    assert "Traceback" not in err
