@@ -15,12 +15,16 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=30, check=False)
 
 
-def every_command(group: click.Group, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def every_command(group: click.Group, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
+    """Return all commands and groups by the words that call them."""
+    found: dict[tuple[str, ...], click.Command] = {words: group}
     ctx = click.Context(group)
-    found = [words]
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
-        found += every_command(command, (*words, name)) if isinstance(command, click.Group) else [(*words, name)]
+        assert command is not None
+        found |= (
+            every_command(command, (*words, name)) if isinstance(command, click.Group) else {(*words, name): command}
+        )
     return found
 
 
@@ -67,6 +71,13 @@ def test_every_command_has_help_and_takes_the_configuration(
     assert (done.code, done.err) == (0, "")
     assert "--config PATH" in done.out
     assert done.out.count("--config PATH") == 1
+
+
+def test_every_flag_is_explained() -> None:
+    options = [option for command in EVERY_COMMAND.values() for option in command.params]
+    assert [
+        option.opts for option in options if not (isinstance(option, click.Option) and (option.help or option.hidden))
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,20 @@ def command() -> None:
     show_default=True,
     help="Comma list.",
 )
-@click.option("--redirect-uris", envvar="AUTHSERVER_CLIENT_REDIRECT_URIS", default="", help="Comma list.")
+@click.option(
+    "--redirect-uris",
+    envvar="AUTHSERVER_CLIENT_REDIRECT_URIS",
+    default="",
+    help="Comma list, matched exactly but for the port of a loopback address.",
+)
 @click.option("--scope", envvar="AUTHSERVER_CLIENT_SCOPE", default="", help="The ceiling, separated by spaces.")
-@click.option("--auth-method", envvar="AUTHSERVER_CLIENT_AUTH_METHOD", default="none", show_default=True)
+@click.option(
+    "--auth-method",
+    envvar="AUTHSERVER_CLIENT_AUTH_METHOD",
+    default="none",
+    show_default=True,
+    help="How it proves itself: none, client_secret_basic or client_secret_post.",
+)
 @click.option("--jwks-uri", help="Where the keys of a private_key_jwt client are. Not in this build.")
 @click.option("--jwks-file", help="The keys of a private_key_jwt client. Not in this build.")
 @switch("--agent", help="The client is an agent.")
@@ -69,7 +80,7 @@ def create(
 
 @command.command("update")
 @click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
-@click.option("--name")
+@click.option("--name", help="Shown on the consent page.")
 @click.option("--redirect-uris", help="Comma list.")
 @click.option("--scope", help="The ceiling, separated by spaces.")
 @click.option("--grant-types", help="Comma list.")
@@ -134,9 +145,11 @@ _change_status("revoke", "revoked", lambda core, client_id: core.clients.revoke(
 
 
 @command.command("list")
-@click.option("--status", type=click.Choice([str(status) for status in ClientStatus]))
-@click.option("--source", type=click.Choice([str(source) for source in RegistrationSource]))
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--status", type=click.Choice([str(status) for status in ClientStatus]), help="Only those of it.")
+@click.option(
+    "--source", type=click.Choice([str(source) for source in RegistrationSource]), help="Only those that came so."
+)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @click.pass_obj
 def list_(config_path: str | None, *, status: str | None, source: str | None, limit: int) -> None:
     """List clients, newest first."""

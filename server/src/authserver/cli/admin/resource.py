@@ -23,7 +23,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--backend-kind", type=click.Choice([str(kind) for kind in BackendKind]))
+@click.option("--backend-kind", type=click.Choice([str(kind) for kind in BackendKind]), help="Only those of it.")
 @click.option("--broker-provider", help="Only those of this provider.")
 @switch("--json", "json_wanted", help="Print JSON.")
 @click.pass_obj
@@ -92,7 +92,7 @@ def create(config_path: str | None, /, *, slug: str, backend_kind: str, descript
 
 @command.command("update")
 @click.option("--id", "resource_id", default="", help="Required.")
-@click.option("--slug")
+@click.option("--slug", help="Its name here: lower-case letters, digits, hyphens.")
 @click.option("--backend-kind", help="mint or broker.")
 @switch("--scopes-clear", help="Takes every scope away.")
 @switch("--policy-clear", help="Empties the whole policy.")

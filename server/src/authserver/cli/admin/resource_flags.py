@@ -22,9 +22,16 @@ def draft_flags(function: F) -> F:
         click.option("--policy-runtime-client-ids", help="Comma list: clients that act as the resource."),
         click.option("--policy-allowed-return-urls", help="Comma list, for broker resources."),
         click.option("--policy-allowed-clients", help="Comma list: clients that may exchange towards it."),
-        click.option("--scopes-file", type=click.Path(exists=True, dir_okay=False), help="JSON array of scopes."),
         click.option(
-            "--scopes", multiple=True, metavar="NAME|UPSTREAM|DESCRIPTION", help="One scope; may be repeated."
+            "--scopes-file",
+            type=click.Path(exists=True, dir_okay=False),
+            help="JSON array of {name, upstream, description}, at most 1 MiB.",
+        ),
+        click.option(
+            "--scopes",
+            multiple=True,
+            metavar="NAME|UPSTREAM|DESCRIPTION",
+            help="One scope, name|upstream|description, of which the last two may be left out; may be repeated.",
         ),
         click.option("--display-name", help="Shown on the consent page."),
         click.option("--broker-provider", help="Id of the provider of a broker resource."),

@@ -17,10 +17,10 @@ def command() -> None:
 
 
 @command.command("create")
-@click.option("--email", envvar="AUTHSERVER_USER_EMAIL", default="", help="Required.")
+@click.option("--email", envvar="AUTHSERVER_USER_EMAIL", default="", help="What the user signs in with. Required.")
 @click.option("--password", envvar="AUTHSERVER_USER_PASSWORD", default="", help="Required, here or on standard input.")
 @switch("--password-stdin", help="Reads the password from standard input, one line.")
-@click.option("--name", envvar="AUTHSERVER_USER_NAME", default="")
+@click.option("--name", envvar="AUTHSERVER_USER_NAME", default="", help="How the user is called.")
 @click.option("--role", envvar="AUTHSERVER_USER_ROLE", default="user", show_default=True, help="admin or user.")
 @click.pass_obj
 def create(config_path: str | None, *, email: str, password: str, password_stdin: bool, name: str, role: str) -> None:
@@ -43,8 +43,8 @@ def create(config_path: str | None, *, email: str, password: str, password_stdin
 
 @command.command("update")
 @click.option("--id", "user_id", envvar="AUTHSERVER_USER_ID", default="", help="Required.")
-@click.option("--email")
-@click.option("--name")
+@click.option("--email", help="What the user signs in with.")
+@click.option("--name", help="How the user is called.")
 @click.pass_obj
 def update(config_path: str | None, *, user_id: str, email: str | None, name: str | None) -> None:
     """Change a user; what is not given stays."""
