@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -191,3 +192,63 @@ async def test_postgres_runs_again_what_a_deadlock_undid(postgres_template: str)
     assert tries == 3
     await first.close()
     await second.close()
+
+
+async def test_a_unit_can_see_what_others_of_its_commit_appended(db: Database) -> None:
+    async def append(tx: Writer) -> None:
+        await tx.append(APPENDED, "key", "early", 1)
+
+    async def change(tx: Writer) -> int:
+        await tx.settle(APPENDED)
+        return await tx.execute("UPDATE dpop_jtis SET expires_at = 2 WHERE jti = $1", "early")
+
+    _, touched = await asyncio.gather(db.write(append), db.write(change))
+    assert touched == 1
+
+
+async def test_on_postgres_a_row_that_somebody_holds_fails_only_who_needs_it(postgres_template: str) -> None:
+    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+    await _set(db, "held")
+    holder = await asyncpg.connect(postgres_template)
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("UPDATE runtime_settings SET value = 'w' WHERE key = 'held'")
+
+    async def needs(tx: Writer) -> None:
+        await tx.execute("UPDATE runtime_settings SET value = 'x' WHERE key = 'held'")
+
+    outcomes = await asyncio.gather(db.write(needs), _set(db, "free1"), _set(db, "free2"), return_exceptions=True)
+    assert isinstance(outcomes[0], StorageUnavailable)
+    assert list(outcomes[1:]) == [None, None]
+    await transaction.rollback()
+    await holder.close()
+    await db.write(needs)
+    await db.close()
+
+
+class _LosesTheAnswer:
+    """A connection that dies after the server has committed and before it could say so."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def execute(self, sql: str, *args: object) -> str:
+        status = await self._connection.execute(sql, *args)
+        if sql == "COMMIT":
+            self._connection.terminate()
+            raise ConnectionResetError
+        return str(status)
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_run_twice(postgres_template: str) -> None:
+    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+    await _set(db, "warm")
+    connection = db._writer._connection
+    assert connection is not None
+    db._writer._connection = _LosesTheAnswer(connection)
+    await _set(db, "once")
+    assert "once" in await _keys(db)
+    await db.close()

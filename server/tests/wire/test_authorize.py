@@ -8,6 +8,9 @@ import pytest
 from authserver.clients.store import find_client, update_client
 from authserver.config.model import Config
 from authserver.config.sections.grants import OAuthConfig
+from authserver.config.sections.oidc import OidcConfig
+from authserver.resources.administration import ResourceDraft
+from authserver.resources.records import BackendKind, ResourceScope
 from server.tests.wire.harness import ISSUER, REDIRECT, RESOURCE, Wire, claims_of, hidden_fields, query_of
 
 pytestmark = pytest.mark.anyio
@@ -314,3 +317,61 @@ class TestDefaultResource:
             assert query_of(await wire.authorize(client_id, resource=None))["error"] == "server_error"
             return
         assert claims_of((await wire.tokens(client_id, resource=None))["access_token"])["aud"] == [RESOURCE]
+
+
+@pytest.mark.parametrize("prompt", ["login", "select_account consent"])
+async def test_a_fresh_sign_in_is_asked_for_once(wire: Wire, prompt: str) -> None:
+    client_id = (await wire.register())["client_id"]
+    location = (await wire.authorize(client_id, prompt=prompt)).headers["location"]
+    form = hidden_fields(await wire.http.get(location))
+    signed_in = await wire.http.post(
+        "/login", data={**form, "email": "ada@example.com", "password": "correct horse battery staple"}
+    )
+    answer = await wire.http.get(signed_in.headers["location"])
+    assert answer.headers["location"].startswith("/consent")
+
+
+async def test_a_loopback_redirect_is_not_approved_in_silence_after_a_detour_through_us(wire: Wire) -> None:
+    client_id = (await wire.register(redirect_uris=[LOOPBACK]))["client_id"]
+    await wire.tokens(client_id, redirect_uri=LOOPBACK)
+    query = wire.request(client_id, redirect_uri=LOOPBACK)
+    detour = await wire.http.get("/oauth/authorize", params=query, headers={"sec-fetch-site": "same-origin"})
+    assert detour.headers["location"].startswith("/consent")
+    direct = await wire.http.get("/oauth/authorize", params=query, headers={"sec-fetch-site": "none"})
+    assert "code" in query_of(direct)
+
+
+async def test_a_catalogue_of_many_scopes_can_be_allowed(wire: Wire, now: int) -> None:
+    scopes = tuple(ResourceScope(name=f"scope:{n}") for n in range(100))
+    draft = ResourceDraft(slug="many", backend_kind=BackendKind.MINT, uri="https://many.example/mcp", scopes=scopes)
+    await wire.core.resources.create_resource(draft, now=now)
+    await wire.server.watcher.poll()
+    client_id = (await wire.register())["client_id"]
+    tokens = await wire.tokens(client_id, resource="many", scope=None)
+    assert len(tokens["scope"].split()) == 100
+
+
+@pytest.mark.parametrize("query", ["", "?ticket=x", "?resource=notes&ticket=x"])
+async def test_a_link_that_leads_nowhere_says_so(wire: Wire, query: str) -> None:
+    answer = await wire.http.get(f"/authorize{query}")
+    assert (answer.status_code, "This link has expired" in answer.text) == (400, True)
+
+
+async def test_a_hostile_redirect_uri_costs_no_more_than_another(wire: Wire) -> None:
+    hostile = "a://" + "x" * 60_000 + "#\n"
+    client_id = (await wire.register())["client_id"]
+    assert (await wire.authorize(client_id, redirect_uri=hostile)).status_code == 400
+    answer = await wire.http.post("/oauth/register", json={"client_name": "x", "redirect_uris": [hostile]})
+    assert answer.json()["error"] == "invalid_redirect_uri"
+
+
+class TestNoLocalLogin:
+    """With ``oidc.show_local_login: false``."""
+
+    @pytest.fixture
+    def config(self, config: Config) -> Config:
+        return replace(config, oidc=OidcConfig(show_local_login=False))
+
+    async def test_there_is_no_form_and_no_way_to_post_one(self, wire: Wire) -> None:
+        assert 'name="password"' not in (await wire.http.get("/login")).text
+        assert (await wire.http.post("/login", data={"email": "a", "password": "b"})).status_code == 404

@@ -8,6 +8,7 @@ import pytest
 
 from authserver.authorization.store import revoke_families_of
 from authserver.clients.store import find_client, update_client
+from authserver.resources.administration import ResourcePatch
 from server.tests.wire.harness import ISSUER, REDIRECT, RESOURCE, VERIFIER, Wire, claims_of
 
 pytestmark = pytest.mark.anyio
@@ -220,3 +221,43 @@ async def test_a_browser_client_may_read_the_answer(wire: Wire) -> None:
         "/oauth/token", data={"grant_type": "x"}, headers={"origin": "https://app.example"}
     )
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_a_code_does_not_outlive_a_force_logout(wire: Wire, now: int) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    assert await wire.core.accounts.force_logout(wire.user.id, now=now) == 0
+    assert (await wire.redeem(client_id, code)).json()["error"] == "invalid_grant"
+
+
+async def test_a_resource_that_moved_keeps_its_old_name_for_grants_made_before(wire: Wire, now: int) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    await wire.core.resources.update_resource(
+        wire.resource.id, ResourcePatch(uri="https://new.example.com/mcp"), now=now
+    )
+    await wire.server.watcher.poll()
+    answer = await wire.redeem(client_id, code, resource=RESOURCE)
+    assert claims_of(answer.json()["access_token"])["aud"] == [RESOURCE]
+
+
+async def test_a_fault_is_answered_without_its_cause_and_leaves_the_code(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(wire.keyring, "current", lambda _now: 1 / 0)
+        answer = await wire.redeem(client_id, code)
+    assert (answer.status_code, answer.json()["error"]) == (500, "server_error")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert "division" not in answer.text
+    assert ("token.issue_denied", "reason=server_error") in await wire.audit()
+    assert (await wire.redeem(client_id, code)).status_code == 200
+
+
+async def test_a_wrong_secret_is_recorded_for_the_client_it_was_tried_on(wire: Wire) -> None:
+    client_id = (await wire.register(token_endpoint_auth_method="client_secret_basic"))["client_id"]
+    await wire.redeem(client_id, "x" * 43, client_secret="wrong")
+    rows = await wire.core.db.fetch_all("SELECT client_id FROM audit_events WHERE action = 'token.issue_denied'")
+    assert [row["client_id"] for row in rows] == [client_id]

@@ -32,7 +32,8 @@ _log = get_logger("postgres")
 
 _QUEUE_UNITS = 4096
 _BATCH_UNITS = 256
-_QUEUE_SECONDS = 2.0
+# Longer than a disk stalls on a busy machine; what waits longer is refused, so that a queue never grows old.
+_QUEUE_SECONDS = 5.0
 _TRIES = 5
 MALFORMED_DSN = "the PostgreSQL DSN is malformed: percent-encode special characters in user and password"
 _CACHED_STATEMENTS = 256

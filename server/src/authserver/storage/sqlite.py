@@ -33,7 +33,8 @@ MEMORY = ":memory:"
 
 _BUSY_TIMEOUT_MS = 5000
 _QUEUE_UNITS = 4096
-_QUEUE_SECONDS = 2.0
+# Longer than a disk stalls on a busy machine; what waits longer is refused, so that a queue never grows old.
+_QUEUE_SECONDS = 5.0
 _BATCH_UNITS = 256
 _CACHED_STATEMENTS = 256
 _PLACEHOLDER = re.compile(r"\$(\d+)")
