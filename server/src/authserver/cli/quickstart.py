@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import importlib.util
 import json
 import os
@@ -20,6 +21,7 @@ from authserver.app import Clock, Core, open_core
 from authserver.audit.events import Action
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import list_events
+from authserver.cli.options import switch
 from authserver.cli.serve import run_server
 from authserver.clients.administration import NewClient
 from authserver.clients.store import find_client
@@ -36,11 +38,13 @@ SLUG = "demo-notes"
 
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 5
+_ROWS = 100
+_PORT = click.IntRange(1, 65535)
 _SCOPES = (
     ResourceScope(name="notes:read", description="Read your notes"),
     ResourceScope(name="notes:write", description="Add notes"),
 )
-_SAID = {
+_SAID: dict[str, str] = {
     Action.CLIENT_REGISTERED: "client registered",
     Action.CLIENT_UPDATED: "client metadata updated",
     Action.USER_LOGIN: "user signed in",
@@ -56,11 +60,12 @@ _SAID = {
     Action.TOKEN_REVOKED: "token revoked",
     Action.AUTH_CODE_REUSED: "authorization code used twice",
     Action.FAMILY_REVOKED: "session withdrawn after reuse",
-    Action.TOKEN_INTROSPECTED: "token checked by the MCP server",
     Action.TOKEN_INTROSPECT_DENIED: "token found inactive by the MCP server",
     Action.KEY_ROTATED: "signing key rotated",
     Action.DCR_MODE_UPDATED: "registration mode changed",
 }
+
+_UNTOLD = frozenset({Action.TOKEN_INTROSPECTED})  # each request to the demo server makes one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,37 +102,53 @@ class Prepared:
 
 @click.command("quickstart")
 @click.option("--data-dir", default="data", show_default=True, help="Where database, keys and secrets are kept.")
-@click.option("--port", default=9000, show_default=True, help="Of the authorization server.")
-@click.option("--mcp-port", default=8080, show_default=True, help="Of the demo MCP server.")
-@click.option("--reset-password", is_flag=True, help="Gives the demo user a new password and prints it.")
+@click.option("--port", type=_PORT, default=9000, show_default=True, help="Of the authorization server.")
+@click.option("--mcp-port", type=_PORT, default=8080, show_default=True, help="Of the demo MCP server.")
+@switch("--reset-password", help="Gives the demo user a new password and prints it.")
 @click.pass_obj
-def command(_config_path: str | None, *, data_dir: str, port: int, mcp_port: int, reset_password: bool) -> None:
+def command(config_path: str | None, *, data_dir: str, port: int, mcp_port: int, reset_password: bool) -> None:
     """Start a server, a first user and a demo MCP server; Ctrl-C stops all."""
     plan = Plan(data=Path(data_dir), port=port, mcp_port=mcp_port)
+    if config_path is not None:
+        raise click.ClickException("quickstart has a configuration of its own; use serve with --config")
     if importlib.util.find_spec("mcp") is None or importlib.util.find_spec("jwt") is None:
         raise click.ClickException("the demo server needs more packages: pip install 'authplane-server[quickstart]'")
+    if port == mcp_port:
+        raise click.ClickException("--port and --mcp-port must differ")
     _check_port(port, "--port")
     _check_port(mcp_port, "--mcp-port")
     kept = _load_secrets(plan)
     loaded = _load(plan, kept)
     prepared = asyncio.run(_prepare(plan, loaded, kept, reset_password=reset_password))
-    demo = _start_demo(plan, prepared)
+    demo = Demo(plan, prepared.runtime_client)
     try:
         # The loop keeps no reference to its tasks; this list does.
         told: list[asyncio.Task[None]] = []
-        run_server(loaded, on_started=lambda core: _start_telling(plan, prepared, core, demo, told))
+
+        def started(core: Core) -> None:
+            # Not before: a signal that comes now ends both.
+            demo.start()
+            click.echo(_greeting(plan, prepared.password))
+            told.append(asyncio.ensure_future(_tell(core, demo)))
+
+        run_server(loaded, on_started=started)
     finally:
-        _stop(demo)
-    if demo.returncode not in {0, -signal.SIGINT, -signal.SIGTERM}:
-        raise click.ClickException(f"the demo MCP server ended by itself with status {demo.returncode}")
+        demo.stop()
+    # Ctrl-C reaches both at once.
+    if demo.died_with not in {None, 0, -signal.SIGINT, -signal.SIGTERM}:
+        raise click.ClickException(f"the demo MCP server ended by itself with status {demo.died_with}")
 
 
 def _check_port(port: int, flag: str) -> None:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Check that nobody listens at ``localhost``, under whichever of its two addresses a browser tries first."""
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         try:
-            sock.bind(("127.0.0.1", port))
+            with socket.socket(family) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((address, port))
         except OSError as exc:
+            if family == socket.AF_INET6 and exc.errno != errno.EADDRINUSE:
+                continue  # a computer without IPv6
             raise click.ClickException(
                 f"port {port} is taken ({exc.strerror}): stop what uses it, or choose another one with {flag}"
             ) from exc
@@ -220,15 +241,45 @@ async def _prepare_resource(plan: Plan, core: Core, runtime_client_id: str) -> N
     await core.resources.add_runtime_client(SLUG, runtime_client_id, now=core.clock())
 
 
-def _start_demo(plan: Plan, prepared: Prepared) -> "subprocess.Popen[bytes]":
-    """Start the demo server with the running interpreter; its credentials travel in its environment alone."""
-    client_id, client_secret = prepared.runtime_client
-    environment = dict(os.environ) | {  # noqa: TID251  a child inherits the environment whole
-        "AUTHPLANE_CLIENT_ID": client_id,
-        "AUTHPLANE_CLIENT_SECRET": client_secret,
-    }
-    options = ["--issuer", plan.issuer, "--port", str(plan.mcp_port), "--url", plan.mcp_url]
-    return subprocess.Popen([sys.executable, str(_demo_server()), *options], env=environment)  # noqa: S603  our own file
+class Demo:
+    """The demo MCP server, a child process.
+
+    Attributes:
+        died_with: Its exit status, if it ended although nobody asked it to.
+    """
+
+    def __init__(self, plan: Plan, credentials: tuple[str, str]) -> None:
+        self._plan = plan
+        self._credentials = credentials
+        self._process: subprocess.Popen[bytes] | None = None
+        self.died_with: int | None = None
+
+    def start(self) -> None:
+        """Start it with the running interpreter; its credentials travel in its environment alone."""
+        client_id, client_secret = self._credentials
+        environment = dict(os.environ) | {  # noqa: TID251  a child inherits the environment whole
+            "AUTHPLANE_CLIENT_ID": client_id,
+            "AUTHPLANE_CLIENT_SECRET": client_secret,
+        }
+        plan = self._plan
+        options = ["--issuer", plan.issuer, "--port", str(plan.mcp_port), "--url", plan.mcp_url]
+        self._process = subprocess.Popen([sys.executable, str(_demo_server()), *options], env=environment)  # noqa: S603  our own file
+
+    def is_running(self) -> bool:
+        """Whether it has not ended by itself."""
+        self.died_with = self._process.poll() if self._process else None
+        return self.died_with is None
+
+    def stop(self) -> None:
+        """End it, gently if it listens."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def _demo_server() -> Path:
@@ -239,41 +290,25 @@ def _demo_server() -> Path:
     return Path(__file__).parents[4] / "examples" / "python" / "quickstart" / "server.py"
 
 
-def _stop(demo: "subprocess.Popen[bytes]") -> None:
-    if demo.poll() is None:
-        demo.terminate()
-    try:
-        demo.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        demo.kill()
-        demo.wait()
-
-
-def _start_telling(
-    plan: Plan, prepared: Prepared, core: Core, demo: "subprocess.Popen[bytes]", told: list["asyncio.Task[None]"]
-) -> None:
-    click.echo(_greeting(plan, prepared.password))
-    told.append(asyncio.ensure_future(_tell(core, demo)))
-
-
-async def _tell(core: Core, demo: "subprocess.Popen[bytes]") -> None:
+async def _tell(core: Core, demo: Demo) -> None:
     """Print a line for each new row of the audit trail; stop the server when the demo has died."""
-    seen = {record.id for record in await list_events(core.db, limit=100)}
-    while demo.poll() is None:
+    seen = {record.id for record in await list_events(core.db, limit=_ROWS)}
+    while demo.is_running():
         await asyncio.sleep(_POLL_SECONDS)
         with contextlib.suppress(StorageUnavailable):
-            records = await list_events(core.db, limit=100)
+            records = await list_events(core.db, limit=_ROWS)
             for record in reversed(records):
-                if record.id not in seen:
+                if record.id not in seen and record.action not in _UNTOLD:
                     click.echo(await _line(core, record))
             seen = {record.id for record in records}
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _line(core: Core, record: AuditRecord) -> str:
-    said = _SAID.get(Action(record.action), record.action)
+    """Return what happened, to whom, and, of a refusal, why."""
     client = await find_client(core.db, record.client_id) if record.client_id else None
     who = f" for {client.name}" if client else ""
+    said = _SAID.get(record.action, record.action)
     return f"event: {said}{who}{f' ({record.detail})' if record.detail else ''}"
 
 
