@@ -93,7 +93,8 @@ class Wire:
             "scope": "notes:read",
             "state": "a state",
             "resource": RESOURCE,
-        } | parameters
+        }
+        query.update(parameters)
         return {name: value for name, value in query.items() if value is not None}
 
     async def authorize(self, client_id: str, **parameters: str | None) -> Answer:

@@ -1,6 +1,8 @@
 """Every statement of the request path finds its rows by an index, and a redeemed code touches few b-trees."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import asyncpg
 import orjson
@@ -49,7 +51,7 @@ async def test_no_statement_of_a_request_reads_a_whole_table(wire: Wire, whole_p
     assert scans == []
 
 
-def _sqlite_scans(path: str, statements: dict[str, tuple[object, ...]]) -> list[str]:
+def _sqlite_scans(path: str, statements: Mapping[str, tuple[Any, ...]]) -> list[str]:
     connection = connect(path, wal=True)
     found = []
     for sql, args in statements.items():
@@ -59,7 +61,7 @@ def _sqlite_scans(path: str, statements: dict[str, tuple[object, ...]]) -> list[
     return found
 
 
-async def _postgres_scans(dsn: str, statements: dict[str, tuple[object, ...]]) -> list[str]:
+async def _postgres_scans(dsn: str, statements: Mapping[str, tuple[Any, ...]]) -> list[str]:
     connection = await asyncpg.connect(dsn)
     # Tables of a test are so small that reading them whole is cheapest: a scan that is left has no index to use.
     await connection.execute("SET enable_seqscan = off")
