@@ -61,8 +61,10 @@ def connect(path: str, *, wal: bool, timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqli
     try:
         if path != MEMORY:
             Path(path).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            # SQLite gives its side files the mode of the file.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # SQLite gives its side files the mode of the file. Only a new file may be opened here: closing a descriptor of
+            # one that SQLite has open would drop the locks of this process (POSIX), and another could lose our commits.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(  # noqa: TID251  this is the one place
             path,
             timeout=timeout_ms / 1000,
