@@ -140,3 +140,22 @@ async def test_what_is_no_http_is_refused(nonsense: bytes) -> None:
 
         assert (await client.answer())[0] == 400
         assert await client.is_closed()
+
+
+async def test_trailers_are_read_past_and_reach_no_endpoint() -> None:
+    seen = []
+
+    async def read(request: HttpRequest) -> HttpResponse:
+        body = await request.body(max_bytes=1000)
+        seen.append((body, request.header(b"x-late")))
+        return HttpResponse(204)
+
+    async with running(an_app(read=read)) as server, connected(server.port) as client:
+        client.send(
+            b"POST /read HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"5\r\nhello\r\n0\r\nx-late: canary\r\n\r\n"
+        )
+        status, _, _ = await client.answer(has_body=False)
+
+    assert status == 204
+    assert seen == [(b"hello", None)]
