@@ -106,6 +106,8 @@ async def _run(
             listeners,
             shutdown_wait=config.server.shutdown_wait,
             idle_timeout=config.server.idle_timeout,
+            read_timeout=config.server.read_timeout,
+            write_timeout=config.server.write_timeout,
             stop=stop,
             on_started=started,
         )
