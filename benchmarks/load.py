@@ -9,66 +9,27 @@ import shutil
 import statistics
 import subprocess
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
 from typing import cast
-from urllib.parse import quote, urlencode
 
-import orjson
 import uvloop
 
 from machine import cpu_seconds
 
-VERIFIER = "benchmark-" * 5
-CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 _WARM_UP_SECONDS = 0.3
-_PATIENCE_SECONDS = 10
-_CODE = re.compile(rb"[?&]code=([^&\s]+)")
+_PATIENCE_SECONDS = 30
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 Answer = tuple[bytes, bytes]
 """The head and the body."""
 Requests = Generator[bytes, Answer, None]
-"""Yields requests and is sent the answers; begins again when it ends."""
+"""Yields requests and is sent the answers; the connection closes when it ends."""
 
 
 class UnexpectedAnswerError(Exception):
-    """The server did not answer as the flow needs it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where a server offers what, and as whom to ask.
-
-    Attributes:
-        paths: ``authorize``, ``token`` and ``jwks``.
-        cookie: What the browser of a signed-in user who has consented before sends.
-        pids: The processes whose CPU time counts.
-    """
-
-    port: int
-    paths: dict[str, str]
-    client_id: str
-    redirect_uri: str
-    scope: str
-    resource: str | None
-    cookie: str
-    pids: tuple[int, ...]
-
-    def authorize_query(self) -> str:
-        query = {
-            "response_type": "code",
-            "client_id": self.client_id,
-            "redirect_uri": self.redirect_uri,
-            "scope": self.scope,
-            "state": "af0ifjsldkj",
-            "code_challenge": CHALLENGE,
-            "code_challenge_method": "S256",
-            **({"resource": self.resource} if self.resource else {}),
-        }
-        return urlencode(query)
+    """The server did not answer as the load needs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,71 +43,31 @@ class Sample:
     cpu_us_per_request: float
 
 
-def _get(target: Target, path: str, cookie: str = "") -> bytes:
-    lines = [f"GET {path} HTTP/1.1", f"Host: localhost:{target.port}", *([f"Cookie: {cookie}"] if cookie else [])]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def _post(target: Target, path: str, body: bytes) -> bytes:
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: localhost:{target.port}\r\n"
-        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def whole_flow(target: Target) -> Requests:
-    """A code for a user who is signed in and has consented, its redemption, one refresh."""
-    authorize = _get(target, f"{target.paths['authorize']}?{target.authorize_query()}", target.cookie)
-    common = f"&client_id={quote(target.client_id)}"
-    redeem = f"grant_type=authorization_code&redirect_uri={quote(target.redirect_uri, safe='')}"
-    redeem_body = f"{redeem}&code_verifier={VERIFIER}{common}&code=".encode()
-    refresh_body = f"grant_type=refresh_token{common}&refresh_token=".encode()
-    while True:
-        head, _ = yield authorize
-        code = _CODE.search(head)
-        if code is None:
-            raise UnexpectedAnswerError(f"no code: {head.decode()}")
-        head, body = yield _post(target, target.paths["token"], redeem_body + code[1])
-        refresh_token = _tokens(head, body)["refresh_token"].encode()
-        head, body = yield _post(target, target.paths["token"], refresh_body + refresh_token)
-        if _tokens(head, body)["refresh_token"].encode() == refresh_token:
-            raise UnexpectedAnswerError("the refresh token was not rotated")
-
-
-def _tokens(head: bytes, body: bytes) -> dict[str, str]:
-    if head[9:12] != b"200":
-        raise UnexpectedAnswerError(f"no tokens: {head.decode()} {body.decode()}")
-    tokens: dict[str, str] = orjson.loads(body)
-    return tokens
-
-
-def static_document(target: Target) -> Requests:
-    """The JWKS, for machines without wrk."""
-    request = _get(target, target.paths["jwks"])
-    while True:
-        head, _ = yield request
-        if head[9:12] != b"200":
-            raise UnexpectedAnswerError(head.decode())
-
-
 class _Connection(asyncio.Protocol):
     """One keep-alive connection: the next request leaves when the answer to the last has come."""
 
-    def __init__(self, requests: Requests, record: Callable[[float], None], failed: asyncio.Future[None]) -> None:
+    def __init__(self, requests: Requests, record: Callable[[float], None], ended: asyncio.Future[None]) -> None:
         self._requests = requests
         self._record = record
-        self._failed = failed
+        self._ended = ended
         self._buffer = b""
         self._sent_at = 0.0
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._send(next(self._requests))
+        self._go_on(None)
 
-    def _send(self, request: bytes) -> None:
+    def _go_on(self, answer: Answer | None) -> None:
         assert self._transport is not None
+        try:
+            request = next(self._requests) if answer is None else self._requests.send(answer)
+        except StopIteration:
+            self._end(None)
+            return
+        except UnexpectedAnswerError as exc:
+            self._end(exc)
+            return
         self._sent_at = time.perf_counter()
         self._transport.write(request)
 
@@ -159,62 +80,87 @@ class _Connection(asyncio.Protocol):
         length = _LENGTH.search(head)
         body = self._buffer[end + 4 :]
         if length is None:
-            self._fail(UnexpectedAnswerError(f"no length: {head.decode()}"))
+            self._end(UnexpectedAnswerError(f"no length: {head.decode()}"))
         elif len(body) >= int(length[1]):
             self._record(time.perf_counter() - self._sent_at)
             self._buffer = b""
-            try:
-                self._send(self._requests.send((head, body)))
-            except UnexpectedAnswerError as exc:
-                self._fail(exc)
+            self._go_on((head, body))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(UnexpectedAnswerError(f"the server closed a connection: {exc}"))
+        self._end(UnexpectedAnswerError(f"the server closed a connection: {exc}"))
 
-    def _fail(self, exc: Exception) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(exc)
+    def _end(self, exc: Exception | None) -> None:
+        if self._ended.done():
+            return
+        if exc is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(exc)
 
 
 def measure(
-    target: Target,
-    requests: Callable[[Target], Requests],
+    port: int,
+    pids: tuple[int, ...],
+    requests: Callable[[], Requests],
     *,
-    requests_per_round: int,
     connections: int,
     seconds: float,
+    requests_per_round: int = 1,
 ) -> Sample:
-    """Load a server for a while, after a warm-up, and measure."""
-    return uvloop.run(_measure(target, requests, requests_per_round, connections, seconds))
+    """Load a server for a while, after a warm-up, and measure.
+
+    Args:
+        port: Where it listens, on loopback.
+        pids: The processes whose CPU time counts.
+        requests: Makes what one connection sends.
+        connections: How many at once.
+        seconds: How long.
+        requests_per_round: What a round is made of.
+    """
+    latencies, elapsed, cpu = uvloop.run(_load(port, pids, requests, connections, seconds))
+    return _sample(latencies, elapsed, cpu, requests_per_round)
 
 
-async def _measure(
-    target: Target, requests: Callable[[Target], Requests], requests_per_round: int, connections: int, seconds: float
-) -> Sample:
+def measure_all(port: int, pids: tuple[int, ...], requests: Callable[[], Requests], *, connections: int) -> Sample:
+    """Measure until every connection has sent what it has, from the first request on."""
+    latencies, elapsed, cpu = uvloop.run(_load(port, pids, requests, connections, None))
+    return _sample(latencies, elapsed, cpu, 1)
+
+
+def run_all(port: int, requests: Callable[[], Requests], *, connections: int) -> None:
+    """Send everything, measuring nothing: what a measure needs beforehand."""
+    uvloop.run(_load(port, (), requests, connections, None))
+
+
+async def _load(
+    port: int, pids: tuple[int, ...], requests: Callable[[], Requests], connections: int, seconds: float | None
+) -> tuple[list[float], float, float]:
     loop = asyncio.get_running_loop()
-    failed: asyncio.Future[None] = loop.create_future()
     latencies: list[float] = []
-    transports = [
-        (
-            await loop.create_connection(
-                lambda: _Connection(requests(target), latencies.append, failed), "127.0.0.1", target.port
-            )
-        )[0]
-        for _ in range(connections)
-    ]
-    await asyncio.wait([failed], timeout=_WARM_UP_SECONDS)
-    latencies.clear()
-    cpu, started = cpu_seconds(target.pids), time.perf_counter()
-    await asyncio.wait([failed], timeout=seconds)
-    cpu, elapsed, measured = cpu_seconds(target.pids) - cpu, time.perf_counter() - started, list(latencies)
-    if failed.done():
-        failed.result()
+    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
+    cpu, started = cpu_seconds(pids), time.perf_counter()
+    transports = []
+    for end in ends:
+        connection = partial(_Connection, requests(), latencies.append, end)
+        transports.append((await loop.create_connection(connection, "127.0.0.1", port))[0])
+    if seconds is not None:
+        await asyncio.wait(ends, timeout=_WARM_UP_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+        latencies.clear()
+        cpu, started = cpu_seconds(pids), time.perf_counter()
+    await asyncio.wait(
+        ends, timeout=_PATIENCE_SECONDS if seconds is None else seconds, return_when=asyncio.FIRST_EXCEPTION
+    )
+    used, elapsed, measured = cpu_seconds(pids) - cpu, time.perf_counter() - started, list(latencies)
+    for end in ends:
+        if end.done():
+            end.result()
+        else:
+            end.cancel()
     for transport in transports:
         transport.close()
-    failed.cancel()
     # The server settles what is under way before it is the next one's turn.
     await asyncio.sleep(0.05)
-    return _sample(measured, elapsed, cpu, requests_per_round)
+    return measured, elapsed, used
 
 
 def _sample(latencies: list[float], elapsed: float, cpu: float, requests_per_round: int) -> Sample:
@@ -231,22 +177,16 @@ def _sample(latencies: list[float], elapsed: float, cpu: float, requests_per_rou
     )
 
 
-def measure_flow(target: Target, *, connections: int, seconds: float) -> Sample:
-    """Measure the whole flow."""
-    return measure(target, whole_flow, requests_per_round=3, connections=connections, seconds=seconds)
-
-
-def measure_jwks(target: Target, *, connections: int, seconds: float) -> Sample:
-    """Measure the JWKS, with wrk where it is installed: Python cannot ask as fast as a server answers this."""
+def measure_with_wrk(port: int, pids: tuple[int, ...], path: str, *, connections: int, seconds: float) -> Sample | None:
+    """Measure a document with wrk, which asks faster than Python can; None where it is not installed."""
     wrk = shutil.which("wrk")
     if wrk is None:
-        return measure(target, static_document, requests_per_round=1, connections=connections, seconds=seconds)
-    url = f"http://127.0.0.1:{target.port}{target.paths['jwks']}"
+        return None
     duration = max(1, round(seconds))
-    command = [wrk, "-t1", f"-c{connections}", f"-d{duration}s", "--latency", url]
-    cpu = cpu_seconds(target.pids)
+    command = [wrk, "-t1", f"-c{connections}", f"-d{duration}s", "--latency", f"http://127.0.0.1:{port}{path}"]
+    cpu = cpu_seconds(pids)
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=duration + _PATIENCE_SECONDS)
-    cpu = cpu_seconds(target.pids) - cpu
+    cpu = cpu_seconds(pids) - cpu
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise UnexpectedAnswerError(done.stdout)
     rate = float(_found(r"Requests/sec:\s+([\d.]+)", done.stdout))

@@ -39,6 +39,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return used / _TICKS
 
 
+def tree_of(pid: int) -> tuple[int, ...]:
+    """Return a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return (pid, *(int(child) for child in children))
+
+
 def resident_mib(pid: int) -> float:
     """Return the resident memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -8,9 +8,10 @@ import argparse
 import contextlib
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,110 +19,95 @@ from typing import Any
 
 from contestants import Contestant, Installation, floor, install_peer, peer
 from database_server import durable_postgres, find_binaries
-from load import Sample, measure_flow, measure_jwks
+from figures import LOGGED, PEER, POSTGRES, SQLITE, Figures, Samples, build_figures
 from machine import LOAD_CORE, SERVER_CORE, WORK, describe, on_core, resident_mib
-from report import Figures, print_samples, print_verdicts
+from measures import MEASURES, measure_flow
+from report import plot_samples, print_samples, print_verdicts
 
 HERE = Path(__file__).parent
 BASELINES = HERE / "baselines.json"
 OUT = HERE / "out"
-FLOOR, SQLITE, POSTGRES, PEER = "floor", "authserver sqlite", "authserver postgres", "node-oidc-provider"
 STARTS = 5
-
-Samples = dict[str, dict[str, list[Sample]]]
-"""Measure, contestant, one sample a round."""
-
-MEASURES: dict[str, tuple[Callable[..., Sample], int]] = {
-    "flow, 1 connection": (measure_flow, 1),
-    "flow, 16 connections": (measure_flow, 16),
-    "flow, 64 connections": (measure_flow, 64),
-    "jwks, 16 connections": (measure_jwks, 16),
-}
+_YARDSTICK_SECONDS = 0.3
+_LOGGED_MEASURE = "flow, 16 connections"
 
 
-@contextlib.contextmanager
-def all_contestants(directory: Path, only: str) -> Iterator[tuple[Installation, list[Contestant]]]:
-    """Start every server that this machine can run."""
-    with contextlib.ExitStack() as stack:
+class Contest:
+    """The servers of a run, and how each is set up."""
+
+    def __init__(self, stack: contextlib.ExitStack, directory: Path, *, dsn: str | None, only: str) -> None:
+        """Start every server whose name contains ``only``.
+
+        Args:
+            stack: Stops them.
+            directory: Where they keep what they keep.
+            dsn: A PostgreSQL database, or None.
+            only: What they are chosen by.
+        """
         database = directory / "sqlite" / "authserver.db"
-        sqlite = {"AUTHPLANE_STORAGE_DRIVER": "sqlite", "AUTHPLANE_STORAGE_SQLITE_PATH": str(database)}
-        installation = Installation(directory / "sqlite", sqlite)
-        ours = stack.enter_context(installation.serve(SQLITE))
+        self.sqlite = Installation(directory / "sqlite", _sqlite(database))
+        ours = stack.enter_context(self.sqlite.serve(SQLITE))
         contestants = [stack.enter_context(floor(directory / "floor", ours, database)), ours]
-        binaries = find_binaries()
-        if binaries is None:
-            print("PostgreSQL is not installed: left out")
-        elif only in POSTGRES:
-            dsn = stack.enter_context(durable_postgres(binaries))
+        if only in LOGGED:
+            logged = Installation(directory / "logged", _sqlite(directory / "logged" / "authserver.db"))
+            contestants.append(stack.enter_context(logged.serve(LOGGED, settings={"AUTHPLANE_LOG_LEVEL": "info"})))
+        self.postgres: Installation | None = None
+        if dsn and only in POSTGRES:
             postgres = {"AUTHPLANE_STORAGE_DRIVER": "postgres", "AUTHPLANE_STORAGE_POSTGRES_DSN": dsn}
-            contestants.append(stack.enter_context(Installation(directory / "postgres", postgres).serve(POSTGRES)))
+            self.postgres = Installation(directory / "postgres", postgres)
+            contestants.append(stack.enter_context(self.postgres.serve(POSTGRES)))
         if only in PEER:
             if install_peer():
                 contestants.append(stack.enter_context(peer(directory / "peer")))
             else:
                 print("node-oidc-provider could not be fetched: left out")
-        yield installation, [contestant for contestant in contestants if only in contestant.name]
+        self.contestants = [contestant for contestant in contestants if only in contestant.name]
+        self.ours = next((contestant for contestant in self.contestants if contestant.name == SQLITE), None)
 
 
-def run_rounds(contestants: list[Contestant], *, rounds: int, seconds: float, measures: list[str]) -> Samples:
-    """Take the samples."""
-    samples: Samples = {measure: {contestant.name: [] for contestant in contestants} for measure in measures}
-    with on_core(LOAD_CORE):
-        for number in range(rounds):
-            for measure in measures:
-                take, connections = MEASURES[measure]
+def _sqlite(path: Path) -> dict[str, str]:
+    return {"AUTHPLANE_STORAGE_DRIVER": "sqlite", "AUTHPLANE_STORAGE_SQLITE_PATH": str(path)}
+
+
+def _may_take(measure: str, contestant: Contestant) -> bool:
+    if contestant.name == LOGGED and measure != _LOGGED_MEASURE:
+        return False
+    return MEASURES[measure].needs in contestant.target.paths
+
+
+def run_rounds(contestants: list[Contestant], samples: Samples, rounds: int, seconds: float) -> Iterator[float]:
+    """Add one sample to each measure and contestant in each round; yield the yardstick of the round."""
+    for measure, rows in samples.items():
+        rows.update({contestant.name: [] for contestant in contestants if _may_take(measure, contestant)})
+    for number in range(rounds):
+        with on_core(LOAD_CORE):
+            for measure, rows in samples.items():
+                wanted = MEASURES[measure]
                 for contestant in contestants:
-                    sample = take(contestant.target, connections=connections, seconds=seconds)
-                    samples[measure][contestant.name].append(sample)
-            print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return samples
+                    if contestant.name in rows:
+                        sample = wanted.take(contestant.target, connections=wanted.connections, seconds=seconds)
+                        rows[contestant.name].append(sample)
+        with on_core(SERVER_CORE):
+            yardstick = [sys.executable, str(HERE / "yardstick.py"), str(_YARDSTICK_SECONDS)]
+            signatures = float(subprocess.run(yardstick, capture_output=True, check=True).stdout)
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        yield signatures
 
 
-def single_figures(installation: Installation, contestants: list[Contestant]) -> Figures:
-    """Return what is measured by itself: starting, and memory."""
-    ours = next((contestant for contestant in contestants if contestant.name == SQLITE), None)
-    if ours is None:
-        return {}
+def compare_workers(installation: Installation, *, rounds: int, seconds: float) -> Figures:
+    """Measure the whole flow of one and of two workers on PostgreSQL, in turn; servers and load may use every core."""
+    ratios, rates = [], []
+    for _ in range(rounds):
+        taken = []
+        for workers in ("1", "2"):
+            with installation.serve(f"{workers} workers", "--workers", workers, pinned=False) as contestant:
+                taken.append(measure_flow(contestant.target, connections=64, seconds=seconds).requests_per_second)
+        ratios.append(taken[1] / taken[0])
+        rates.append(taken[1])
     return {
-        "resident idle, MiB": ours.idle_mib,
-        "resident under load, MiB": resident_mib(ours.pid),
-        "authserver version, s": statistics.median(installation.version_seconds() for _ in range(STARTS)),
+        "flow, two workers / one": statistics.median(ratios),
+        "flow, two workers, requests/s": statistics.median(rates),
     }
-
-
-def start_seconds(installation: Installation) -> float:
-    """Return how long a start takes, with nothing else running."""
-    return statistics.median(installation.start_once() for _ in range(STARTS))
-
-
-def build_figures(samples: Samples) -> Figures:
-    """Return the ratios and times that have targets."""
-    by = {measure: rows for measure, rows in samples.items() if rows}
-    figures: Figures = {}
-
-    def ratio(name: str, measure: str, one: str, other: str) -> None:
-        rows = by.get(measure, {})
-        if one in rows and other in rows:
-            pairs = zip(rows[one], rows[other], strict=True)
-            figures[name] = statistics.median(a.requests_per_second / b.requests_per_second for a, b in pairs)
-            pairs = zip(rows[one], rows[other], strict=True)
-            figures[f"{name}, by CPU"] = statistics.median(
-                b.cpu_us_per_request / a.cpu_us_per_request for a, b in pairs
-            )
-
-    ratio("flow / floor", "flow, 16 connections", SQLITE, FLOOR)
-    ratio("flow / node-oidc-provider", "flow, 16 connections", SQLITE, PEER)
-    ratio("flow, postgres / sqlite", "flow, 64 connections", POSTGRES, SQLITE)
-    ratio("jwks / floor", "jwks, 16 connections", SQLITE, FLOOR)
-    ratio("jwks / node-oidc-provider", "jwks, 16 connections", SQLITE, PEER)
-    single = by.get("flow, 1 connection", {}).get(SQLITE)
-    if single:
-        figures["p50 at 1 connection, ms"] = statistics.median(sample.p50_ms for sample in single)
-        figures["p99 at 1 connection, ms"] = statistics.median(sample.p99_ms for sample in single)
-    many = by.get("flow, 64 connections", {}).get(SQLITE)
-    if many:
-        figures["p99 / p50 at 64 connections"] = statistics.median(sample.p99_ms / sample.p50_ms for sample in many)
-    return figures
 
 
 def main() -> None:
@@ -129,29 +115,56 @@ def main() -> None:
         description="Measure AuthPlane beside its floor and a peer, in one interleaved run."
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of one sample")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of one sample")
     parser.add_argument("--only", default="", help="contestants whose name contains this")
     parser.add_argument("--measure", default="", help="measures whose name contains this")
     parser.add_argument("--record", action="store_true", help="keep the result in baselines.json")
     options = parser.parse_args()
-    measures = [measure for measure in MEASURES if options.measure in measure]
     machine = describe()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if SERVER_CORE == LOAD_CORE:
         print("one core only: servers and load share it, and absolute figures mean little")
-    with tempfile.TemporaryDirectory(prefix="authplane-bench-", dir=WORK) as name:
-        with all_contestants(Path(name), options.only) as (installation, contestants):
-            samples = run_rounds(contestants, rounds=options.rounds, seconds=options.seconds, measures=measures)
-            alone = single_figures(installation, contestants)
-        if alone:
-            alone["start to first 200, s"] = start_seconds(installation)
-    figures = build_figures(samples) | alone
+    samples, figures = _measure(options)
     result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine, "figures": figures}
     print_samples(samples)
     print_verdicts(figures, _recorded())
-    _write(result | {"samples": _plain(samples)}, OUT / f"{result['at']}.json")
+    OUT.mkdir(exist_ok=True)
+    plot = OUT / f"{result['at']}.svg"
+    plot_samples(samples, plot)
+    write_json(result | {"samples": _plain(samples)}, OUT / f"{result['at']}.json")
+    print(f"\nsamples and plot: {plot.relative_to(HERE.parent)} and the .json beside it")
     if options.record:
-        _write(result, BASELINES)
+        write_json(result, BASELINES)
+        plot_samples(samples, BASELINES.with_suffix(".svg"))
+
+
+def _measure(options: argparse.Namespace) -> tuple[Samples, Figures]:
+    """Take everything: side by side first, then what is measured with nothing else running."""
+    samples: Samples = {measure: {} for measure in MEASURES if options.measure in measure}
+    signatures: list[float] = []
+    resident: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="authplane-bench-", dir=WORK) as name, contextlib.ExitStack() as outer:
+        binaries = find_binaries()
+        if binaries is None:
+            print("PostgreSQL is not installed: left out")
+        dsn = outer.enter_context(durable_postgres(binaries)) if binaries else None
+        with contextlib.ExitStack() as stack:
+            contest = Contest(stack, Path(name), dsn=dsn, only=options.only)
+            for rate in run_rounds(contest.contestants, samples, options.rounds, options.seconds):
+                signatures.append(rate)
+                resident += [resident_mib(contest.ours.pid)] if contest.ours else []
+        figures = build_figures(samples, signatures)
+        if contest.ours:
+            figures |= {
+                "resident idle, MiB": contest.ours.idle_mib,
+                "resident under load, MiB": resident[-1],
+                "resident growth after the first round, %": (resident[-1] / resident[0] - 1) * 100,
+                "authserver version, s": statistics.median(contest.sqlite.version_seconds() for _ in range(STARTS)),
+                "start to first 200, s": statistics.median(contest.sqlite.start_once() for _ in range(STARTS)),
+            }
+        if contest.postgres and not options.measure:
+            figures |= compare_workers(contest.postgres, rounds=options.rounds, seconds=options.seconds)
+    return samples, figures
 
 
 def _recorded() -> Figures:
@@ -166,7 +179,8 @@ def _plain(samples: Samples) -> dict[str, Any]:
     }
 
 
-def _write(result: dict[str, Any], path: Path) -> None:
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write a result, three digits behind the point."""
     path.parent.mkdir(exist_ok=True)
     rounded = json.loads(json.dumps(result), parse_float=lambda text: round(float(text), 3))
     path.write_text(json.dumps(rounded, indent=2) + "\n")

@@ -1,4 +1,4 @@
-// The peer: node-oidc-provider doing our whole flow. Public client, authorization code with PKCE, refresh with rotation,
+// The peer: node-oidc-provider doing our whole flow. Public client, authorization code with PKCE, refresh with rotation, introspection,
 // opaque tokens, everything it stores on SQLite as durable as ours. Usage: node server.mjs PORT DATABASE REDIRECT_URI
 import { generateKeyPairSync } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
@@ -50,7 +50,16 @@ const provider = new Provider(`http://localhost:${port}`, {
     grant_types: ['authorization_code', 'refresh_token'],
     id_token_signed_response_alg: 'ES256',
     redirect_uris: [redirectUri],
+  }, {
+    client_id: 'inspector',
+    id_token_signed_response_alg: 'ES256',
+    client_secret: 'inspector-secret',
+    token_endpoint_auth_method: 'client_secret_basic',
+    grant_types: [],
+    response_types: [],
+    redirect_uris: [],
   }],
+  features: { introspection: { enabled: true } },
   cookies: { keys: ['benchmark'] },
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig' }] },
   scopes: ['notes:read'],

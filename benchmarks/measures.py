@@ -1,0 +1,210 @@
+"""What is asked of a server: the whole flow, and each endpoint by itself."""
+
+import base64
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from load import Answer, Requests, Sample, UnexpectedAnswerError, measure, measure_all, measure_with_wrk, run_all
+
+VERIFIER = "benchmark-" * 5
+CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+CODES_PER_SECOND = 750
+"""How many codes are redeemed for each second that a sample shall take: they are fetched beforehand."""
+_CODE = re.compile(rb"[?&]code=([^&\s]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a server offers what, and as whom to ask.
+
+    Attributes:
+        paths: ``authorize``, ``token``, ``jwks``; ``introspect`` and ``metadata`` where it has them.
+        cookie: What the browser of a signed-in user who has consented before sends.
+        pids: The processes whose CPU time counts.
+        inspector: Id and secret of a client that may introspect, or None.
+    """
+
+    port: int
+    paths: dict[str, str]
+    client_id: str
+    redirect_uri: str
+    scope: str
+    resource: str | None
+    cookie: str
+    pids: tuple[int, ...]
+    inspector: tuple[str, str] | None = None
+
+    def authorize_query(self) -> str:
+        query = {
+            "response_type": "code",
+            "client_id": self.client_id,
+            "redirect_uri": self.redirect_uri,
+            "scope": self.scope,
+            "state": "af0ifjsldkj",
+            "code_challenge": CHALLENGE,
+            "code_challenge_method": "S256",
+            **({"resource": self.resource} if self.resource else {}),
+        }
+        return urlencode(query)
+
+
+def _get(target: Target, path: str, cookie: str = "") -> bytes:
+    lines = [f"GET {path} HTTP/1.1", f"Host: localhost:{target.port}", *([f"Cookie: {cookie}"] if cookie else [])]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _post(target: Target, path: str, body: bytes, authorization: str = "") -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost:{target.port}\r\n"
+        f"{f'Authorization: {authorization}{chr(13)}{chr(10)}' if authorization else ''}"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _authorize(target: Target) -> bytes:
+    return _get(target, f"{target.paths['authorize']}?{target.authorize_query()}", target.cookie)
+
+
+def _redeem(target: Target, code: bytes) -> bytes:
+    body = (
+        f"grant_type=authorization_code&redirect_uri={quote(target.redirect_uri, safe='')}"
+        f"&code_verifier={VERIFIER}&client_id={quote(target.client_id)}&code="
+    )
+    return _post(target, target.paths["token"], body.encode() + code)
+
+
+def _refresh(target: Target, refresh_token: bytes) -> bytes:
+    body = f"grant_type=refresh_token&client_id={quote(target.client_id)}&refresh_token="
+    return _post(target, target.paths["token"], body.encode() + refresh_token)
+
+
+def _code(answer: Answer) -> bytes:
+    found = _CODE.search(answer[0])
+    if found is None:
+        raise UnexpectedAnswerError(f"no code: {answer[0].decode()}")
+    return found[1]
+
+
+def _members(answer: Answer) -> dict[str, str]:
+    head, body = answer
+    if head[9:12] != b"200":
+        raise UnexpectedAnswerError(f"not 200: {head.decode()} {body.decode()}")
+    members: dict[str, str] = orjson.loads(body)
+    return members
+
+
+def whole_flow(target: Target) -> Requests:
+    """A code for a user who is signed in and has consented, its redemption, one refresh."""
+    authorize = _authorize(target)
+    while True:
+        code = _code((yield authorize))
+        refresh_token = _members((yield _redeem(target, code)))["refresh_token"].encode()
+        if _members((yield _refresh(target, refresh_token)))["refresh_token"].encode() == refresh_token:
+            raise UnexpectedAnswerError("the refresh token was not rotated")
+
+
+def _collect_codes(target: Target, codes: list[bytes], number: int) -> Requests:
+    authorize = _authorize(target)
+    while len(codes) < number:
+        codes.append(_code((yield authorize)))
+
+
+def _redeem_codes(target: Target, codes: list[bytes]) -> Requests:
+    while codes:
+        _members((yield _redeem(target, codes.pop())))
+
+
+def _refresh_on(target: Target) -> Requests:
+    """Sign in once, then refresh and refresh; the warm-up takes the first two requests."""
+    code = _code((yield _authorize(target)))
+    members = _members((yield _redeem(target, code)))
+    while True:
+        members = _members((yield _refresh(target, members["refresh_token"].encode())))
+
+
+def _introspect_on(target: Target) -> Requests:
+    """Get one token and ask whether it is in force, again and again."""
+    assert target.inspector is not None
+    authorization = "Basic " + base64.b64encode(":".join(target.inspector).encode()).decode()
+    code = _code((yield _authorize(target)))
+    token = _members((yield _redeem(target, code)))["access_token"].encode()
+    request = _post(target, target.paths["introspect"], b"token=" + token, authorization)
+    while True:
+        if _members((yield request))["active"] is not True:  # type: ignore[comparison-overlap]
+            raise UnexpectedAnswerError("the token is not active")
+
+
+def _document(target: Target, path: str) -> Requests:
+    request = _get(target, path)
+    while True:
+        head, _ = yield request
+        if head[9:12] != b"200":
+            raise UnexpectedAnswerError(head.decode())
+
+
+def measure_flow(target: Target, *, connections: int, seconds: float) -> Sample:
+    """Measure the whole flow."""
+    flow = partial(whole_flow, target)
+    return measure(target.port, target.pids, flow, requests_per_round=3, connections=connections, seconds=seconds)
+
+
+def measure_redemption(target: Target, *, connections: int, seconds: float) -> Sample:
+    """Measure the redemption of codes that were fetched before."""
+    codes: list[bytes] = []
+    number = int(CODES_PER_SECOND * seconds)
+    run_all(target.port, partial(_collect_codes, target, codes, number), connections=connections)
+    return measure_all(target.port, target.pids, partial(_redeem_codes, target, codes), connections=connections)
+
+
+def measure_refresh(target: Target, *, connections: int, seconds: float) -> Sample:
+    """Measure refreshes, each with the token that the last one gave."""
+    refresh = partial(_refresh_on, target)
+    return measure(target.port, target.pids, refresh, connections=connections, seconds=seconds)
+
+
+def measure_introspection(target: Target, *, connections: int, seconds: float) -> Sample:
+    """Measure the introspection of an active token by a confidential client."""
+    introspect = partial(_introspect_on, target)
+    return measure(target.port, target.pids, introspect, connections=connections, seconds=seconds)
+
+
+def measure_document(document: str, target: Target, *, connections: int, seconds: float) -> Sample:
+    """Measure a document, with wrk where it is installed: Python cannot ask as fast as a server answers this."""
+    path = target.paths[document]
+    by_wrk = measure_with_wrk(target.port, target.pids, path, connections=connections, seconds=seconds)
+    requests = partial(_document, target, path)
+    return by_wrk or measure(target.port, target.pids, requests, connections=connections, seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One thing that is measured.
+
+    Attributes:
+        take: Takes a sample.
+        needs: The path that a target must have.
+    """
+
+    take: Callable[..., Sample]
+    connections: int
+    needs: str = "token"
+
+
+MEASURES: dict[str, Measure] = {
+    "flow, 1 connection": Measure(take=measure_flow, connections=1),
+    "flow, 16 connections": Measure(take=measure_flow, connections=16),
+    "flow, 64 connections": Measure(take=measure_flow, connections=64),
+    "redemption, 16 connections": Measure(take=measure_redemption, connections=16),
+    "refresh, 16 connections": Measure(take=measure_refresh, connections=16),
+    "introspection, 16 connections": Measure(take=measure_introspection, connections=16, needs="introspect"),
+    "jwks, 16 connections": Measure(take=partial(measure_document, "jwks"), connections=16, needs="jwks"),
+    "metadata, 16 connections": Measure(take=partial(measure_document, "metadata"), connections=16, needs="metadata"),
+}
