@@ -97,6 +97,73 @@ async def test_an_event_that_cannot_be_stored_goes_whole_into_the_log_and_is_cou
     assert b'authserver_audit_events_dropped_total{action="user.login"}' in metrics.scrape()
 
 
+class SlowDatabase:
+    """A database whose commits end when the test says so."""
+
+    dialect = "sqlite"
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.may_commit = asyncio.Event()
+        self.commits = 0
+
+    async def write(self, transaction: Callable[[Writer], Awaitable[Any]]) -> Any:
+        await self.may_commit.wait()
+        self.commits += 1
+        return await self._db.write(transaction)
+
+
+async def test_events_recorded_soon_share_commits_and_keep_their_order(db: Database) -> None:
+    slow = SlowDatabase(db)
+    trail = AuditTrail(slow, Clock())  # type: ignore[arg-type]  # what it is asked for is there
+
+    await trail.record_soon(AuditEvent(Action.TOKEN_INTROSPECTED, client_id="c0"), now=NOW)
+    await asyncio.sleep(0)
+    for n in range(1, 100):
+        await trail.record_soon(AuditEvent(Action.TOKEN_INTROSPECTED, client_id=f"c{n}"), now=NOW)
+    slow.may_commit.set()
+    await trail.flush()
+
+    written = [record.client_id for record in await list_events(db, limit=200)]
+    assert written == [f"c{n}" for n in reversed(range(100))]
+    assert slow.commits == 2
+
+
+async def test_who_records_while_too_many_wait_waits_for_the_commit(db: Database) -> None:
+    slow = SlowDatabase(db)
+    trail = AuditTrail(slow, Clock())  # type: ignore[arg-type]  # what it is asked for is there
+    event = AuditEvent(Action.TOKEN_INTROSPECTED)
+    await trail.record_soon(event, now=NOW)
+    await asyncio.sleep(0)
+    for _ in range(4096):
+        await trail.record_soon(event, now=NOW)
+
+    late = asyncio.create_task(trail.record_soon(event, now=NOW))
+    await asyncio.sleep(0)
+    assert not late.done()
+    slow.may_commit.set()
+    await late
+    await trail.flush()
+
+    assert len(await list_events(db, limit=5000)) == 4098
+
+
+async def test_events_recorded_soon_that_cannot_be_stored_go_into_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BytesIO()
+    monkeypatch.setattr(logs._output, "stream", stream)
+    trail = AuditTrail(FullDatabase(), Clock())  # type: ignore[arg-type]  # it can only refuse
+
+    for client_id in ("c1", "c2"):
+        await trail.record_soon(AuditEvent(Action.TOKEN_INTROSPECTED, client_id=client_id), now=NOW)
+    await trail.flush()
+
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["msg"], line["client_id"]) for line in lines] == [
+        ("audit event dropped", "c1"),
+        ("audit event dropped", "c2"),
+    ]
+
+
 async def test_pages_are_read_newest_first_by_the_last_id(db: Database, trail: AuditTrail) -> None:
     for n in range(5):
         await trail.record(AuditEvent(Action.USER_LOGIN, actor_id=f"u{n}"), now=NOW)

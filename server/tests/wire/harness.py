@@ -168,5 +168,6 @@ class Wire:
 
     async def audit(self) -> list[tuple[str, str]]:
         """Return the audit trail as pairs of action and detail, oldest first."""
+        await self.core.trail.flush()
         rows = await self.core.db.fetch_all("SELECT action, detail FROM audit_events ORDER BY id")
         return [(row["action"], row["detail"]) for row in rows]

@@ -1,8 +1,9 @@
 """Writes the audit trail: in the transaction of what happened, or by itself and as well as it can."""
 
+import asyncio
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 from authserver.audit.records import AuditEvent
@@ -15,6 +16,7 @@ from authserver.telemetry.metrics import AUDIT_EVENTS_DROPPED
 _log = get_logger("audit")
 
 _ID_BYTES = 16
+_MOST_WAITING = 4096
 _BARE = re.compile(r"[A-Za-z0-9._:/,+@\[\]{}>~-]+")
 
 DetailValue = str | int | bool | bytes | Iterable[str] | None
@@ -32,6 +34,8 @@ class AuditTrail:
         """
         self._db = db
         self._clock_ms = clock_ms
+        self._waiting: list[tuple[AuditEvent, int]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def append(self, tx: Writer, event: AuditEvent, *, now: int) -> None:
         """Record an event with what it tells of: both are committed, or neither."""
@@ -39,11 +43,42 @@ class AuditTrail:
 
     async def record(self, event: AuditEvent, *, now: int) -> None:
         """Record an event by itself. Never fails: what cannot be stored goes whole into the log and is counted."""
+        await self._write([(event, now)])
+
+    async def record_soon(self, event: AuditEvent, *, now: int) -> None:
+        """Record an event of a request that only read, without making its answer wait for a commit.
+
+        One commit takes all that gather while the last one is under way. A killed process loses what it had not
+        written, a few milliseconds' worth; ``flush`` loses none. When the database does not keep up, callers wait.
+        """
+        if len(self._waiting) >= _MOST_WAITING:
+            await self.record(event, now=now)
+            return
+        self._waiting.append((event, now))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_waiting())
+
+    async def flush(self) -> None:
+        """Return when all that was recorded so far is written, or counted as dropped."""
+        if self._writing is not None:
+            await self._writing
+
+    async def _write_waiting(self) -> None:
+        while self._waiting:
+            events, self._waiting = self._waiting, []
+            await self._write(events)
+
+    async def _write(self, events: Sequence[tuple[AuditEvent, int]]) -> None:
+        async def append_all(tx: Writer) -> None:
+            for event, now in events:
+                await self.append(tx, event, now=now)
+
         try:
-            await self._db.write(lambda tx: self.append(tx, event, now=now))
+            await self._db.write(append_all)
         except Exception as exc:  # noqa: BLE001  the operation has succeeded already; only its trace is at stake
-            AUDIT_EVENTS_DROPPED.inc(str(event.action))
-            _log.error("audit event dropped", **asdict(event), created_at=now, error=repr(exc))
+            for event, now in events:
+                AUDIT_EVENTS_DROPPED.inc(str(event.action))
+                _log.error("audit event dropped", **asdict(event), created_at=now, error=repr(exc))
 
 
 def detail(*words: str, **fields: DetailValue) -> str:

@@ -63,6 +63,7 @@ async def _serve(loaded: LoadedConfig, on_started: Callable[[Core], None] | None
         server = await build_server(core, keyring)
         await _run(config, core, keyring, server, on_started)
     finally:
+        await core.trail.flush()
         await core.db.close()
     _log.info("stopped gracefully")
 

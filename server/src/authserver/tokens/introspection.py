@@ -83,7 +83,7 @@ class IntrospectionEndpoint:
             client_id=caller.id,
             detail=detail(jti=recognised.issuance.id, issuing_client=recognised.issuance.client_id),
         )
-        await self._trail.record(event, now=now)
+        await self._trail.record_soon(event, now=now)
         return _build_active(recognised)
 
     async def _authenticate(self, form: Form, authorization: str | None, *, now: int) -> Client:
@@ -135,7 +135,7 @@ class IntrospectionEndpoint:
             detail=detail(reason=reason, jti=jti),
             reference=reference,
         )
-        await self._trail.record(event, now=now)
+        await self._trail.record_soon(event, now=now)
 
 
 def _denial_reason(exc: OAuthError) -> str:
