@@ -19,6 +19,7 @@ server.address | string | :9000 | AUTHPLANE_SERVER_ADDRESS
 server.read_timeout | duration | 30s | AUTHPLANE_SERVER_READ_TIMEOUT
 server.write_timeout | duration | 30s | AUTHPLANE_SERVER_WRITE_TIMEOUT
 server.idle_timeout | duration | 120s | AUTHPLANE_SERVER_IDLE_TIMEOUT
+server.max_connections | int | 2048 | AUTHPLANE_SERVER_MAX_CONNECTIONS
 server.shutdown_wait | duration | 10s | AUTHPLANE_SERVER_SHUTDOWN_WAIT
 server.allowed_origins | list |  | AUTHPLANE_SERVER_ALLOWED_ORIGINS
 server.trusted_proxies | list |  | AUTHPLANE_SERVER_TRUSTED_PROXIES

@@ -114,7 +114,7 @@ async def test_an_endless_head_is_refused(endless: bytes) -> None:
         client.send(b"GET /echo HTTP/1.1\r\n" + endless)
         head = await asyncio.wait_for(client.reader.readuntil(b"\r\n"), BOUND)
 
-    assert head.startswith(b"HTTP/1.1 400")
+    assert head.startswith(b"HTTP/1.1 431")
 
 
 async def test_a_generous_head_is_not() -> None:
@@ -129,7 +129,7 @@ async def test_more_headers_than_anybody_needs_are_refused() -> None:
     async with running(an_app()) as server, connected(server.port) as client:
         client.send(b"GET /echo HTTP/1.1\r\n" + b"x: y\r\n" * 250 + b"\r\n")
 
-        assert (await client.answer())[0] == 400
+        assert (await client.answer())[0] == 431
         assert await client.is_closed()
 
 

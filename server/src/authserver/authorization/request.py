@@ -55,6 +55,7 @@ class RequestChecker:
             OAuthError: A check fails; the refusal goes to the redirect URI.
         """
         check_no_repeats(form)  # 4
+        form.check_lengths()
         _check_response_type(form)  # 5
         if not client.has_grant("authorization_code"):  # 6
             raise UnauthorizedClient("client is not authorized for this grant type")

@@ -16,6 +16,7 @@ from authserver.login.site import Site
 from authserver.protocol.errors import (
     AccessDenied,
     ConsentRequired,
+    InvalidRequest,
     LoginRequired,
     OAuthError,
     PageRefusal,
@@ -30,12 +31,13 @@ from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.logs import get_logger
 from authserver.users.records import User
 from authserver.web.errors import log_refusal
-from authserver.web.forms import Form, parse_query, read_form
-from authserver.web.http import ErrorShape, HttpRequest, HttpResponse, Route
+from authserver.web.forms import LONGEST, Form, parse_query, read_form
+from authserver.web.http import MAX_TARGET_BYTES, ErrorShape, HttpRequest, HttpResponse, Route
 from authserver.web.pages import page
 
 _log = get_logger("authorization")
 
+_LONGEST_SESSION_ID = 64
 _UNREADABLE = "The form could not be read."
 _SIGN_IN_PROMPTS = frozenset({"login", "select_account"})
 _EXPIRED = "This request has expired or belongs to somebody else. Start again from your application."
@@ -135,8 +137,10 @@ class AuthorizationPages:
         # Bytes that no URL holds unescaped would not pass for a safe path on the way back.
         query = quote(b"&".join(pairs), safe="%&=+!$'()*,/:;?@-._~")
         target = self.site.path(f"{request.path}?{query}")
-        answer = redirect(self.site.path(f"/login?redirect={quote(target, safe='')}"))
-        return self._signed_out(request, answer)
+        location = self.site.path(f"/login?redirect={quote(target, safe='')}")
+        if len(location) > MAX_TARGET_BYTES:
+            raise InvalidRequest("the request is too long to be kept through a sign-in", reason="request_too_long")
+        return self._signed_out(request, redirect(location))
 
     def _signed_out(self, request: HttpRequest, answer: HttpResponse) -> HttpResponse:
         """Return an answer that also takes back a cookie which is no longer good."""
@@ -144,14 +148,17 @@ class AuthorizationPages:
 
     def _refuse(self, redirect_uri: str, form: Form, exc: OAuthError, *, client_id: str) -> HttpResponse:
         log_refusal(exc, client_id=client_id)
-        return error_answer(redirect_uri, exc, state=form.get("state") or "", issuer=self.issuer)
+        state = form.get("state") or ""
+        # One beyond the limit is what is refused: nothing that long is sent anywhere.
+        kept = state if len(state) <= LONGEST["state"] else ""
+        return error_answer(redirect_uri, exc, state=kept, issuer=self.issuer)
 
     async def ask(self, request: HttpRequest) -> HttpResponse:
         """Show the consent page (public API §6.1)."""
         now = self.clock()
         form = parse_query(request.query)
         session_id = form.get("session_id")
-        if session_id is None or form.repeated():
+        if session_id is None or len(session_id) > _LONGEST_SESSION_ID or form.repeated():
             raise PageRefusal(
                 "Missing Session", "This page needs a request to show. Start again from your application."
             )

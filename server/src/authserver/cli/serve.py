@@ -109,6 +109,7 @@ async def _run(
             idle_timeout=config.server.idle_timeout,
             read_timeout=config.server.read_timeout,
             write_timeout=config.server.write_timeout,
+            max_connections=config.server.max_connections,
             stop=stop,
             on_started=started,
         )

@@ -10,7 +10,7 @@ from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.limits import RegistrationLimits
-from authserver.clients.metadata_documents import DocumentUnavailable, MetadataDocument, MetadataDocuments
+from authserver.clients.metadata_documents import DocumentUnavailable, MetadataDocument, MetadataDocuments, NoFetchSlot
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import RegistrationPolicy
 from authserver.clients.store import find_client, insert_client, update_client, update_fetched_at
@@ -70,7 +70,8 @@ class ClientResolver:
             now: Seconds since the epoch.
 
         Raises:
-            SlowDown: This address, or all together, bring in new clients too often.
+            SlowDown: This address, or all together, bring in new clients too often, or as many documents are being
+                fetched as may be.
         """
         client = await find_client(self._db, client_id)
         documents = self._documents
@@ -86,6 +87,11 @@ class ClientResolver:
                 return await self._refresh(documents, client, now=now)
         except SlowDown:
             raise
+        except NoFetchSlot as exc:
+            copy = _last_copy(client, now=now)
+            if copy is None:
+                raise SlowDown("too many client documents are being fetched", retry_after=2) from exc
+            return copy
         except (DocumentUnavailable, OAuthError) as exc:
             _log.debug("client metadata document not used", client_id=client_id, cause=str(exc))
             return _last_copy(client, now=now)

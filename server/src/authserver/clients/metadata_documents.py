@@ -23,6 +23,7 @@ from authserver.telemetry.metrics import CIMD_FETCH_DURATION, CIMD_FETCH_SUPPRES
 FAILURE_TTL = 30
 FETCHES_AT_ONCE = 16
 SLOT_WAIT = 2.0
+_MOST_WAITING = 256
 
 _MAX_ENTRIES = 1024
 _OK = 200
@@ -34,7 +35,7 @@ class DocumentUnavailable(Exception):  # noqa: N818  an outcome that callers tur
     """A document could not be had, or says what it may not; the cause is for the log."""
 
 
-class _NoSlot(DocumentUnavailable):
+class NoFetchSlot(DocumentUnavailable):
     """Too many fetches are under way. Says nothing about the document, so it is not remembered."""
 
 
@@ -77,6 +78,7 @@ class MetadataDocuments:
 
         Raises:
             DocumentUnavailable: It cannot be had or does not pass.
+            NoFetchSlot: As many are being fetched as may be.
         """
         try:
             check_client_id_url(url, require_https=self._config.require_https)
@@ -89,6 +91,9 @@ class MetadataDocuments:
             raise DocumentUnavailable(failure)
         fetch = self._fetches.get(url)
         if fetch is None:
+            if len(self._fetches) >= _MOST_WAITING:
+                CIMD_FETCH_SUPPRESSED.inc("capacity")
+                raise NoFetchSlot("too many fetches are waited for")
             fetch = self._start(url, held_grants, now)
         else:
             CIMD_FETCH_SUPPRESSED.inc("single_flight")
@@ -111,7 +116,7 @@ class MetadataDocuments:
                 await self._slots.acquire()
         except TimeoutError as exc:
             CIMD_FETCH_SUPPRESSED.inc("capacity")
-            raise _NoSlot("too many fetches are under way") from exc
+            raise NoFetchSlot("too many fetches are under way") from exc
         try:
             return await self._fetch(url, held_grants, now)
         except DocumentUnavailable as exc:

@@ -8,6 +8,9 @@ import re
 _PATH_OF_THIS_ORIGIN = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]*")
 
 
+_LONGEST = 32 * 1024
+
+
 def safe_redirect(target: str | None) -> str | None:
-    """Return ``target`` if it is an absolute path of this origin, query and all, else None (public API, 5.2)."""
-    return target if target and _PATH_OF_THIS_ORIGIN.fullmatch(target) else None
+    """Return ``target`` if it is an absolute path of this origin, query and all, that this server would read, else None (public API, 5.2)."""
+    return target if target and len(target) <= _LONGEST and _PATH_OF_THIS_ORIGIN.fullmatch(target) else None

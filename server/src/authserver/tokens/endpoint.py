@@ -75,8 +75,8 @@ def served_grants(table: GrantTable) -> tuple[str, ...]:
     return tuple(name for name, entry in table.items() if not isinstance(entry, SwitchedOff))
 
 
-def check_no_repeats(form: Form) -> None:
-    """Check that no parameter but ``resource`` and ``audience`` is given twice (RFC 6749 §3.2).
+def check_form(form: Form) -> None:
+    """Check that no parameter but ``resource`` and ``audience`` is given twice (RFC 6749 §3.2), and none is too long.
 
     Raises:
         InvalidRequest: One is.
@@ -84,6 +84,7 @@ def check_no_repeats(form: Form) -> None:
     for name in form.repeated():
         if name not in _REPEATABLE:
             raise InvalidRequest(f"{quoted(name)} is given more than once")
+    form.check_lengths()
 
 
 async def authenticate(
@@ -115,7 +116,7 @@ class TokenEndpoint:
             StorageUnavailable: The database is away; nothing was spent.
         """
         started = time.perf_counter()
-        check_no_repeats(form)
+        check_form(form)
         grant = self._choose(form)
         for name in grant.required_parameters:
             form.required(name)
@@ -146,8 +147,11 @@ class TokenEndpoint:
         return entry
 
     async def _record_denial(self, grant: Grant, client: Client | None, exc: OAuthError, *, now: int) -> None:
-        """Leave one row for a refusal, unless anybody could cause it for free (errors.md §9)."""
-        if client is None and not (isinstance(exc, InvalidClient) and exc.audited):
+        """Leave one row for a refusal, unless anybody could cause it for free (errors.md §9; threat X7).
+
+        Free is also what a public client invents as code or token: anybody can say to be that client.
+        """
+        if not exc.audited or (client is None and not isinstance(exc, InvalidClient)):
             return
         event = AuditEvent(
             grant.denied,

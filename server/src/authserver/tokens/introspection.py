@@ -15,7 +15,7 @@ from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import INTROSPECTION, INTROSPECTION_DURATION
-from authserver.tokens.endpoint import authenticate, check_no_repeats
+from authserver.tokens.endpoint import authenticate, check_form
 from authserver.tokens.recognition import RecognisedToken, recognise
 from authserver.tokens.records import Issuance, IssuanceKind
 from authserver.users.store import find_user
@@ -65,7 +65,7 @@ class IntrospectionEndpoint:
         return members
 
     async def _answer(self, form: Form, *, authorization: str | None, now: int) -> dict[str, Any]:
-        check_no_repeats(form)
+        check_form(form)
         caller = await self._authenticate(form, authorization, now=now)
         token = form.get("token")
         if token is None:

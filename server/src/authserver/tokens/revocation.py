@@ -11,7 +11,7 @@ from authserver.protocol.errors import InvalidRequest
 from authserver.protocol.identifiers import hash_token
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.metrics import TOKENS_REVOKED
-from authserver.tokens.endpoint import authenticate, check_no_repeats
+from authserver.tokens.endpoint import authenticate, check_form
 from authserver.tokens.recognition import recognise
 from authserver.tokens.records import Issuance, IssuanceKind
 from authserver.tokens.store import revoke_issuance, revoke_issuances_of_family
@@ -38,7 +38,7 @@ class RevocationEndpoint:
             InvalidClient: The client did not prove who it is.
             StorageUnavailable: Nothing was revoked (RFC 7009 §2.2.1).
         """
-        check_no_repeats(form)
+        check_form(form)
         client = await authenticate(self._authenticator, form, authorization, require_confidential=False)
         token = form.get("token")
         if token is None:

@@ -11,7 +11,12 @@ import bcrypt
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError, VerifyMismatchError
 
+from authserver.protocol.errors import SlowDown
+
 MAX_PASSWORD_BYTES = 1024
+
+# Of those who sign in; at the usual cost the last of them waits about a second on two cores.
+_MOST_WAITING = 64
 
 _BCRYPT_BYTES = 72
 _BCRYPT_PREFIXES = ("$2a$", "$2b$", "$2y$")
@@ -28,6 +33,7 @@ class Passwords:
         """Take the number of derivations that may run at once; None is the number of cores this process may use."""
         self._argon2 = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
         self._turns = asyncio.Semaphore(cores or len(os.sched_getaffinity(0)))
+        self._being_verified = 0
 
     async def hash(self, password: str) -> str:
         """Return the argon2id hash to store, parameters in its prefix."""
@@ -39,9 +45,16 @@ class Passwords:
 
         Raises:
             UnusableHash: It is no hash that we know; the time was taken all the same.
+            SlowDown: Too many wait for their turn; nothing was looked at.
         """
-        async with self._turns:
-            return await asyncio.to_thread(self._verify, _encoded(password), stored)
+        if self._being_verified >= _MOST_WAITING:
+            raise SlowDown("too many people are signing in", retry_after=2)
+        self._being_verified += 1
+        try:
+            async with self._turns:
+                return await asyncio.to_thread(self._verify, _encoded(password), stored)
+        finally:
+            self._being_verified -= 1
 
     async def verify_nobody(self, password: str) -> None:
         """Take the time of a check that fails."""

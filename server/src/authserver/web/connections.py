@@ -1,16 +1,44 @@
-"""One client's connection: bounded in what it may send as a head, and in how long a request and its answer may take."""
+"""One client's connection: bounded in what it may send as a head, and in how long a request and its answer may take.
+
+The connections of a listener are bounded in number, too. At the bound, the one that has kept the server waiting longest
+makes room: it rests between two requests, or it takes its time over one.
+"""
 
 import asyncio
+import contextvars
 import math
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-_MAX_HEAD_BYTES = 64 * 1024
-_MAX_HEADERS = 200
+from authserver.telemetry.logs import get_logger
+from authserver.telemetry.metrics import HTTP_REQUESTS, OTHER
+from authserver.telemetry.origin import RequestOrigin, set_origin
+from authserver.web.http import MAX_TARGET_BYTES
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 200
+
+# More than these wait on one connection only when somebody means harm; each holds memory before it is looked at.
+_MAX_PIPELINED = 32
+# Connections above the bound that are told so; further ones are closed without a word.
+_MAX_SURPLUS = 64
+_LINGER_SECONDS = 2.0
+
+_log = get_logger("http")
+
+_PHRASES = {
+    400: "Malformed request.",
+    414: "Request target too long.",
+    431: "Request head too large.",
+    503: "Too many connections.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +56,28 @@ class Timeouts:
     idle: float
 
 
+@dataclass(slots=True, kw_only=True)
+class Crowd:
+    """The connections of one listener.
+
+    Attributes:
+        most: How many are served at once.
+        waiting: Those from which the server waits for something, longest first.
+    """
+
+    most: int
+    waiting: "dict[Connection, None]" = field(default_factory=dict)
+
+    def make_room(self, newcomer: "Connection") -> bool:
+        """End the connection that has kept us waiting longest; False when the newcomer is the only one that does."""
+        longest = next(iter(self.waiting))
+        if longest is newcomer:
+            return False
+        del self.waiting[longest]
+        longest.transport.abort()
+        return True
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol, with the limits that it leaves out.
 
@@ -42,8 +92,10 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         timeouts: Timeouts,
+        crowd: Crowd,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._crowd = crowd
         self._read = timeouts.read if timeouts.read > 0 else math.inf
         self._write = timeouts.write if timeouts.write > 0 else math.inf
         self._idle = timeouts.idle if timeouts.idle > 0 else math.inf
@@ -51,7 +103,11 @@ class Connection(HttpToolsProtocol):
         self._is_idle = False
         self._is_read = False
         self._is_in_head = False
-        self._head_bytes = 0
+        self._is_surplus = False
+        self._is_refused = False
+        self._header_bytes = 0
+        self._unfinished_bytes = 0
+        self._refusal = 400
 
     def end_if_late(self, now: float) -> None:
         """Close the connection if it should be done.
@@ -62,38 +118,94 @@ class Connection(HttpToolsProtocol):
         if now > self._deadline:
             self.transport.abort()
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
+        """Begin, if there is room or some can be made."""
+        super().connection_made(transport)
+        self._crowd.waiting[self] = None
+        surplus = len(self.connections) - self._crowd.most
+        if surplus <= 0 or self._crowd.make_room(self):
+            return
+        # An answer before the request was read would be lost with the connection.
+        self._is_surplus = True
+        self._deadline = self.loop.time() + _LINGER_SECONDS
+        if surplus > _MAX_SURPLUS:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._crowd.waiting.pop(self, None)
+        super().connection_lost(exc)
+
     def data_received(self, data: bytes) -> None:
         """Take what arrived; the parser keeps an unfinished head, so that is what must not grow without end."""
+        if self._is_refused or self.transport.is_closing():
+            return
+        if self._is_surplus:
+            self._refuse(503)
+            return
+        self._unset_keepalive_if_required()
         if self._is_idle:
             # Also for bytes that begin nothing, such as empty lines.
             self._is_idle = False
             self._deadline = self.loop.time() + self._read
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse(self._refusal)
+        except httptools.HttpParserUpgrade:
+            # Clients may offer HTTP/2 (RFC 9113 §3.2 of old), and are served HTTP/1.1.
+            return
         if self._is_in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response("Request head too large.")
+            self._unfinished_bytes += len(data)
+            if self._unfinished_bytes > MAX_HEAD_BYTES:
+                self._refuse(431)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
         self._is_read = False
         self._is_in_head = True
-        self._head_bytes = 0
+        self._header_bytes = 0
+        self._unfinished_bytes = 0
         self._deadline = self.loop.time() + self._read
+        self._wait()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the path and query.
+
+        Raises:
+            ValueError: They are too long; the parser ends with it.
+        """
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._refusal = 414
+            raise ValueError("target too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. Trailers behind a chunked body are read past: nothing of ours uses them, and they have no end."""
-        if self._is_in_head:
-            super().on_header(name, value)
+        """Keep a header. Trailers behind a chunked body are read past: nothing of ours uses them, and they have no end.
+
+        Raises:
+            ValueError: There are too many, or too much of them; as above.
+        """
+        if not self._is_in_head:
+            return
+        super().on_header(name, value)
+        self._header_bytes += len(name) + len(value)
+        if len(self.headers) > MAX_HEADERS or self._header_bytes > MAX_HEAD_BYTES:
+            self._refusal = 431
+            raise ValueError("head too large")
 
     def on_headers_complete(self) -> None:
-        """Hand the request over, unless reading its headers would take longer than answering it."""
+        """Hand the request over.
+
+        Raises:
+            ValueError: Too many are waiting to be answered; the connection is gone.
+        """
         self._is_in_head = False
-        if len(self.headers) > _MAX_HEADERS:
-            # The parser turns it into a 400 that ends the connection.
-            raise ValueError("too many headers")
         super().on_headers_complete()
+        if len(self.pipeline) > _MAX_PIPELINED:
+            self.transport.abort()
+            raise ValueError("too many requests at once")
 
     def on_message_complete(self) -> None:
         """Start the clock of the answer; after an answer that did not wait for the whole body, that of the next request."""
@@ -103,6 +215,7 @@ class Connection(HttpToolsProtocol):
             self._rest()
         else:
             self._deadline = self.loop.time() + self._write
+            self._crowd.waiting.pop(self, None)
 
     def on_response_complete(self) -> None:
         """Go on to what the client sent meanwhile, or wait for its next request."""
@@ -115,6 +228,47 @@ class Connection(HttpToolsProtocol):
     def _rest(self) -> None:
         self._is_idle = True
         self._deadline = self.loop.time() + self._idle
+        self._wait()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: clients may offer HTTP/2 (RFC 9113 §3.2 of old), and are served HTTP/1.1."""
+    def _wait(self) -> None:
+        """Go to the end of those whom the server waits for."""
+        self._crowd.waiting.pop(self, None)
+        self._crowd.waiting[self] = None
+
+    def _refuse(self, status: int) -> None:
+        """Answer without looking at the request, and close."""
+        if self._is_refused or self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # The client would take this for the answer that is still due.
+            self.transport.abort()
+            return
+        request_id, peer = secrets.token_hex(16), self.client[0] if self.client else ""
+        text = _PHRASES[status].encode("ascii")
+        lines = [
+            b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode("ascii")),
+            *(b"%s: %s" % header for header in self.server_state.default_headers),
+            b"content-type: text/plain; charset=utf-8",
+            b"content-length: %d" % len(text),
+            b"cache-control: no-store",
+            b"x-content-type-options: nosniff",
+            b"x-frame-options: DENY",
+            b"referrer-policy: no-referrer",
+            b"content-security-policy: default-src 'none'; frame-ancestors 'none'",
+            b"x-request-id: " + request_id.encode("ascii"),
+            *((b"retry-after: 1",) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()),
+            b"connection: close",
+        ]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + text)
+        # Closed at once, the answer would be lost on a client that is still sending (RFC 9112 §9.6).
+        self.transport.write_eof()
+        self._is_refused = True
+        self._deadline = self.loop.time() + _LINGER_SECONDS
+        HTTP_REQUESTS.inc(OTHER, "unmatched", str(status))
+        # In a context of its own: what the connection does next belongs to no request of this id.
+        contextvars.Context().run(_note_refusal, status, RequestOrigin(ip=peer, request_id=request_id, user_agent=""))
+
+
+def _note_refusal(status: int, origin: RequestOrigin) -> None:
+    set_origin(origin)
+    _log.warning("connection refused", status=status, cause=_PHRASES[status], remote_addr=origin.ip)

@@ -1,6 +1,8 @@
 """Form bodies and query strings, read straight from the bytes (RFC 6749 appendix B)."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
 from authserver.protocol.errors import InvalidRequest
@@ -14,6 +16,39 @@ _FORM = "application/x-www-form-urlencoded"
 UNREADABLE_FORM = "invalid form body"
 _UNREADABLE_QUERY = "invalid query string"
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+LONGEST: Mapping[str, int] = MappingProxyType(
+    {
+        "acr_values": 1024,
+        "assertion": 16 * 1024,
+        "audience": 2048,
+        "client_assertion": 16 * 1024,
+        "client_assertion_type": 256,
+        "client_id": 2048,
+        "client_secret": 1024,
+        "code": 512,
+        "code_challenge": 128,
+        "code_challenge_method": 64,
+        "code_verifier": 512,
+        "dpop_jkt": 256,
+        "grant_type": 256,
+        "login_hint": 512,
+        "max_age": 32,
+        "nonce": 1024,
+        "prompt": 256,
+        "redirect_uri": 2048,
+        "refresh_token": 512,
+        "resource": 2048,
+        "response_mode": 64,
+        "response_type": 256,
+        "scope": 8192,
+        "state": 4096,
+        "token_type_hint": 256,
+        "ui_locales": 512,
+    }
+)
+"""The most characters of each parameter. ``token`` is bounded by the form alone: what is no token of ours is inactive."""
 
 
 class Form:
@@ -46,6 +81,20 @@ class Form:
     def values(self, name: str) -> list[str]:
         """Return every value of a parameter, in the order sent."""
         return [value for value in self._values.get(name, ()) if value]
+
+    def check_lengths(self) -> None:
+        """Check that no parameter is longer than anybody needs.
+
+        Raises:
+            InvalidRequest: One is; the description names it and its limit.
+        """
+        for name, values in self._values.items():
+            longest = LONGEST.get(name)
+            if longest is None:
+                continue
+            for value in values:
+                if len(value) > longest:
+                    raise InvalidRequest(f"{name} is longer than {longest} characters", reason="parameter_too_long")
 
     def repeated(self) -> list[str]:
         """Return the names given more than once, empty values counted."""

@@ -12,6 +12,9 @@ NO_STORE = (b"cache-control", b"no-store")
 JSON = (b"content-type", b"application/json")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
+MAX_TARGET_BYTES = 32 * 1024
+"""The longest path and query. A request for sign-in carries another one inside, escaped twice."""
+
 _LENGTH = re.compile(r"[0-9]{1,19}")
 
 

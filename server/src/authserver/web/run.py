@@ -5,6 +5,7 @@ import contextlib
 import errno
 import importlib.util
 import math
+import resource
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,17 @@ from typing import Any, TypeVar, cast
 
 import uvicorn
 
-from authserver.web.connections import Connection, Timeouts
+from authserver.telemetry.logs import get_logger
+from authserver.web.connections import Connection, Crowd, Timeouts
 
 T = TypeVar("T")
 
+MAX_CONNECTIONS = 2048
+
+_log = get_logger("main")
+
+# The database's, the logs', those of documents being fetched, and connections above the bound that are told so.
+_OTHER_DESCRIPTORS = 256
 _BACKLOG = 2048
 _MAX_PORT = 65535
 _TICKS_A_SECOND = 10
@@ -137,6 +145,7 @@ async def serve_listeners(
     on_started: Callable[[list[tuple[str, int]]], None] | None = None,
     read_timeout: float = 30,
     write_timeout: float = 30,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> None:
     """Serve until ``stop`` is set, then let requests finish for at most ``shutdown_wait`` seconds.
 
@@ -148,10 +157,12 @@ async def serve_listeners(
         on_started: Is told the bound addresses, in the order of the listeners, once all answer.
         read_timeout: Seconds in which a request must have arrived; 0 is without limit.
         write_timeout: Seconds in which it must have been answered; 0 is without limit.
+        max_connections: How many clients each listener serves at once.
 
     Raises:
         ListenError: A listener cannot be opened.
     """
+    most = _within_descriptors(max_connections, len(listeners))
     timeouts = Timeouts(read=read_timeout, write=write_timeout, idle=idle_timeout or read_timeout)
     sockets: list[socket.socket] = []
     try:
@@ -160,7 +171,7 @@ async def serve_listeners(
         for sock in sockets:
             sock.close()
         raise
-    servers = [_Server(_config(listener, timeouts, shutdown_wait)) for listener in listeners]
+    servers = [_Server(_config(listener, timeouts, shutdown_wait, Crowd(most=most))) for listener in listeners]
     async with asyncio.TaskGroup() as group:
         for server, sock in zip(servers, sockets, strict=True):
             group.create_task(server.serve(sockets=[sock]))
@@ -175,11 +186,25 @@ async def serve_listeners(
                 server.should_exit = True
 
 
-def _config(listener: Listener, timeouts: Timeouts, shutdown_wait: float) -> uvicorn.Config:
+def _within_descriptors(wanted: int, listeners: int) -> int:
+    """Return how many connections a listener can have; the process takes as many descriptors as it may and needs."""
+    needed = wanted * listeners + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    most = max(1, (soft - _OTHER_DESCRIPTORS) // listeners)
+    _log.warning("the limit of open files bounds the number of connections", max_connections=most, wanted=wanted)
+    return most
+
+
+def _config(listener: Listener, timeouts: Timeouts, shutdown_wait: float, crowd: Crowd) -> uvicorn.Config:
     return uvicorn.Config(
         listener.app,
         loop="none",
-        http=cast("type[asyncio.Protocol]", partial(Connection, timeouts=timeouts)),
+        http=cast("type[asyncio.Protocol]", partial(Connection, timeouts=timeouts, crowd=crowd)),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -53,6 +53,15 @@ class ServerConfig:
     idle_timeout: Annotated[
         FineSeconds, Key("AUTHPLANE_SERVER_IDLE_TIMEOUT", "How long a connection may stay open between requests.")
     ] = 120
+    max_connections: Annotated[
+        int,
+        Key(
+            "AUTHPLANE_SERVER_MAX_CONNECTIONS",
+            "Connections that each listener of a process serves at once. At the bound the client that has been silent"
+            " longest makes room; when every one is being served, further ones are answered 503.",
+            above=0,
+        ),
+    ] = 2048
     shutdown_wait: Annotated[
         FineSeconds,
         Key("AUTHPLANE_SERVER_SHUTDOWN_WAIT", "How long both listeners together may drain before the process ends."),

@@ -56,7 +56,7 @@ class AuthorizationCodeGrant:
         code_hash = hash_token(request.form.required("code"))
         issued = await find_code(self.db, code_hash)  # 4
         if issued is None:
-            raise InvalidGrant(reason="code_unknown")
+            raise InvalidGrant(reason="code_unknown", audited=not client.is_public)
         if issued.authorization.consumed_at is not None:
             raise await self._replayed(issued.authorization, request, client=client, now=now)
         await self._check(issued, request, client=client, now=now)  # 5 to 10

@@ -66,7 +66,9 @@ class RefreshTokenGrant:
         """Rotate the refresh token of the request (steps 4 to 14)."""
         presented = request.form.required("refresh_token")
         token = await find_refresh_token(self.db, hash_token(presented))
-        if token is None or token.expires_at <= now:  # 4
+        if token is None:  # 4
+            raise InvalidGrant(reason="refresh_token_unknown", audited=not client.is_public)
+        if token.expires_at <= now:
             raise InvalidGrant(reason="refresh_token_unknown")
         family = token.family
         if family.client_id != client.id:  # 5
