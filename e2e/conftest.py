@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.harness.installation import Demo, Installation, postgres_database, sqlite_database
+from e2e.harness.installation import TWO_WORKERS, Demo, Installation, postgres_database, sqlite_database
 from e2e.harness.metadata_document import Authority
 from e2e.harness.person import Person
 from e2e.harness.processes import Process
@@ -40,15 +40,16 @@ def server_environment(authority: Authority) -> dict[str, str]:
 def installation(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server_environment: dict[str, str]
 ) -> Iterator[Installation]:
-    """An installation on each database, not running."""
-    directory: Path = tmp_path_factory.mktemp(request.param)
+    """An installation on each database, not running; asked for as ``two workers``, one of two workers on PostgreSQL."""
+    directory: Path = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
     database = (
         sqlite_database(directory)
         if request.param == "sqlite"
         else postgres_database(request.getfixturevalue("postgres_dsn"))
     )
     with database as named:
-        yield Installation(directory, database=named, extra=server_environment)
+        workers = 2 if request.param == TWO_WORKERS else 1
+        yield Installation(directory, database=named, extra=server_environment, workers=workers)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,9 @@ AUTHSERVER = Path(sys.executable).parent / "authserver"
 DEMO_SERVER = ROOT / "examples" / "python" / "quickstart" / "server.py"
 SCOPES = ("notes:read||See your notes", "notes:write||Add notes")
 COMMAND_SECONDS = 30
+TWO_WORKERS = "two workers"
+"""The parameter of the fixture ``installation`` for two workers on PostgreSQL:
+``pytest.mark.parametrize("installation", [TWO_WORKERS], indirect=True, scope="module")``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +42,19 @@ class Installation:
         directory: Empty; the database file, the keys and the logs go here.
         database: The environment that names its database.
         extra: More of the server's environment.
+        workers: How many processes serve; more than one needs PostgreSQL.
     """
 
-    def __init__(self, directory: Path, *, database: dict[str, str], extra: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, database: dict[str, str], extra: dict[str, str] | None = None, workers: int = 1
+    ) -> None:
         self.directory = directory
         self.port = free_port()
         self.issuer = f"http://localhost:{self.port}"
         self.environment = {
             "AUTHPLANE_SERVER_ISSUER": self.issuer,
             "AUTHPLANE_ADMIN_ENABLED": "false",
+            "AUTHPLANE_SERVER_WORKERS": str(workers),
             "AUTHPLANE_SESSION_SECRET": secrets.token_hex(16),
             "AUTHPLANE_SIGNING_KEY_PATH": str(directory / "keys"),
             **database,

@@ -1,11 +1,12 @@
 """Real processes: started, waited for, stopped or killed, their output kept."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,6 +46,20 @@ def answers(url: str) -> bool:
         return httpx2.get(url, timeout=2).status_code < 500
     except httpx2.HTTPError:
         return False
+
+
+def processes() -> Iterator[tuple[int, int]]:
+    """Yield the id of every process that runs, with its parent's; not of those that are dead and not waited for."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                yield int(path.parent.name), int(parent)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs."""
+    return any(pid == each for each, _ in processes())
 
 
 def clean_environment() -> dict[str, str]:
@@ -94,6 +109,11 @@ class Process:
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    @property
+    def workers(self) -> list[int]:
+        """The ids of its child processes that run."""
+        return [pid for pid, parent in processes() if parent == self.pid]
 
     @property
     def is_running(self) -> bool:

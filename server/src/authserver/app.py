@@ -24,6 +24,7 @@ from authserver.clients.store import find_client
 from authserver.config.model import Config
 from authserver.discovery.metadata import Capabilities
 from authserver.discovery.routes import DiscoveryRoutes, HealthRoutes
+from authserver.discovery.scraping import ScrapeRoutes
 from authserver.keys.keyfile import KeyfileStore
 from authserver.keys.keyring import Keyring, open_keyring
 from authserver.keys.keystore import retention_seconds
@@ -232,7 +233,7 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
     watcher.register("resources", catalog.refresh)
     watcher.register("settings", core.mode.refresh)
     watcher.register_tick(lambda: keyring.refresh(clock()))
-    return Server(public=_public_app(config, routes), admin=_admin_app(config, health), watcher=watcher)
+    return Server(public=_public_app(config, routes), admin=_admin_app(config, db, health), watcher=watcher)
 
 
 def _grants(core: Core, issuer: TokenIssuer, catalog: ResourceCatalog) -> GrantTable:
@@ -278,6 +279,10 @@ def _public_app(config: Config, routes: list[Route]) -> WebApp:
     )
 
 
-def _admin_app(config: Config, health: HealthRoutes) -> WebApp:
-    """Return what the admin listener serves: health alone, for now."""
-    return WebApp(health.routes(), issuer=config.server.issuer, is_secure=config.session.secure, component="admin-http")
+def _admin_app(config: Config, db: Database, health: HealthRoutes) -> WebApp:
+    """Return what the admin listener serves: health and metrics, for now."""
+    routes = health.routes()
+    metrics = config.observability.metrics
+    if metrics.provider in {"prometheus", "both"}:
+        routes += ScrapeRoutes(db=db, path=metrics.path, monotonic=time.monotonic).routes()
+    return WebApp(routes, issuer=config.server.issuer, is_secure=config.session.secure, component="admin-http")

@@ -16,6 +16,7 @@ device.enabled | bool | true | AUTHPLANE_DEVICE_ENABLED
 device.code_ttl | duration | 10m | AUTHPLANE_DEVICE_CODE_TTL
 device.interval | duration | 5s | AUTHPLANE_DEVICE_INTERVAL
 server.address | string | :9000 | AUTHPLANE_SERVER_ADDRESS
+server.workers | string | 1 | AUTHPLANE_SERVER_WORKERS
 server.read_timeout | duration | 30s | AUTHPLANE_SERVER_READ_TIMEOUT
 server.write_timeout | duration | 30s | AUTHPLANE_SERVER_WRITE_TIMEOUT
 server.idle_timeout | duration | 120s | AUTHPLANE_SERVER_IDLE_TIMEOUT
@@ -64,6 +65,8 @@ session.fail_closed | bool | true | AUTHPLANE_SESSION_FAIL_CLOSED
 rate_limit.enabled | bool | true | AUTHPLANE_RATE_LIMIT_ENABLED
 rate_limit.requests_per_second | float | 100 | AUTHPLANE_RATE_LIMIT_RPS
 rate_limit.burst | int | 200 | AUTHPLANE_RATE_LIMIT_BURST
+rate_limit.client_requests_per_second | float | 100 | AUTHPLANE_RATE_LIMIT_CLIENT_RPS
+rate_limit.client_burst | int | 200 | AUTHPLANE_RATE_LIMIT_CLIENT_BURST
 rate_limit.auth_fail_max | int | 10 | AUTHPLANE_RATE_LIMIT_AUTH_FAIL_MAX
 rate_limit.auth_fail_window | duration | 10m | AUTHPLANE_RATE_LIMIT_AUTH_FAIL_WINDOW
 rate_limit.auth_lockout | duration | 15m | AUTHPLANE_RATE_LIMIT_AUTH_LOCKOUT

@@ -274,3 +274,11 @@ async def has_family_used_since(
         since,
     )
     return row is not None
+
+
+async def count_active_families(db: Reader) -> int:
+    """Count the families that are not revoked. Reads them all: for the gauge, not for requests."""
+    row = await db.fetch_one(
+        "SELECT count(*) AS number FROM authorizations WHERE consumed_at IS NOT NULL AND revoked_at IS NULL"
+    )
+    return int(row["number"]) if row else 0

@@ -5,6 +5,7 @@ import sys
 # By name, so that a command that fails early does not wait for packages it never used.
 _EXPLAINED = frozenset(
     {
+        "authserver.cli.worker_group.WorkersFailed",
         "authserver.config.declaring.ConfigError",
         "authserver.keys.keystore.KeyStoreError",
         "authserver.maintenance.seed.SeedError",
@@ -41,16 +42,19 @@ def run(arguments: list[str]) -> int:
     except click.Abort:
         return 1
     except Exception as exc:
-        if not _is_explained(exc):
+        message = explain(exc)
+        if message is None:
             raise
-        return _fail(str(exc))
+        return _fail(message)
     return 0
+
+
+def explain(exc: Exception) -> str | None:
+    """Return what went wrong in words for the operator; None when it is a bug."""
+    is_explained = any(f"{kind.__module__}.{kind.__qualname__}" in _EXPLAINED for kind in type(exc).__mro__)
+    return str(exc) if is_explained else None
 
 
 def _fail(message: str) -> int:
     sys.stderr.write(f"error: {message}\n")
     return 1
-
-
-def _is_explained(exc: Exception) -> bool:
-    return any(f"{kind.__module__}.{kind.__qualname__}" in _EXPLAINED for kind in type(exc).__mro__)

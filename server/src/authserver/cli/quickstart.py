@@ -22,7 +22,7 @@ from authserver.audit.events import Action
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import list_events
 from authserver.cli.options import switch
-from authserver.cli.serve import run_server
+from authserver.cli.serving import run_server
 from authserver.clients.administration import NewClient
 from authserver.clients.store import find_client
 from authserver.config.loader import LoadedConfig, load_config

@@ -1,6 +1,7 @@
 """The rules that a configuration must keep before any command runs; all that are broken are reported together."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from typing import Any
@@ -10,6 +11,7 @@ from authserver.config.declaring import ConfigError, Declared, Kind, value_at, v
 from authserver.config.durations import spell_duration
 from authserver.config.issuer import is_absolute_url, is_localhost_issuer, issuer_fault
 from authserver.config.model import Config
+from authserver.config.workers import MOST_SHARED_FAILURES, worker_count
 
 _SHORTEST_SECRET = 16  # characters
 _SHORTEST_STATE_SECRET = 32  # characters
@@ -30,6 +32,7 @@ def failures(config: Config, environ: Mapping[str, str]) -> list[str]:
     return [
         *_declared_failures(config),
         *_server_failures(config),
+        *_worker_failures(config),
         *_storage_failures(config),
         *_login_failures(config),
         *_encryption_failures(config, environ),
@@ -121,6 +124,21 @@ def _server_failures(config: Config) -> Iterator[str]:
             yield f"server.trusted_proxies[{index}] must not hold every address"
     if admin.audit_default_lookback > admin.audit_max_lookback:
         yield "admin.audit_default_lookback must be at most admin.audit_max_lookback"
+
+
+def _worker_failures(config: Config) -> Iterator[str]:
+    count = worker_count(config)
+    if count == 1:
+        return
+    if config.storage.driver != "postgres":
+        yield (
+            f"server.workers={config.server.workers} needs storage.driver=postgres: one process writes a SQLite file"
+            " faster than several that wait for each other; use PostgreSQL, or 1 worker"
+        )
+    if sys.platform != "linux":
+        yield f"server.workers={config.server.workers} needs Linux; use 1 worker"
+    if config.rate_limit.auth_fail_max > MOST_SHARED_FAILURES:
+        yield f"rate_limit.auth_fail_max must be at most {MOST_SHARED_FAILURES} while server.workers is above 1"
 
 
 def _storage_failures(config: Config) -> Iterator[str]:

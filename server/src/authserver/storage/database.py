@@ -106,6 +106,14 @@ class Database(Reader, Protocol):
         """
         ...
 
+    async def survey(self, query: Callable[[Reader], Awaitable[T]]) -> T:
+        """Run a query that reads much, such as a count of all rows, so that no request waits for it.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        ...
+
     async def ping(self) -> None:
         """Return when the database answers.
 

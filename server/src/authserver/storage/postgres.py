@@ -17,6 +17,7 @@ import asyncpg
 
 from authserver.storage.database import (
     Append,
+    Reader,
     ReferenceViolation,
     Row,
     StorageUnavailable,
@@ -365,6 +366,10 @@ class PostgresDatabase:
         future: asyncio.Future[T] = loop.create_future()
         self._writer.submit(_Unit(transaction, future, loop.time()))
         return await future
+
+    async def survey(self, query: Callable[[Reader], Awaitable[T]]) -> T:
+        """Run a query that reads much. The server does the work, so a connection of the pool will do."""
+        return await query(self)
 
     async def ping(self) -> None:
         """Return when the database answers."""

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 from authserver.storage.database import (
     Append,
+    Reader,
     ReferenceViolation,
     Row,
     StorageUnavailable,
@@ -130,6 +131,17 @@ class _Transaction:
         """Do nothing: appended rows are written at once."""
 
 
+def _driven(work: Awaitable[T]) -> T:
+    """Drive a coroutine to its end. It awaits nothing but statements, which never suspend."""
+    step = cast("Generator[None, None, T]", work.__await__())
+    try:
+        step.send(None)
+    except StopIteration as done:
+        return cast("T", done.value)
+    step.close()
+    raise AssertionError("a transaction awaited something other than its statements")
+
+
 class _Unit:
     """One caller's transaction: waiting, then run, then answered."""
 
@@ -143,16 +155,9 @@ class _Unit:
         self.error: BaseException | None = None
 
     def run(self, tx: Writer) -> None:
-        """Drive the coroutine to its end. It awaits nothing but statements, which never suspend."""
+        """Run the transaction, for the result that its caller gets."""
         self.result, self.error = None, None
-        step = cast("Generator[None, None, Any]", self.transaction(tx).__await__())
-        try:
-            step.send(None)
-        except StopIteration as done:
-            self.result = done.value
-        else:
-            step.close()
-            raise AssertionError("a transaction awaited something other than its statements")
+        self.result = _driven(self.transaction(tx))
 
     def settle(self) -> None:
         """Answer the caller. Runs on the event loop."""
@@ -279,6 +284,7 @@ class SqliteDatabase:
         Raises:
             StorageUnavailable: The file cannot be opened.
         """
+        self._path, self._wal = path, wal
         self._writing = connect(path, wal=wal)
         # A database in memory belongs to its connection: it is read and written on the loop, where no two units overlap.
         self._reading = self._writing if path == MEMORY else connect(path, wal=wal)
@@ -306,6 +312,12 @@ class SqliteDatabase:
         self._writer.submit(_Unit(transaction, future))
         return await future
 
+    async def survey(self, query: Callable[[Reader], Awaitable[T]]) -> T:
+        """Run a query that reads much, on a connection and in a thread of its own."""
+        if self._writer is None:
+            return await query(self)
+        return await asyncio.to_thread(self._survey, query)
+
     async def ping(self) -> None:
         """Return when the database answers."""
         self._read("SELECT 1", ())
@@ -322,6 +334,15 @@ class SqliteDatabase:
             return self._reading.execute(_native(sql), args).fetchall()
         except sqlite3.Error as exc:
             raise _translated(exc) from exc
+
+    def _survey(self, query: Callable[[Reader], Awaitable[T]]) -> T:
+        connection = connect(self._path, wal=self._wal)
+        try:
+            return _driven(query(_Transaction(connection)))
+        except sqlite3.Error as exc:
+            raise _translated(exc) from exc
+        finally:
+            connection.close()
 
     async def _write_in_memory(self, transaction: Callable[[Writer], Awaitable[T]]) -> T:
         """Run on the loop: there is nothing to flush, and the unit never suspends, so no reader sees half of it."""

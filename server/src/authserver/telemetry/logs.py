@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -76,6 +77,7 @@ class _Output:
     render: "Callable[[dict[str, Any]], bytes]"
     add_source: bool = False
     stream: BinaryIO | None = None
+    worker: "dict[str, int] | None" = None
 
     def msg(self, line: bytes) -> None:
         """Write a line. A stream that is closed or full of errors never harms the request that wanted to log."""
@@ -155,6 +157,11 @@ def configure_logging(
     _route_libraries()
 
 
+def name_worker(number: int) -> None:
+    """Have every line of this process say which of the workers wrote it."""
+    _output.worker = {"worker": number, "pid": os.getpid()}
+
+
 def _build_line(_logger: object, method: str, event: Event) -> bytes:
     """Turn an event into the line that is written: our fields first, then the caller's."""
     if _output.add_source:
@@ -172,6 +179,8 @@ def _build_line(_logger: object, method: str, event: Event) -> bytes:
             "file": event.pop("filename"),
             "line": event.pop("lineno"),
         }
+    if _output.worker is not None:
+        line |= _output.worker
     origin = current_origin()
     if origin.request_id:
         line["request_id"] = origin.request_id

@@ -6,6 +6,7 @@ bound once, because binding costs more than counting.
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import prometheus_client
@@ -13,8 +14,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client import Counter as _PrometheusCounter
 from prometheus_client import Gauge as _PrometheusGauge
 from prometheus_client import Histogram as _PrometheusHistogram
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from authserver.telemetry import label_values as values
+from authserver.telemetry.sharing import read_shared, shares, use_share
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -94,9 +98,27 @@ class Histogram:
         self.child(*label_values).observe(seconds)
 
 
+class _Totals(Collector):
+    """What all processes counted together."""
+
+    def collect(self) -> Iterator[Metric]:
+        return read_shared(REGISTRY.collect())
+
+
 def scrape() -> bytes:
-    """Return all metrics in Prometheus' text format, of type ``CONTENT_TYPE``."""
-    return generate_latest(REGISTRY)
+    """Return all metrics in Prometheus' text format, of type ``CONTENT_TYPE``; those of all processes that share them."""
+    if not shares():
+        return generate_latest(REGISTRY)
+    together = CollectorRegistry()
+    together.register(_Totals())
+    return generate_latest(together)
+
+
+def create_shares() -> None:
+    """Have every process's part stand there with all instruments at 0, so that none is read half written."""
+    for number in shares():
+        use_share(number)
+        KEY_ROTATION.child().inc(0)
 
 
 # Counters: the core.
@@ -257,7 +279,12 @@ HTTP_REQUEST_DURATION = Histogram(
 
 # Gauges: set from a count in the database, so that they survive restarts and agree on every instance.
 
-ACTIVE_CLIENTS = _PrometheusGauge("authserver_active_clients", "Active registered clients", registry=REGISTRY)
+ACTIVE_CLIENTS = _PrometheusGauge(
+    "authserver_active_clients", "Active registered clients", registry=REGISTRY, multiprocess_mode="mostrecent"
+)
 ACTIVE_TOKEN_FAMILIES = _PrometheusGauge(
-    "authserver_active_token_families", "Token families that are not revoked", registry=REGISTRY
+    "authserver_active_token_families",
+    "Token families that are not revoked",
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )

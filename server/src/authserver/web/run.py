@@ -44,11 +44,13 @@ class Listener:
     Attributes:
         address: ``host:port``; an empty host is every interface, over IPv4 and IPv6.
         name: In messages.
+        sock: One that was bound for it already, and is now its own; None: it binds one itself.
     """
 
     app: Any
     address: str
     name: str
+    sock: socket.socket | None = None
 
 
 class _Server(uvicorn.Server):
@@ -166,7 +168,7 @@ async def serve_listeners(
     timeouts = Timeouts(read=read_timeout, write=write_timeout, idle=idle_timeout or read_timeout)
     sockets: list[socket.socket] = []
     try:
-        sockets.extend(bind(listener) for listener in listeners)
+        sockets.extend(listener.sock or bind(listener) for listener in listeners)
     except ListenError:
         for sock in sockets:
             sock.close()

@@ -44,6 +44,17 @@ class ServerConfig:
             required=True,
         ),
     ] = ":9000"
+    workers: Annotated[
+        str,
+        Key(
+            "AUTHPLANE_SERVER_WORKERS",
+            "Processes that serve together on the same port; `auto` is one for each core, and one on SQLite.",
+            rule="more than 1 needs `storage.driver=postgres` and Linux",
+            pattern="auto|[1-9][0-9]?",
+            blank_is_default=True,
+            folded=True,
+        ),
+    ] = "1"
     read_timeout: Annotated[
         FineSeconds, Key("AUTHPLANE_SERVER_READ_TIMEOUT", "How long a client may take to send its whole request.")
     ] = 30
@@ -126,7 +137,7 @@ class AdminConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimitConfig:
-    """Limits of the public listener, and the lockout of password guessing; both count per process."""
+    """Limits of the public listener, and the lockout of password guessing; the workers of one server count together."""
 
     enabled: Annotated[
         bool,
@@ -150,11 +161,31 @@ class RateLimitConfig:
             when="rate_limit.enabled",
         ),
     ] = 200
+    client_requests_per_second: Annotated[
+        float,
+        Key(
+            "AUTHPLANE_RATE_LIMIT_CLIENT_RPS",
+            "Requests a second that one client may send to the token, introspection and revocation endpoints in the long"
+            " run; a public client is counted for each address apart.",
+            above=0,
+            when="rate_limit.enabled",
+        ),
+    ] = 100.0
+    client_burst: Annotated[
+        int,
+        Key(
+            "AUTHPLANE_RATE_LIMIT_CLIENT_BURST",
+            "Requests that one client may send to those endpoints at once.",
+            above=0,
+            when="rate_limit.enabled",
+        ),
+    ] = 200
     auth_fail_max: Annotated[
         int,
         Key(
             "AUTHPLANE_RATE_LIMIT_AUTH_FAIL_MAX",
             "Wrong passwords before an account is locked for the address they came from; 0 or less is no lockout.",
+            rule="at most 100 while `server.workers` is above 1",
         ),
     ] = 10
     auth_fail_window: Annotated[

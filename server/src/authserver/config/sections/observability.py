@@ -59,9 +59,16 @@ class MetricsConfig:
             unbuilt=("otel", "both"),
         ),
     ] = "prometheus"
-    path: Annotated[str, Key("AUTHPLANE_METRICS_PATH", "Where Prometheus reads them, on the admin listener.")] = (
-        "/metrics"
-    )
+    path: Annotated[
+        str,
+        Key(
+            "AUTHPLANE_METRICS_PATH",
+            "Where Prometheus reads them, on the admin listener.",
+            rule="none of the paths of health",
+            required=True,
+            pattern=r"(?!/(livez|health|ready)$)/[A-Za-z0-9._~/-]+",
+        ),
+    ] = "/metrics"
     otel_endpoint: Annotated[
         str,
         Key(

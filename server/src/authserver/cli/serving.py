@@ -1,0 +1,194 @@
+"""Starts a server in this process, passes signals on, drains."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
+
+import uvloop
+
+from authserver.app import Clock, Core, Server, build_server, open_core, open_keys
+from authserver.cli.installed import version
+from authserver.config.features import check_features
+from authserver.config.loader import LoadedConfig, with_session_secret
+from authserver.config.model import Config
+from authserver.config.notices import Notice, registration_notices
+from authserver.keys.keyring import Keyring
+from authserver.maintenance.seed import seed_resources
+from authserver.resources.records import BackendKind
+from authserver.resources.store import find_resource_by_slug
+from authserver.telemetry.logs import configure_logging, get_logger
+from authserver.web.run import Listener, serve_listeners
+
+_log = get_logger("main")
+
+Started = Callable[[list[tuple[str, int]]], None]
+
+
+def run_server(loaded: LoadedConfig, *, on_started: Callable[[Core], None] | None = None) -> None:
+    """Serve in this process until told to stop.
+
+    Args:
+        loaded: The configuration.
+        on_started: Is called on the loop once all listeners answer.
+    """
+    uvloop.run(_serve(loaded, on_started))
+
+
+def announce(loaded: LoadedConfig) -> None:
+    """Begin the log, in the order of a start.
+
+    Raises:
+        ConfigError: A feature is half configured.
+    """
+    config = loaded.config
+    logging = config.observability.logging
+    configure_logging(
+        level=logging.level, line_format="text" if logging.format == "text" else "json", add_source=logging.add_source
+    )
+    _log.info("starting authserver", version=version(), issuer=config.server.issuer, address=config.server.address)
+    _say(loaded.notices)
+    _log.info(check_features(config))
+
+
+def log_listening(addresses: Iterable[tuple[str, int]]) -> None:
+    """Say where requests are taken from now on."""
+    for host, port in addresses:
+        _log.info("http server listening", address=f"{host}:{port}")
+
+
+@contextlib.asynccontextmanager
+async def opened(config: Config, *, migrate: bool) -> AsyncIterator[Core]:
+    """Open what a server works with, and close it in the end."""
+    core = await open_core(config, clock=Clock(), migrate=migrate)
+    try:
+        yield core
+    finally:
+        await core.trail.flush()
+        await core.db.close()
+
+
+async def prepare_once(config: Config) -> None:
+    """Do what is to be done once before workers serve: migrations, the first key, the rows of the configuration."""
+    async with opened(config, migrate=True) as core:
+        await _prepare(core)
+
+
+async def build(core: Core) -> tuple[Keyring, Server]:
+    """Put a worker's server together; all else was done before."""
+    keyring = await open_keys(core.config, now=core.clock())
+    await core.mode.refresh()
+    return keyring, await build_server(core, keyring)
+
+
+async def _prepare(core: Core) -> Keyring:
+    config = core.config
+    keyring = await open_keys(config, now=core.clock())
+    await seed_resources(core.db, core.resources, config.resources, now=core.clock())
+    await core.mode.refresh()
+    _say(registration_notices(config, core.mode.current))
+    await _check_default_resource(core)
+    return keyring
+
+
+def public_listener(config: Config) -> Listener:
+    """Return the listener for clients, its application still missing."""
+    return Listener(app=None, address=config.server.address, name="public")
+
+
+def admin_listener(config: Config) -> Listener:
+    """Return the listener for operators, its application still missing."""
+    return Listener(app=None, address=config.admin.address, name="admin")
+
+
+async def run(
+    core: Core,
+    keyring: Keyring,
+    server: Server,
+    listeners: Sequence[Listener],
+    *,
+    started: Started,
+    stop: asyncio.Event,
+) -> None:
+    """Serve until ``stop`` is set or a signal comes, then drain.
+
+    Args:
+        core: Opened.
+        keyring: Reloaded at SIGHUP.
+        server: What is served; its changes are watched meanwhile.
+        listeners: Where.
+        started: Is told the addresses once all listeners answer.
+        stop: Ends it.
+    """
+    config = core.config
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        _log.info("SIGHUP received, reloading signing keys")
+        task = asyncio.ensure_future(keyring.reload(core.clock()))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    def finish() -> None:
+        _log.info("shutting down")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, finish)
+    await server.watcher.start()
+    # Once more, now that later changes are watched: one could have come in between.
+    await core.mode.refresh()
+    watch = asyncio.create_task(server.watcher.run())
+    try:
+        await serve_listeners(
+            listeners,
+            shutdown_wait=config.server.shutdown_wait,
+            idle_timeout=config.server.idle_timeout,
+            read_timeout=config.server.read_timeout,
+            write_timeout=config.server.write_timeout,
+            max_connections=config.server.max_connections,
+            stop=stop,
+            on_started=started,
+        )
+    finally:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+
+
+async def _serve(loaded: LoadedConfig, on_started: Callable[[Core], None] | None) -> None:
+    """Start in the order of cli.md §3, serve, drain."""
+    config = with_session_secret(loaded.config)
+    announce(loaded)
+    async with opened(config, migrate=True) as core:
+        keyring = await _prepare(core)
+        server = await build_server(core, keyring)
+        listeners = [replace(public_listener(config), app=server.public)]
+        if config.admin.enabled:
+            listeners.append(replace(admin_listener(config), app=server.admin))
+
+        def started(addresses: list[tuple[str, int]]) -> None:
+            log_listening(addresses)
+            if on_started is not None:
+                on_started(core)
+
+        await run(core, keyring, server, listeners, started=started, stop=asyncio.Event())
+    _log.info("stopped gracefully")
+
+
+async def _check_default_resource(core: Core) -> None:
+    """Warn of a default that names nothing (ruling R38): requests without ``resource`` will fail."""
+    slug = core.config.oauth.default_resource
+    if not slug:
+        return
+    resource = await find_resource_by_slug(core.db, slug)
+    if resource is None or resource.backend_kind is not BackendKind.MINT:
+        _log.warning("oauth.default_resource names no Mint resource", slug=slug)
+
+
+def _say(notices: Iterable[Notice]) -> None:
+    for notice in notices:
+        getattr(_log, notice.level)(notice.message, **notice.fields)

@@ -1,0 +1,155 @@
+"""Several workers on one port: what they share is made here, before they part."""
+
+import asyncio
+import gc
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from authserver.cli.main import explain
+from authserver.cli.worker_group import READY, WorkerGroup
+from authserver.config.loader import LoadedConfig
+from authserver.config.model import Config
+from authserver.config.workers import shared_between
+from authserver.telemetry.logs import get_logger, name_worker
+from authserver.telemetry.sharing import share_metrics, use_share
+from authserver.web.run import Listener, bind, run_on_fast_loop
+
+_log = get_logger("main")
+
+# A worker needs one connection to write and one to read.
+_LEAST_CONNECTIONS = 2
+
+
+def supervise(loaded: LoadedConfig, config: Config, count: int) -> None:
+    """Serve with several workers until told to stop.
+
+    Args:
+        loaded: As loaded, for what the log says about it.
+        config: What the workers run on, the session secret in it: they must agree.
+        count: How many, at least two.
+
+    Raises:
+        ConfigError: A feature is half configured.
+        ListenError: A listener cannot be opened.
+        WorkersFailed: No worker could be started.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="authserver-metrics-"))
+    try:
+        # Before anything imports an instrument.
+        share_metrics(directory, count)
+        _supervise(loaded, _for_each(config, count), count, directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _supervise(loaded: LoadedConfig, config: Config, count: int, directory: Path) -> None:
+    from authserver.cli import serving  # noqa: PLC0415  imports the instruments
+    from authserver.telemetry.metrics import create_shares  # noqa: PLC0415  is where they are
+
+    create_shares()
+    serving.announce(loaded)
+    with WorkerGroup(count, shutdown_wait=config.server.shutdown_wait) as group:
+        status = group.run_once(lambda _number, _channel: _explained(lambda: asyncio.run(serving.prepare_once(config))))
+        if status != 0:
+            # It has said why.
+            sys.exit(1)
+        listeners = [serving.public_listener(config)]
+        if config.admin.enabled:
+            listeners.append(serving.admin_listener(config))
+        listeners = [replace(listener, sock=bind(listener)) for listener in listeners]
+        worker = _Worker(config, listeners, directory)
+        # What is there now is shared by all; collecting garbage in a worker must not copy it.
+        gc.collect()
+        gc.freeze()
+        group.run(
+            worker.main,
+            on_started=lambda: serving.log_listening(_addresses(listeners)),
+            on_stopping=lambda: _close(listeners),
+        )
+    _log.info("stopped gracefully")
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """What each worker inherits."""
+
+    config: Config
+    listeners: list[Listener]
+    directory: Path
+
+    def main(self, number: int, channel: socket.socket) -> int:
+        """Serve until told to stop; return the exit code."""
+        use_share(number)
+        name_worker(number)
+        return _explained(lambda: run_on_fast_loop(lambda: self._serve(number, channel)))
+
+    async def _serve(self, number: int, channel: socket.socket) -> None:
+        from authserver.cli import serving  # noqa: PLC0415  loaded long ago
+
+        stop = asyncio.Event()
+
+        def end_alone() -> None:
+            """Follow the supervisor, which says nothing but closes its end when it dies."""
+            _log.error("the supervisor is gone, shutting down")
+            asyncio.get_running_loop().remove_reader(channel)
+            shutil.rmtree(self.directory, ignore_errors=True)
+            stop.set()
+
+        def started(_addresses: list[tuple[str, int]]) -> None:
+            channel.send(READY)
+
+        asyncio.get_running_loop().add_reader(channel, end_alone)
+        async with serving.opened(self.config, migrate=False) as core:
+            keyring, server = await serving.build(core)
+            apps = (server.public, server.admin)
+            listeners = [replace(listener, app=app) for listener, app in zip(self.listeners, apps, strict=False)]
+            # The operators' listener lives in the first worker, and in whoever takes its place.
+            for listener in listeners[1:] if number else ():
+                _close([listener])
+            await serving.run(
+                core,
+                keyring,
+                server,
+                listeners[:1] if number else listeners,
+                started=started,
+                stop=stop,
+            )
+
+
+def _explained(work: Callable[[], None]) -> int:
+    """Do a process's work; return its exit code, after one line on stderr for a failure that has an explanation."""
+    try:
+        work()
+    except Exception as exc:
+        message = explain(exc)
+        if message is None:
+            raise
+        sys.stderr.write(f"error: {message}\n")
+        return 1
+    return 0
+
+
+def _for_each(config: Config, count: int) -> Config:
+    """Return the configuration of one worker: the connections of the server are shared out."""
+    limits = config.storage.postgres
+    postgres = replace(
+        limits,
+        max_conns=shared_between(limits.max_conns, count, least=_LEAST_CONNECTIONS),
+        min_conns=shared_between(limits.min_conns, count, least=1),
+    )
+    return replace(config, storage=replace(config.storage, postgres=postgres))
+
+
+def _addresses(listeners: list[Listener]) -> list[tuple[str, int]]:
+    return [listener.sock.getsockname()[:2] for listener in listeners if listener.sock is not None]
+
+
+def _close(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        if listener.sock is not None:
+            listener.sock.close()

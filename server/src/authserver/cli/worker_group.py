@@ -1,0 +1,253 @@
+"""A group of equal worker processes: started by forking, watched, restarted when they die, and ended together.
+
+The supervisor runs one thread and no event loop, so forking it is safe. It and each worker hold the two ends of a channel:
+the worker writes a byte when it serves, and whoever dies closes its end, which the other one sees at once. Thus no worker
+outlives its supervisor, however that ended.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn, Self
+
+from authserver.telemetry.logs import get_logger
+
+_log = get_logger("supervisor")
+
+READY = b"r"
+_STOPPING = frozenset({signal.SIGINT, signal.SIGTERM})
+_SIGNALS = _STOPPING | {signal.SIGHUP}
+# A worker that served this long is started again at once when it dies; before, the pause doubles each time.
+_STEADY_SECONDS = 10.0
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+# A worker that drained closes its database, too.
+_CLOSING_SECONDS = 3.0
+
+Main = Callable[[int, socket.socket], int]
+"""What a worker does: takes its number and its end of the channel, and returns the exit code."""
+
+
+class WorkersFailed(Exception):  # noqa: N818  what happened, in words for the operator
+    """No worker could be started."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A process that runs.
+
+    Attributes:
+        ready_at: Since when it serves; None: not yet.
+    """
+
+    number: int
+    pid: int
+    channel: socket.socket
+    ready_at: float | None = None
+
+
+class WorkerGroup:
+    """Runs workers until told to stop. To be used in the main thread, as a context that takes over the signals."""
+
+    def __init__(self, count: int, *, shutdown_wait: float) -> None:
+        """Take what there is to know.
+
+        Args:
+            count: How many workers.
+            shutdown_wait: Seconds in which they drain.
+        """
+        self._count = count
+        self._shutdown_wait = shutdown_wait
+        self._selector = selectors.DefaultSelector()
+        self._signals, self._signalled = socket.socketpair()
+        self._workers: dict[int, _Worker] = {}
+        self._due: dict[int, float] = {}
+        self._failures = [0] * count
+
+    def __enter__(self) -> Self:
+        """Have signals arrive as bytes, between two steps of the loop."""
+        for end in (self._signals, self._signalled):
+            end.setblocking(False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
+        self._selector.register(self._signals, selectors.EVENT_READ)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave no worker behind, whatever happened."""
+        self._kill()
+        signal.set_wakeup_fd(-1)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        self._selector.close()
+        self._signals.close()
+        self._signalled.close()
+
+    def run_once(self, main: Main) -> int:
+        """Run a process to its end, which SIGINT or SIGTERM bring nearer; return its exit code, or minus its signal."""
+        worker = self._fork(0, main)
+        while True:
+            for received in self._wait(None):
+                if isinstance(received, _Worker):
+                    return self._reap(worker)
+                if received in _STOPPING:
+                    _send(worker, signal.SIGTERM)
+
+    def run(self, main: Main, *, on_started: Callable[[], None], on_stopping: Callable[[], None]) -> None:
+        """Keep the workers running until SIGINT or SIGTERM, then let them drain.
+
+        Args:
+            main: What each does.
+            on_started: Is called once, when all serve.
+            on_stopping: Is called before they are told to end.
+
+        Raises:
+            WorkersFailed: The first ones ended before any of them served.
+        """
+        has_started = False
+        for number in range(self._count):
+            self._fork(number, main)
+        while True:
+            for received in self._wait(self._seconds_to_restart()):
+                if isinstance(received, _Worker):
+                    self._handle(received, any_served=has_started or any(w.ready_at for w in self._workers.values()))
+                elif received in _STOPPING:
+                    _log.info("shutting down")
+                    on_stopping()
+                    self._drain()
+                    return
+                else:
+                    for worker in self._workers.values():
+                        _send(worker, received)
+            if (
+                not has_started
+                and len(self._workers) == self._count
+                and all(w.ready_at for w in self._workers.values())
+            ):
+                has_started = True
+                on_started()
+            for number in [number for number, due in self._due.items() if due <= time.monotonic()]:
+                del self._due[number]
+                self._fork(number, main)
+
+    def _handle(self, worker: _Worker, *, any_served: bool) -> None:
+        """Take note of a worker that became ready or died."""
+        if worker.channel.recv(1) == READY:
+            worker.ready_at = time.monotonic()
+            _log.info("worker serves", worker=worker.number, pid=worker.pid)
+            return
+        status = self._reap(worker)
+        ended = f"signal {-status}" if status < 0 else f"status {status}"
+        if not any_served:
+            raise WorkersFailed(f"no worker could be started; the first that failed ended with {ended}")
+        pause = self._pause(worker)
+        _log.error("worker died", worker=worker.number, pid=worker.pid, ended=ended, restart_in_seconds=pause)
+        self._due[worker.number] = time.monotonic() + pause
+
+    def _pause(self, worker: _Worker) -> float:
+        """Return the seconds until a dead worker's successor starts."""
+        if worker.ready_at is not None and time.monotonic() - worker.ready_at >= _STEADY_SECONDS:
+            self._failures[worker.number] = 0
+        failures = self._failures[worker.number]
+        self._failures[worker.number] = failures + 1
+        if failures == 0:
+            return 0.0
+        return float(min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10)))
+
+    def _seconds_to_restart(self) -> float | None:
+        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
+
+    def _drain(self) -> None:
+        """Tell all workers to end, and kill those that have not when their time is over."""
+        deadline = time.monotonic() + self._shutdown_wait + _CLOSING_SECONDS
+        for worker in self._workers.values():
+            _send(worker, signal.SIGTERM)
+        while self._workers:
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                _log.error("workers did not drain in time", pids=[worker.pid for worker in self._workers.values()])
+                self._kill()
+                return
+            for received in self._wait(seconds):
+                if isinstance(received, _Worker) and received.channel.recv(1) != READY:
+                    self._reap(received)
+
+    def _kill(self) -> None:
+        for worker in list(self._workers.values()):
+            _send(worker, signal.SIGKILL)
+            self._reap(worker)
+
+    def _wait(self, seconds: float | None) -> "list[_Worker | int]":
+        """Return the workers whose channels have news, and the signals that came."""
+        found: list[_Worker | int] = []
+        for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    found += self._signals.recv(256)
+            else:
+                found.append(key.data)
+        return found
+
+    def _reap(self, worker: _Worker) -> int:
+        """Take leave of a process that ended; return its exit code, or the negative number of the signal it died of."""
+        self._selector.unregister(worker.channel)
+        worker.channel.close()
+        del self._workers[worker.number]
+        _, status = os.waitpid(worker.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def _fork(self, number: int, main: Main) -> _Worker:
+        ours, theirs = socket.socketpair()
+        # A signal that comes in between must not be taken for one of the other process.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(ours)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            _run_and_exit(main, number, theirs)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        worker = self._workers[number] = _Worker(number, pid, ours)
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        return worker
+
+    def _become_worker(self, ours: socket.socket) -> None:
+        """Let go of what is the supervisor's: an end of a channel kept here would hide its death from the others."""
+        signal.set_wakeup_fd(-1)
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_DFL)
+        # Until the worker has keys to reload.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        ours.close()
+        for worker in self._workers.values():
+            worker.channel.close()
+        self._selector.close()
+        self._signals.close()
+        self._signalled.close()
+
+
+def _send(worker: _Worker, number: int) -> None:
+    # Not yet waited for, so its id is still its own.
+    os.kill(worker.pid, number)
+
+
+def _run_and_exit(main: Main, number: int, channel: socket.socket) -> NoReturn:
+    """Do a worker's work and end the process, whatever comes out of it: nothing of the supervisor's runs here."""
+    code = 1
+    try:
+        code = main(number, channel)
+    except BaseException:  # noqa: BLE001  the end of the process
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)

@@ -1,0 +1,54 @@
+"""``GET /metrics`` on the operators' listener: what all workers counted, and two figures from the database (metrics.md §4)."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from authserver.authorization.store import count_active_families
+from authserver.clients.store import count_active_clients
+from authserver.storage.database import Database, StorageUnavailable
+from authserver.telemetry.logs import get_logger
+from authserver.telemetry.metrics import ACTIVE_CLIENTS, ACTIVE_TOKEN_FAMILIES, CONTENT_TYPE, scrape
+from authserver.web.http import NO_STORE, HttpRequest, HttpResponse, Route
+
+_log = get_logger("metrics")
+
+_FRESH_SECONDS = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class ScrapeRoutes:
+    """The page that Prometheus reads.
+
+    Attributes:
+        path: Where.
+        monotonic: Seconds of a clock that never goes back.
+    """
+
+    db: Database
+    path: str
+    monotonic: Callable[[], float]
+    _fresh_until: float = field(default=-1.0, init=False)
+    _counting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    def routes(self) -> list[Route]:
+        """Mount it outside the throughput limit."""
+        return [Route(path=self.path, endpoints={"GET": self.metrics}, is_limited=False)]
+
+    async def metrics(self, _request: HttpRequest) -> HttpResponse:
+        """Serve all metrics as text. A database that is away leaves the figures from it as they were."""
+        async with self._counting:
+            await self._count()
+        return HttpResponse(200, scrape(), ((b"content-type", CONTENT_TYPE.encode("ascii")), NO_STORE))
+
+    async def _count(self) -> None:
+        now = self.monotonic()
+        if now < self._fresh_until:
+            return
+        # Also after a failure: what cannot be counted must not hold up the scrape again and again.
+        self._fresh_until = now + _FRESH_SECONDS
+        try:
+            ACTIVE_CLIENTS.set(await self.db.survey(count_active_clients))
+            ACTIVE_TOKEN_FAMILIES.set(await self.db.survey(count_active_families))
+        except StorageUnavailable as exc:
+            _log.warning("clients and families not counted", error=str(exc))
