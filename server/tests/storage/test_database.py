@@ -1,6 +1,7 @@
 """What both drivers promise: commits shared by many, failures shared by none."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from authserver.storage.database import (
     Append,
+    Claim,
     Database,
     ReferenceViolation,
     StorageUnavailable,
@@ -170,12 +172,21 @@ async def test_an_absent_postgres_is_unavailable() -> None:
         await PostgresDatabase.open("postgresql://nobody@127.0.0.1:1/none", PoolLimits())
 
 
+async def _meet(admin: "asyncpg.Connection[Any]", number: int, waiting: int) -> None:
+    """Let those go on who wait for an advisory lock that ``admin`` holds, once they are as many as expected."""
+    async with asyncio.timeout(5):
+        while waiting > await admin.fetchval("SELECT count(*) FROM pg_locks WHERE objid = $1 AND NOT granted", number):  # noqa: ASYNC110  the server offers no event
+            await asyncio.sleep(0.005)
+    await admin.execute("SELECT pg_advisory_unlock($1)", number)
+
+
 async def test_postgres_runs_again_what_a_deadlock_undid(postgres_template: str) -> None:
     first = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
     second = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
     await _set(first, "x")
     await _set(first, "y")
-    met = asyncio.Barrier(2)
+    admin = await asyncpg.connect(postgres_template)
+    await admin.execute("SELECT pg_advisory_lock(7)")
     tries = 0
 
     async def touch(tx: Writer, keys: str) -> None:
@@ -183,13 +194,16 @@ async def test_postgres_runs_again_what_a_deadlock_undid(postgres_template: str)
         tries += 1
         await tx.execute("UPDATE runtime_settings SET updated_at = updated_at + 1 WHERE key = $1", keys[0])
         if tries <= 2:
-            await met.wait()
+            await tx.fetch_one("SELECT pg_advisory_xact_lock_shared(7)")
         await tx.execute("UPDATE runtime_settings SET updated_at = updated_at + 1 WHERE key = $1", keys[1])
 
-    await asyncio.gather(first.write(lambda tx: touch(tx, "xy")), second.write(lambda tx: touch(tx, "yx")))
+    await asyncio.gather(
+        first.write(lambda tx: touch(tx, "xy")), second.write(lambda tx: touch(tx, "yx")), _meet(admin, 7, waiting=2)
+    )
     rows = await first.fetch_all("SELECT updated_at FROM runtime_settings WHERE key IN ('x', 'y')")
     assert [row["updated_at"] for row in rows] == [2, 2]
     assert tries == 3
+    await admin.close()
     await first.close()
     await second.close()
 
@@ -251,4 +265,163 @@ async def test_a_commit_whose_answer_was_lost_is_not_run_twice(postgres_template
     db._writer._connection = _LosesTheAnswer(connection)
     await _set(db, "once")
     assert "once" in await _keys(db)
+    await db.close()
+
+
+CLAIM = Claim(
+    table="runtime_settings",
+    assignments="value = $2, updated_at = $3",
+    condition="key = $1 AND updated_at = 0",
+    types=("text", "text", "bigint"),
+)
+SECOND_CLAIM = Claim(
+    table="runtime_settings", assignments="updated_at = 0", condition="key = $1 AND value = $2", types=("text", "text")
+)
+
+
+async def _value(db: Database, key: str) -> tuple[str, int] | None:
+    row = await db.fetch_one("SELECT value, updated_at FROM runtime_settings WHERE key = $1", key)
+    return (row["value"], row["updated_at"]) if row else None
+
+
+async def test_of_many_equal_claims_in_one_commit_one_wins(db: Database) -> None:
+    await _set(db, "a")
+    await _set(db, "b")
+
+    async def claim(key: str, name: str) -> bool:
+        async def unit(tx: Writer) -> bool:
+            if not await tx.claim(CLAIM, key, name, 1):
+                return False
+            await tx.append(APPENDED, key, name, 1)
+            return True
+
+        return await db.write(unit)
+
+    wanted = [(key, str(n)) for n in range(50) for key in ("a", "b", "absent")]
+    outcomes = await asyncio.gather(*(claim(key, name) for key, name in wanted))
+    won = [pair for pair, outcome in zip(wanted, outcomes, strict=True) if outcome]
+    assert sorted(key for key, _ in won) == ["a", "b"]
+    for key, name in won:
+        assert await _value(db, key) == (name, 1)
+    # Who lost wrote nothing else.
+    rows = await db.fetch_all("SELECT jkt, jti FROM dpop_jtis")
+    assert {(row["jkt"], row["jti"]) for row in rows} == set(won)
+
+
+async def test_a_claim_of_a_unit_that_fails_is_free_for_the_next(db: Database) -> None:
+    await _set(db, "a")
+
+    async def fail(tx: Writer) -> bool:
+        assert await tx.claim(CLAIM, "a", "failed", 1)
+        raise LookupError
+
+    async def succeed(tx: Writer) -> bool:
+        return await tx.claim(CLAIM, "a", "kept", 1)
+
+    outcomes = await asyncio.gather(db.write(fail), db.write(succeed), db.write(succeed), return_exceptions=True)
+    assert isinstance(outcomes[0], LookupError)
+    assert sorted(map(bool, outcomes[1:])) == [False, True]
+    assert await _value(db, "a") == ("kept", 1)
+
+
+async def test_claims_of_several_steps_and_other_statements_share_a_commit(db: Database) -> None:
+    for key in "abcd":
+        await _set(db, key)
+
+    async def two_steps(key: str, tx: Writer) -> tuple[bool, bool, int]:
+        first = await tx.claim(CLAIM, key, "claimed", 1)
+        second = await tx.claim(SECOND_CLAIM, key, "claimed")
+        return first, second, await tx.execute("UPDATE runtime_settings SET updated_at = 9 WHERE key = $1", key)
+
+    async def afterwards(tx: Writer) -> bool:
+        row = await tx.fetch_one("SELECT value FROM runtime_settings WHERE key = 'd'")
+        assert row is not None
+        return await tx.claim(CLAIM, "d", "late", 2)
+
+    outcomes = await asyncio.gather(db.write(afterwards), *(db.write(partial(two_steps, key)) for key in "abc"))
+    assert outcomes == [True, (True, True, 1), (True, True, 1), (True, True, 1)]
+    assert await _value(db, "b") == ("claimed", 9)
+    assert await _value(db, "d") == ("late", 2)
+
+
+async def test_claims_from_two_processes_have_one_winner(postgres_template: str) -> None:
+    first = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+    second = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+    keys = [f"k{n}" for n in range(20)]
+    for key in keys:
+        await _set(first, key)
+
+    async def claim(db: Database, key: str, name: str) -> bool:
+        return await db.write(lambda tx: tx.claim(CLAIM, key, name, 1))
+
+    # In opposite orders, so that the two may also meet in a deadlock.
+    outcomes = await asyncio.gather(
+        *(claim(first, key, "first") for key in keys), *(claim(second, key, "second") for key in reversed(keys))
+    )
+    won = list(zip(outcomes[:20], reversed(outcomes[20:]), strict=True))
+    assert all(one != other for one, other in won)
+    for key, (is_first, _) in zip(keys, won, strict=True):
+        assert await _value(first, key) == ("first" if is_first else "second", 1)
+    await first.close()
+    await second.close()
+
+
+async def test_reads_at_the_same_moment_each_get_their_own_row(db: Database) -> None:
+    for n in range(20):
+        await _set(db, f"k{n}")
+    wanted = [f"k{n % 25}" for n in range(100)]
+    found = await asyncio.gather(*(_key_of(db, key) for key in wanted))
+    assert found == [key if int(key[1:]) < 20 else None for key in wanted]
+
+
+async def _key_of(db: Database, key: str) -> str | None:
+    row = await db.fetch_one("SELECT key FROM runtime_settings WHERE key = $1", key)
+    return row["key"] if row else None
+
+
+async def test_on_postgres_a_read_that_cannot_be_asked_fails_alone(postgres_template: str) -> None:
+    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+    await _set(db, "good")
+    outcomes = await asyncio.gather(
+        *(_key_of(db, key) for key in ("good", "b\x00d", "absent", "good")), return_exceptions=True
+    )
+    assert isinstance(outcomes[1], asyncpg.PostgresError)
+    assert [outcomes[0], *outcomes[2:]] == ["good", None, "good"]
+    await db.close()
+
+
+async def test_a_cancelled_reader_does_not_disturb_the_others(db: Database) -> None:
+    await _set(db, "a")
+    doomed = asyncio.ensure_future(_key_of(db, "a"))
+    others = [asyncio.ensure_future(_key_of(db, "a")) for _ in range(5)]
+    await asyncio.sleep(0)
+    doomed.cancel()
+    assert await asyncio.gather(*others) == ["a"] * 5
+
+
+async def test_a_read_sees_what_was_committed_before_it_was_asked_for(db: Database) -> None:
+    await _set(db, "a")
+
+    seen = 0
+
+    async def change_and_read() -> bool:
+        nonlocal seen
+        await db.write(lambda tx: tx.execute("UPDATE runtime_settings SET updated_at = updated_at + 1 WHERE key = 'a'"))
+        own = seen = seen + 1
+        found = await _value(db, "a")
+        assert found is not None
+        return found[1] >= own
+
+    assert all(await asyncio.gather(*(change_and_read() for _ in range(60))))
+
+
+async def test_postgres_refuses_a_unit_that_awaits_something_else(postgres_template: str) -> None:
+    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+
+    async def sleeps(_tx: Writer) -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(AssertionError):
+        await db.write(sleeps)
+    await _set(db, "still served")
     await db.close()

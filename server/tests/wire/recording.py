@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from authserver.storage.database import Append, Database, Row, Value, Writer
+from authserver.storage.database import Append, Claim, Database, Row, Value, Writer
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Value, ...]]
@@ -22,6 +22,8 @@ class Recording:
 
     reads: list[Statement] = field(default_factory=list)
     writes: list[Statement] = field(default_factory=list)
+    claims: list[tuple[Claim, tuple[Value, ...]]] = field(default_factory=list)
+    points: list[Statement] = field(default_factory=list)
 
 
 @dataclass
@@ -41,6 +43,11 @@ class _RecordingWriter:
         self.recording.writes.append((sql, args))
         return await self.tx.execute(sql, *args)
 
+    async def claim(self, claim: Claim, *values: Value) -> bool:
+        self.recording.writes.append((claim.statement, values))
+        self.recording.claims.append((claim, values))
+        return await self.tx.claim(claim, *values)
+
     async def append(self, append: Append, *values: Value) -> None:
         self.recording.writes.append((insert_of(append), values))
         await self.tx.append(append, *values)
@@ -56,6 +63,7 @@ def record(db: Database, monkeypatch: Any) -> Recording:
 
     async def recording_fetch_one(sql: str, *args: Value) -> Row | None:
         recording.reads.append((sql, args))
+        recording.points.append((sql, args))
         return await fetch_one(sql, *args)
 
     async def recording_fetch_all(sql: str, *args: Value) -> Sequence[Row]:

@@ -8,6 +8,8 @@ import asyncpg
 import orjson
 import pytest
 
+from authserver.storage.postgres_batches import claims_statement
+from authserver.storage.postgres_reading import reads_statement
 from authserver.storage.sqlite import connect
 from server.tests.wire.harness import Wire
 from server.tests.wire.recording import Recording, Statement, record
@@ -49,6 +51,24 @@ async def test_no_statement_of_a_request_reads_a_whole_table(wire: Wire, whole_p
     else:
         scans = await _postgres_scans(wire.core.config.storage.postgres.dsn.reveal(), statements)
     assert scans == []
+
+
+async def test_on_postgres_what_is_done_for_many_at_once_uses_the_indexes_too(
+    wire: Wire, whole_path: Recording
+) -> None:
+    if wire.core.db.dialect == "sqlite":
+        return  # there each is a statement of its own
+    dsn = wire.core.config.storage.postgres.dsn.reveal()
+    connection = await asyncpg.connect(dsn)
+    together = {claims_statement(claim): values for claim, values in whole_path.claims}
+    for sql, args in whole_path.points:
+        if args and not READ_WHOLE.search(sql):
+            types = tuple(kind.name for kind in (await connection.prepare(sql)).get_parameters())
+            together[reads_statement(sql, types)] = args
+    await connection.close()
+    assert len(together) > 10
+    statements = {sql: tuple([value] * 3 for value in values) for sql, values in together.items()}
+    assert await _postgres_scans(dsn, statements) == []
 
 
 def _sqlite_scans(path: str, statements: Mapping[str, tuple[Any, ...]]) -> list[str]:

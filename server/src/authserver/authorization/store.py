@@ -2,7 +2,7 @@
 
 from authserver.authorization.records import Authorization, AuthorizationRequest, IssuedCode, RefreshToken
 from authserver.protocol.identifiers import TokenHash
-from authserver.storage.database import Append, Reader, Row, Writer
+from authserver.storage.database import Append, Claim, Reader, Row, Writer
 
 _COLUMNS = (
     "a.id, a.client_id, a.user_id, a.redirect_uri, a.scope, a.resource_id, a.resource, a.state, a.code_challenge,"
@@ -33,6 +33,44 @@ _AUTHORIZATIONS = Append(
 _REFRESH_TOKENS = Append(
     table="refresh_tokens",
     columns={"token_hash": "bytea", "authorization_id": "bytea", "created_at": "bigint", "expires_at": "bigint"},
+)
+
+_ATTACH_CODE = Claim(
+    table="authorizations",
+    assignments="code_hash = $2, scope = $4, consented = $5, expires_at = $7",
+    condition="id = $1 AND user_id = $3 AND code_hash IS NULL AND revoked_at IS NULL AND expires_at > $6",
+    types=("bytea", "bytea", "text", "text", "boolean", "bigint", "bigint"),
+)
+
+_CONSUME_CODE = Claim(
+    table="authorizations",
+    assignments="consumed_at = $2, dpop_jkt = $3",
+    condition="code_hash = $1 AND consumed_at IS NULL AND revoked_at IS NULL AND (NOT consented OR EXISTS ("
+    "SELECT 1 FROM consent_grants g WHERE g.user_id = authorizations.user_id"
+    " AND g.client_id = authorizations.client_id AND g.resource_id = authorizations.resource_id"
+    " AND g.revoked_at IS NULL))",
+    types=("bytea", "bigint", "text"),
+)
+
+_CONSUME_REFRESH_TOKEN = Claim(
+    table="refresh_tokens",
+    assignments="consumed_at = $2",
+    condition="token_hash = $1 AND consumed_at IS NULL",
+    types=("bytea", "bigint"),
+)
+
+_ROTATE_FAMILY = Claim(
+    table="authorizations",
+    assignments="retry_token_hash = $2, retry_request = $3, retry_response = $4, rotated_at = $5",
+    condition="id = $1 AND revoked_at IS NULL",
+    types=("bytea", "bytea", "bytea", "bytea", "bigint"),
+)
+
+_REVOKE_FAMILY = Claim(
+    table="authorizations",
+    assignments="revoked_at = $2, retry_token_hash = NULL, retry_request = NULL, retry_response = NULL, rotated_at = NULL",
+    condition="id = $1 AND revoked_at IS NULL",
+    types=("bytea", "bigint"),
 )
 
 
@@ -115,18 +153,7 @@ async def attach_code(
     expires_at: int,
 ) -> bool:
     """Give a pending request its code and the approved scope. Of any number of submits, one gets True."""
-    touched = await tx.execute(
-        "UPDATE authorizations SET code_hash = $2, scope = $4, consented = $5, expires_at = $7"
-        " WHERE id = $1 AND user_id = $3 AND code_hash IS NULL AND revoked_at IS NULL AND expires_at > $6",
-        authorization_id,
-        code_hash,
-        user_id,
-        scope,
-        consented,
-        now,
-        expires_at,
-    )
-    return touched == 1
+    return await tx.claim(_ATTACH_CODE, authorization_id, code_hash, user_id, scope, consented, now, expires_at)
 
 
 async def delete_pending(tx: Writer, authorization_id: bytes, *, user_id: str) -> bool:
@@ -160,17 +187,7 @@ async def consume_code(tx: Writer, code_hash: TokenHash, *, jkt: str | None, now
 
     The consent is asked for once more in the same statement, so a revocation cannot slip in between.
     """
-    touched = await tx.execute(
-        "UPDATE authorizations SET consumed_at = $2, dpop_jkt = $3"
-        " WHERE code_hash = $1 AND consumed_at IS NULL AND revoked_at IS NULL AND (NOT consented OR EXISTS ("
-        "SELECT 1 FROM consent_grants g WHERE g.user_id = authorizations.user_id"
-        " AND g.client_id = authorizations.client_id AND g.resource_id = authorizations.resource_id"
-        " AND g.revoked_at IS NULL))",
-        code_hash,
-        now,
-        jkt,
-    )
-    return touched == 1
+    return await tx.claim(_CONSUME_CODE, code_hash, now, jkt)
 
 
 async def insert_refresh_token(
@@ -199,10 +216,7 @@ async def find_refresh_token(db: Reader, token_hash: TokenHash) -> RefreshToken 
 
 async def consume_refresh_token(tx: Writer, token_hash: TokenHash, *, now: int) -> bool:
     """Spend a refresh token. Of any number of callers at once, in any number of workers, one gets True."""
-    touched = await tx.execute(
-        "UPDATE refresh_tokens SET consumed_at = $2 WHERE token_hash = $1 AND consumed_at IS NULL", token_hash, now
-    )
-    return touched == 1
+    return await tx.claim(_CONSUME_REFRESH_TOKEN, token_hash, now)
 
 
 async def rotate_family(
@@ -218,16 +232,7 @@ async def rotate_family(
 
     The update locks the family's row, so a revocation at the same moment comes wholly before or wholly after.
     """
-    touched = await tx.execute(
-        "UPDATE authorizations SET retry_token_hash = $2, retry_request = $3, retry_response = $4, rotated_at = $5"
-        " WHERE id = $1 AND revoked_at IS NULL",
-        family_id,
-        spent,
-        retry_request,
-        retry_response,
-        now,
-    )
-    return touched == 1
+    return await tx.claim(_ROTATE_FAMILY, family_id, spent, retry_request, retry_response, now)
 
 
 async def revoke_family(tx: Writer, family_id: bytes, *, now: int) -> bool:
@@ -235,13 +240,7 @@ async def revoke_family(tx: Writer, family_id: bytes, *, now: int) -> bool:
 
     No refresh token of it works after that: each use asks for the family.
     """
-    touched = await tx.execute(
-        "UPDATE authorizations SET revoked_at = $2, retry_token_hash = NULL, retry_request = NULL,"
-        " retry_response = NULL, rotated_at = NULL WHERE id = $1 AND revoked_at IS NULL",
-        family_id,
-        now,
-    )
-    return touched == 1
+    return await tx.claim(_REVOKE_FAMILY, family_id, now)
 
 
 async def revoke_families_of(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> int:

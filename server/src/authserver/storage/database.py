@@ -1,7 +1,7 @@
 """What may be asked of a database, whichever of the two it is."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -38,9 +38,9 @@ class ReferenceViolation(Exception):  # noqa: N818  an outcome that callers turn
     """A row that others refer to cannot go, or one refers to a row that is not there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Append:
-    """A table that rows are appended to, never conditionally.
+    """A table that rows are appended to, never conditionally. A constant of a store.
 
     On PostgreSQL the rows of all units of a commit go out in one statement, at its end: a unit cannot read back what it
     appended.
@@ -59,11 +59,41 @@ class Append:
         return ", ".join(self.columns)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Claim:
+    """A conditional update of one row, found by a unique key: of all who try, one gets it. A constant of a store.
+
+    On PostgreSQL the claims that units of one commit are waiting for go out together, in one statement for each ``Claim``;
+    of several units that want the same row one wins, as it would if they came one after the other.
+
+    Attributes:
+        table: Its name.
+        assignments: What follows ``SET``, with ``$1`` placeholders.
+        condition: What follows ``WHERE``: the key, and what must still hold.
+        types: The PostgreSQL types of the placeholders, in their order.
+        statement: The update of one row.
+    """
+
+    table: str
+    assignments: str
+    condition: str
+    types: tuple[str, ...]
+    statement: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compose the statement once."""
+        statement = f"UPDATE {self.table} SET {self.assignments} WHERE {self.condition}"
+        object.__setattr__(self, "statement", statement)
+
+
 class Reader(Protocol):
     """Runs queries. SQL is written once, with ``$1`` placeholders, for both drivers."""
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
-        """Return the first row, or None."""
+        """Return the first row, or None.
+
+        Reads of many callers that have the same text may go out as one statement, so a placeholder cannot be a LIMIT.
+        """
         ...
 
     async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
@@ -76,6 +106,10 @@ class Writer(Reader, Protocol):
 
     async def execute(self, sql: str, *args: Value) -> int:
         """Run a statement for its effect; return the number of rows it touched."""
+        ...
+
+    async def claim(self, claim: Claim, *values: Value) -> bool:
+        """Update a row if its condition holds; of any number of callers, in any number of processes, one gets True."""
         ...
 
     async def append(self, append: Append, *values: Value) -> None:

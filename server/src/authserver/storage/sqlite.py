@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 from authserver.storage.database import (
     Append,
+    Claim,
     Reader,
     ReferenceViolation,
     Row,
@@ -48,9 +49,14 @@ def _native(sql: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _insert(table: str, columns: tuple[str, ...]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+def _insert(append: Append) -> str:
+    marks = ", ".join("?" * len(append.columns))
+    return f"INSERT INTO {append.table} ({append.names}) VALUES ({marks})"
+
+
+@lru_cache(maxsize=256)
+def _update(claim: Claim) -> str:
+    return _native(claim.statement)
 
 
 def connect(path: str, *, wal: bool, timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqlite3.Connection:
@@ -124,8 +130,11 @@ class _Transaction:
     async def execute(self, sql: str, *args: Value) -> int:
         return self._connection.execute(_native(sql), args).rowcount
 
+    async def claim(self, claim: Claim, *values: Value) -> bool:
+        return self._connection.execute(_update(claim), values).rowcount == 1
+
     async def append(self, append: Append, *values: Value) -> None:
-        self._connection.execute(_insert(append.table, tuple(append.columns)), values)
+        self._connection.execute(_insert(append), values)
 
     async def settle(self, append: Append) -> None:
         """Do nothing: appended rows are written at once."""

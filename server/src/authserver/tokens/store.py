@@ -2,7 +2,7 @@
 
 import orjson
 
-from authserver.storage.database import Append, Reader, Row, Writer
+from authserver.storage.database import Append, Claim, Reader, Row, Writer
 from authserver.tokens.records import LEEWAY, Issuance, IssuanceKind
 
 _ISSUANCES = Append(
@@ -24,6 +24,13 @@ _ISSUANCES = Append(
         "consent_client_id": "text",
         "parent_jti": "bytea",
     },
+)
+
+_REVOKE_ISSUANCE = Claim(
+    table="issuances",
+    assignments="revoked_at = $2",
+    condition="id = $1 AND revoked_at IS NULL",
+    types=("bytea", "bigint"),
 )
 
 
@@ -79,8 +86,7 @@ async def find_issuance(db: Reader, jti: bytes) -> Issuance | None:
 async def revoke_issuance(tx: Writer, jti: bytes, *, now: int) -> bool:
     """Revoke one token; True when this call changed its state."""
     await tx.settle(_ISSUANCES)
-    touched = await tx.execute("UPDATE issuances SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", jti, now)
-    return touched == 1
+    return await tx.claim(_REVOKE_ISSUANCE, jti, now)
 
 
 async def revoke_issuances_of_family(tx: Writer, authorization_id: bytes, *, now: int) -> int:

@@ -1,0 +1,211 @@
+"""Many units in one transaction, on sets of rows: what they want at the same step is one statement.
+
+A unit is a coroutine that waits for nothing but its statements, so it can be held at one of them. First all units run up
+to their first claim, those claims go out together, and so on until no unit waits for a claim. Then the units that want
+anything else go to their end one by one. That is one of the orders in which they could have come one after the other; a
+unit that was held after a claim goes before those that have not begun.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+
+from authserver.storage.database import Append, Claim, Row, Value, Writer
+
+_PLACEHOLDER = re.compile(r"\$(\d+)")
+
+Transaction = Callable[[Writer], Awaitable[Any]]
+
+
+def of_batch(sql: str) -> str:
+    """Return SQL whose placeholders are the columns of ``batch``."""
+    return _PLACEHOLDER.sub(r"batch.p\1", sql)
+
+
+def batch_of(types: Iterable[str]) -> str:
+    """Return the table expression ``batch``: a row for each caller, ``p1`` and so on, and ``nth``, which counts from 1."""
+    kinds = list(types)
+    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(kinds, start=1))
+    names = ", ".join(f"p{n}" for n in range(1, len(kinds) + 1))
+    return f"unnest({arrays}) WITH ORDINALITY AS batch ({names}, nth)"
+
+
+@lru_cache(maxsize=256)
+def claims_statement(claim: Claim) -> str:
+    """Return the statement for any number of claims. A row is updated once, whoever wants it: that one is returned."""
+    return (
+        f"UPDATE {claim.table} SET {of_batch(claim.assignments)} FROM {batch_of(claim.types)}"
+        f" WHERE {of_batch(claim.condition)} RETURNING batch.nth"
+    )
+
+
+@lru_cache(maxsize=256)
+def appends_statement(appends: tuple[Append, ...]) -> str:
+    """Return the statement that writes rows of several tables and tells the transaction's id.
+
+    References between the rows are checked at its end.
+    """
+    if not appends:
+        return "SELECT pg_current_xact_id_if_assigned()::text"
+    inserts, first = [], 1
+    for append in appends:
+        arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(append.columns.values(), start=first))
+        first += len(append.columns)
+        inserts.append(
+            f"{append.table}_rows AS (INSERT INTO {append.table} ({append.names}) SELECT * FROM unnest({arrays}))"
+        )
+    return f"WITH {', '.join(inserts)} SELECT pg_current_xact_id()::text"
+
+
+class _Claiming:
+    """Waits for the outcome of a claim."""
+
+    __slots__ = ("claim", "values")
+
+    def __init__(self, claim: Claim, values: tuple[Value, ...]) -> None:
+        self.claim = claim
+        self.values = values
+
+    def __await__(self) -> Generator["_Claiming", bool, bool]:
+        return (yield self)
+
+
+class _Asking:
+    """Waits for the answer to any other statement."""
+
+    __slots__ = ("args", "method")
+
+    def __init__(self, method: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        self.method = method
+        self.args = args
+
+    def __await__(self) -> Generator["_Asking", Any, Any]:
+        return (yield self)
+
+
+_Step = _Claiming | _Asking
+
+
+class _Writer:
+    """What units see of the transaction."""
+
+    __slots__ = ("_appended", "_connection")
+
+    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+        self._connection = connection
+        self._appended: dict[Append, list[tuple[Value, ...]]] = {}
+
+    async def fetch_one(self, sql: str, *args: Value) -> Row | None:
+        row: Row | None = await _Asking(self._connection.fetchrow, sql, *args)
+        return row
+
+    async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
+        rows: Sequence[Row] = await _Asking(self._connection.fetch, sql, *args)
+        return rows
+
+    async def execute(self, sql: str, *args: Value) -> int:
+        status: str = await _Asking(self._connection.execute, sql, *args)
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def claim(self, claim: Claim, *values: Value) -> bool:
+        return await _Claiming(claim, values)
+
+    async def append(self, append: Append, *values: Value) -> None:
+        self._appended.setdefault(append, []).append(values)
+
+    async def settle(self, append: Append) -> None:
+        if append in self._appended:
+            # All tables: rows may refer to one another.
+            await _Asking(self.flush)
+
+    async def flush(self) -> str | None:
+        """Write what was appended, all tables in one statement; return the id of the transaction, if it has one."""
+        appends = tuple(sorted(self._appended, key=lambda append: append.table))
+        columns = [list(column) for append in appends for column in zip(*self._appended[append], strict=True)]
+        self._appended.clear()
+        transaction_id: str | None = await self._connection.fetchval(appends_statement(appends), *columns)
+        return transaction_id
+
+    async def claim_together(self, claim: Claim, wanted: Sequence[tuple[Value, ...]]) -> set[int]:
+        """Return which of these claims won, counted from 1."""
+        columns = [list(column) for column in zip(*wanted, strict=True)]
+        return {row[0] for row in await self._connection.fetch(claims_statement(claim), *columns)}
+
+
+class _Running:
+    """A unit on its way."""
+
+    __slots__ = ("has_claimed", "result", "step", "steps")
+
+    def __init__(self, tx: Writer, transaction: Transaction) -> None:
+        self.steps: Generator[Any, Any, Any] = transaction(tx).__await__()
+        self.step: _Step | None = None
+        self.has_claimed = False
+        self.result: Any = None
+
+    def go_on(self, answer: Any) -> None:
+        """Run until the next statement, or to the end."""
+        try:
+            step = self.steps.send(answer)
+        except StopIteration as done:
+            self.step, self.result = None, done.value
+            return
+        if not isinstance(step, _Step):
+            raise AssertionError(  # noqa: TRY004  a fault of the caller's code, as in the other driver
+                "a transaction awaited something other than its statements"
+            )
+        self.step = step
+
+
+async def run_together(
+    connection: "asyncpg.Connection[Any]", transactions: Sequence[Transaction]
+) -> tuple[list[Any], str | None]:
+    """Run units in the open transaction of a connection.
+
+    Returns:
+        What each returned, and the id of the transaction, if it has one.
+
+    Raises:
+        Exception: Whatever a unit or a statement raises; the transaction must then be undone.
+    """
+    tx = _Writer(connection)
+    running = [_Running(tx, transaction) for transaction in transactions]
+    try:
+        for unit in running:
+            unit.go_on(None)
+        while await _claim(tx, running):
+            pass
+        for unit in sorted(running, key=lambda unit: not unit.has_claimed):
+            await _finish(tx, unit)
+        return [unit.result for unit in running], await tx.flush()
+    finally:
+        for unit in running:
+            unit.steps.close()
+
+
+async def _claim(tx: _Writer, running: list[_Running]) -> bool:
+    """Send out the claims that units wait for; return whether there were any."""
+    waiting: dict[Claim, list[tuple[_Running, tuple[Value, ...]]]] = {}
+    for unit in running:
+        if isinstance(unit.step, _Claiming):
+            waiting.setdefault(unit.step.claim, []).append((unit, unit.step.values))
+    for claim, wanted in waiting.items():
+        won = await tx.claim_together(claim, [values for _, values in wanted])
+        for nth, (unit, _) in enumerate(wanted, start=1):
+            unit.has_claimed = True
+            unit.go_on(nth in won)
+    return bool(waiting)
+
+
+async def _finish(tx: _Writer, unit: _Running) -> None:
+    """Run one unit to its end."""
+    while unit.step is not None:
+        step = unit.step
+        if isinstance(step, _Claiming):
+            unit.go_on(bool(await tx.claim_together(step.claim, [step.values])))
+        else:
+            unit.go_on(await step.method(*step.args))

@@ -1,0 +1,152 @@
+"""Reading over a small pool of connections. Reads of the same text that wait at the same moment are one statement."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+
+from authserver.storage.database import Row, Value
+from authserver.storage.postgres_batches import batch_of, of_batch
+from authserver.storage.postgres_connections import CONNECT_SECONDS, GONE, LOST, RETRIED, translated
+
+_BATCH_READS = 256
+_LANES = 2
+"""How many statements of the same text may be under way: one that is slow does not hold up all others."""
+
+_Waiting = tuple[tuple[Value, ...], "asyncio.Future[Row | None]"]
+
+
+@lru_cache(maxsize=256)
+def reads_statement(sql: str, types: tuple[str, ...]) -> str:
+    """Return the query that answers many callers: their rows, each with ``batch_nth``, which counts from 1."""
+    return (
+        f"SELECT batch.nth AS batch_nth, found.* FROM {batch_of(types)} CROSS JOIN LATERAL ({of_batch(sql)}) AS found"
+        " ORDER BY batch.nth"
+    )
+
+
+class Reads:
+    """Runs queries on the connections of a pool."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", *, lifetime: float) -> None:
+        """Take a pool.
+
+        Args:
+            pool: Its connections are left as they are: reads leave nothing behind.
+            lifetime: Seconds after which connections are replaced.
+        """
+        self._pool = pool
+        self._lifetime = lifetime
+        self._renew_at = asyncio.get_running_loop().time() + lifetime
+        # Types of the placeholders by statement; statements are constants of modules.
+        self._types: dict[str, tuple[str, ...]] = {}
+
+    async def fetch(self, sql: str, args: Sequence[Value]) -> Sequence[Row]:
+        """Run a query."""
+
+        async def run(connection: Any) -> Sequence[Row]:
+            rows: Sequence[Row] = await connection.fetch(sql, *args)
+            return rows
+
+        return await self._run(run)
+
+    async def fetch_together(self, sql: str, wanted: Sequence[tuple[Value, ...]]) -> list[Row | None]:
+        """Run a query for each of many sets of arguments; return the first row of each, or None."""
+
+        async def run(connection: Any) -> Sequence[Any]:
+            types = self._types.get(sql)
+            if types is None:
+                parameters = (await connection.prepare(sql)).get_parameters()
+                types = self._types[sql] = tuple(parameter.name for parameter in parameters)
+            columns = [list(column) for column in zip(*wanted, strict=True)]
+            rows: Sequence[Any] = await connection.fetch(reads_statement(sql, types), *columns)
+            return rows
+
+        found: list[Row | None] = [None] * len(wanted)
+        for row in reversed(await self._run(run)):
+            found[row["batch_nth"] - 1] = row
+        return found
+
+    async def _run(self, read: Any) -> Sequence[Any]:
+        """Run a read; once more on a fresh connection when the one from the pool had died, since reading repeats."""
+        if asyncio.get_running_loop().time() > self._renew_at:
+            self._renew_at += self._lifetime
+            await self._pool.expire_connections()
+        for last in (False, True):
+            try:
+                async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+                    rows: Sequence[Any] = await read(connection)
+            except (*GONE, *RETRIED) as exc:
+                if last or not isinstance(exc, LOST):
+                    raise translated(exc) from exc
+                await self._pool.expire_connections()
+            else:
+                return rows
+        raise AssertionError
+
+
+class PointReads:
+    """Gathers reads of single rows: those of the same text that come while others are under way go out together.
+
+    A read begins after it was asked for, so it sees everything that was committed until then.
+    """
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self._waiting: dict[str, list[_Waiting]] = {}
+        self._lanes: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def fetch_one(self, sql: str, args: tuple[Value, ...]) -> Row | None:
+        """Return the first row, or None."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Row | None] = loop.create_future()
+        self._waiting.setdefault(sql, []).append((args, future))
+        if self._lanes.get(sql, 0) < _LANES and len(self._waiting[sql]) == 1:
+            # When the loop has handed out all that arrived with this request, what it asks for goes out as one.
+            loop.call_soon(self._start, sql)
+        return await future
+
+    def _start(self, sql: str) -> None:
+        if self._waiting.get(sql) and self._lanes.get(sql, 0) < _LANES:
+            self._lanes[sql] = self._lanes.get(sql, 0) + 1
+            self._keep(self._run(sql))
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, sql: str) -> None:
+        try:
+            while waiting := self._waiting.get(sql):
+                self._waiting[sql] = waiting[_BATCH_READS:]
+                await self._answer(sql, waiting[:_BATCH_READS])
+        finally:
+            self._lanes[sql] -= 1
+
+    async def _answer(self, sql: str, waiting: list[_Waiting]) -> None:
+        if len(waiting) > 1 and waiting[0][0]:
+            try:
+                rows = await self._reads.fetch_together(sql, [args for args, _ in waiting])
+            except Exception:  # noqa: BLE001, S110  one of them may be to blame: each is asked for by itself
+                pass
+            else:
+                for (_, future), row in zip(waiting, rows, strict=True):
+                    if not future.done():
+                        future.set_result(row)
+                return
+        for args, future in waiting:
+            await self._answer_one(sql, args, future)
+
+    async def _answer_one(self, sql: str, args: tuple[Value, ...], future: "asyncio.Future[Row | None]") -> None:
+        try:
+            rows = await self._reads.fetch(sql, args)
+        except Exception as exc:  # noqa: BLE001  a worker loop: every failure belongs to its caller
+            if not future.done():
+                future.set_exception(exc)
+        else:
+            if not future.done():
+                future.set_result(rows[0] if rows else None)
