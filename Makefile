@@ -1,11 +1,11 @@
 # The front door. `make help` lists what there is.
-.PHONY: help setup run check format test e2e ci bench bench-growth generate lock clean
+.PHONY: help setup run check format test e2e ci fuzz bench bench-growth generate lock clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
 LOCKED := $(BIN)/.locked
 NODE := e2e/node/node_modules/.package-lock.json
-CODE := server/src server/tests e2e benchmarks tools examples
+CODE := server/src server/tests e2e fuzz benchmarks tools examples
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -43,6 +43,9 @@ e2e: setup ## the end-to-end tests alone
 	@$(BIN)/python tools/run_tests.py e2e
 
 ci: check test ## what a change must pass
+
+fuzz: $(LOCKED) ## look for inputs that break a property, ten minutes for each target; T=target, SECONDS=n
+	@$(BIN)/python -m fuzz.run $(T) --seconds $(or $(SECONDS),600)
 
 bench: $(LOCKED) ## every endpoint beside the floor and a peer: eight minutes, on a quiet machine; ARGS=--record keeps it
 	@$(BIN)/python benchmarks/run.py $(ARGS)

@@ -1,0 +1,213 @@
+"""The whole server in this process: what an input is sent to, and what its answers are held against."""
+
+import asyncio
+import io
+import logging
+import tempfile
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from authserver.app import Clock, Core, Server, build_server, open_core, open_keys
+from authserver.config.model import Config
+from authserver.config.secret import Secret
+from authserver.config.sections.clients import CimdConfig, DcrConfig
+from authserver.config.sections.listeners import RateLimitConfig, ServerConfig, SessionConfig
+from authserver.config.sections.storage import SigningConfig, SqliteConfig, StorageConfig
+from authserver.login.sessions import Sessions
+from authserver.login.site import site_of
+from authserver.protocol.identifiers import new_secret
+from authserver.protocol.pkce import s256_challenge
+from authserver.resources.administration import ResourceDraft
+from authserver.resources.records import BackendKind, ResourceScope
+from authserver.telemetry import logs
+from fuzz.documents import DocumentServer
+
+ISSUER = "http://localhost:9000"
+RESOURCE = "https://mcp.example.com/mcp"
+REDIRECT = "https://client.example/cb?kept=1"
+NATIVE = "http://127.0.0.1/callback"
+VERIFIER = "v" * 43
+NOW = 1_790_000_000
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A request as it reaches the application."""
+
+    method: str
+    path: str
+    query: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back."""
+
+    status: int = 0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header that is there once, or None."""
+        values = [value.decode("latin-1") for key, value in self.headers if key == name]
+        assert len(values) <= 1, f"{name!r} is there {len(values)} times"
+        return values[0] if values else None
+
+
+class World:
+    """A server with a user, a Resource and a client, and nobody else; all of it in memory."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self.log = io.BytesIO()
+        self.client_id = ""
+        self.cookie = ""
+        self._spare: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        directory = self._stack.enter_context(tempfile.TemporaryDirectory())
+        logs.configure_logging(level="error", stream=self.log)
+        logging.raiseExceptions = True
+        config = _config(Path(directory))
+        self.core: Core = await open_core(config, clock=Clock(milliseconds=lambda: NOW * 1000), migrate=True)
+        self._stack.push_async_callback(self.core.db.close)
+        await self.core.mode.refresh()
+        keyring = await open_keys(config, now=NOW)
+        self.documents = await self._stack.enter_async_context(DocumentServer())
+        user = await self.core.accounts.create_user(email="ada@example.com", password="x" * 12, name="Ada", now=NOW)
+        await self.core.resources.create_resource(_notes(), now=NOW)
+        self.server: Server = await build_server(self.core, keyring)
+        sessions = Sessions(self.core.db, config.session, site=site_of(ISSUER))
+        self.cookie = sessions.issue(user, now=NOW)[1].decode().partition(";")[0]
+        body = b'{"client_name":"Fuzz","redirect_uris":["%s","%s"]}' % (REDIRECT.encode(), NATIVE.encode())
+        registered = await self.send(Sent(method="POST", path="/oauth/register", body=body))
+        assert registered.status == 201, registered.body
+        self.client_id = registered.body.decode().partition('"client_id":"')[2].partition('"')[0]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def send(self, sent: Sent) -> Answer:
+        """Send a request as a web server would."""
+        answer, pending = Answer(), [{"type": "http.request", "body": sent.body, "more_body": False}]
+
+        async def receive() -> Mapping[str, Any]:
+            return pending.pop() if pending else {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                assert answer.status == 0, "two answers"
+                answer.status, answer.headers = message["status"], message["headers"]
+            else:
+                answer.body += message["body"]
+
+        scope = {
+            "type": "http",
+            "method": sent.method,
+            "path": sent.path,
+            "raw_path": sent.path.encode(),
+            "query_string": sent.query,
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.headers.items()],
+            "client": ("192.0.2.7", 4711),
+        }
+        # In a context of its own, as the web server has it.
+        await asyncio.create_task(self.server.public(scope, receive, send))
+        return answer
+
+    def faults(self) -> bytes:
+        """Return what was logged as an error since the last call."""
+        found = self.log.getvalue()
+        self.log.seek(0)
+        self.log.truncate()
+        return found
+
+    def query(self, **changes: str) -> str:
+        """Return the query of an authorization request that is right."""
+        right = {
+            "response_type": "code",
+            "client_id": self.client_id,
+            "redirect_uri": REDIRECT,
+            "code_challenge": s256_challenge(VERIFIER),
+            "code_challenge_method": "S256",
+            "scope": "notes:read",
+            "state": "a state",
+            "resource": RESOURCE,
+        }
+        return urlencode(right | changes)
+
+    async def code(self) -> str:
+        """Return a code that was not used yet."""
+        code = self._spare.get("code")
+        if code is None:
+            code = self._spare["code"] = await self._new_code()
+        return code
+
+    async def refresh_token(self) -> str:
+        """Return a refresh token that was not used yet."""
+        token = self._spare.get("refresh_token")
+        if token is None:
+            form = {
+                "grant_type": "authorization_code",
+                "client_id": self.client_id,
+                "code": await self._new_code(),
+                "code_verifier": VERIFIER,
+            }
+            sent = Sent(method="POST", path="/oauth/token", headers=FORM, body=urlencode(form).encode())
+            answer = await self.send(sent)
+            assert answer.status == 200, answer.body
+            token = self._spare["refresh_token"] = (
+                answer.body.decode().partition('"refresh_token":"')[2].partition('"')[0]
+            )
+        return token
+
+    def spent(self) -> None:
+        """Note that a request may have used code or token up."""
+        self._spare.clear()
+
+    async def _new_code(self) -> str:
+        """Allow once, and be remembered."""
+        headers = {"cookie": self.cookie}
+        sent = Sent(method="GET", path="/oauth/authorize", query=self.query().encode(), headers=headers)
+        answer = await self.send(sent)
+        location = answer.header(b"location") or ""
+        if location.startswith("/consent"):
+            answer = await self._allow(location)
+            location = answer.header(b"location") or ""
+        return parse_qs(urlsplit(location).query)["code"][0]
+
+    async def _allow(self, location: str) -> Answer:
+        path, _, query = location.partition("?")
+        headers = {"cookie": self.cookie}
+        page = await self.send(Sent(method="GET", path=path, query=query.encode(), headers=headers))
+        token = page.body.decode().partition('name="csrf_token" value="')[2].partition('"')[0]
+        form = {"session_id": query.partition("=")[2], "csrf_token": token, "scopes": "notes:read", "action": "allow"}
+        body = urlencode(form).encode()
+        return await self.send(Sent(method="POST", path="/consent", headers=headers | FORM, body=body))
+
+
+def _config(directory: Path) -> Config:
+    return replace(
+        Config(),
+        server=ServerConfig(issuer=ISSUER),
+        storage=StorageConfig(driver="sqlite", sqlite=SqliteConfig(path=":memory:")),
+        signing=SigningConfig(key_path=str(directory / "keys")),
+        session=SessionConfig(secret=Secret(new_secret())),
+        rate_limit=RateLimitConfig(enabled=False),
+        dcr=DcrConfig(rate_limit=0),
+        cimd=CimdConfig(require_https=False, allow_private_addresses=True, fetch_timeout=2),
+    )
+
+
+def _notes() -> ResourceDraft:
+    scopes = (ResourceScope(name="notes:read", description="Read"), ResourceScope(name="notes:write", description=""))
+    return ResourceDraft(
+        slug="notes", backend_kind=BackendKind.MINT, uri=RESOURCE, display_name="Notes <b>&", scopes=scopes
+    )
