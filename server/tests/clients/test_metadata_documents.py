@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from authserver.clients.metadata_documents import DocumentUnavailable, MetadataDocument, MetadataDocuments
+from authserver.clients.metadata_documents import MetadataDocument, MetadataDocuments
 from authserver.clients.served import ServedMetadata
+from authserver.clients.shared_fetches import DocumentUnavailable, NoFetchSlot
 from authserver.config.sections.clients import CimdConfig
 from authserver.outbound.client import OutboundClient
 from server.tests.clients.builders import GRANTS, NOW, counted
@@ -185,14 +186,18 @@ async def test_a_document_is_kept_as_long_as_its_headers_say() -> None:
         assert server.paths() == ["/kept", "/kept", "/unkept", "/unkept"]
 
 
+async def _loopback(_host: str, _port: int) -> list[str]:
+    return ["127.0.0.1"]
+
+
 async def test_never_more_than_sixteen_fetches_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("authserver.clients.metadata_documents.SLOT_WAIT", 0.3)
+    monkeypatch.setattr("authserver.clients.shared_fetches.SLOT_WAIT", 0.3)
     before = counted(SUPPRESSED, reason="capacity")
-    documents = the_documents()
+    documents = the_documents(OutboundClient(resolver=_loopback))
     gate = asyncio.Event()
     async with document_server() as server:
         server.fallback = lambda _path: Answer(status=404, gate=gate)
-        urls = [server.url(f"/{number}") for number in range(100)]
+        urls = [server.url(f"/{number}", host=f"host{number}.example") for number in range(100)]
         callers = [asyncio.create_task(documents.get(url, now=NOW)) for url in urls]
         await server.wait_for_requests(16)
         for turned_away in itertools.islice(asyncio.as_completed(callers, timeout=5), 84):
@@ -206,6 +211,47 @@ async def test_never_more_than_sixteen_fetches_are_under_way(monkeypatch: pytest
         # Having found no place says nothing about the document.
         url = next(url for url, result in zip(urls, results, strict=True) if "too many" in str(result))
         assert "404" in await refused(documents, url)
+
+
+async def test_one_slow_host_leaves_places_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("authserver.clients.shared_fetches.SLOT_WAIT", 0.3)
+    documents = the_documents(OutboundClient(resolver=_loopback))
+    gate = asyncio.Event()
+    async with document_server() as server:
+        server.fallback = lambda _path: Answer(status=404, gate=gate)
+        slow = [server.url(f"/{number}", host="slow.example") for number in range(50)]
+        callers = [asyncio.create_task(documents.get(url, now=NOW)) for url in slow]
+        await server.wait_for_requests(4)
+        for turned_away in itertools.islice(asyncio.as_completed(callers, timeout=5), 46):
+            with pytest.raises(NoFetchSlot):
+                await turned_away
+        assert server.in_flight == 4
+
+        # The document names the host that it was asked for.
+        url = server.url("/client", host="quick.example")
+        server.document("/client", client_id=url)
+        assert (await documents.get(url, now=NOW)).metadata.client_name == "A client"
+        assert "too many" in await refused(documents, server.url("/more", host="SLOW.example"))
+
+        gate.set()
+        await asyncio.gather(*callers, return_exceptions=True)
+        assert "404" in await refused(documents, server.url("/more", host="slow.example"))
+
+
+async def test_only_so_many_wait_for_a_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("authserver.clients.shared_fetches.SLOT_WAIT", 5)
+    documents = the_documents(OutboundClient(resolver=_loopback))
+    gate = asyncio.Event()
+    async with document_server() as server:
+        server.fallback = lambda _path: Answer(status=404, gate=gate)
+        urls = [server.url(f"/{number}", host=f"host{number}.example") for number in range(257)]
+        callers = [asyncio.create_task(documents.get(url, now=NOW)) for url in urls[:256]]
+        await server.wait_for_requests(16)
+        with pytest.raises(NoFetchSlot):
+            await documents.get(urls[256], now=NOW)
+        gate.set()
+        assert len(await asyncio.gather(*callers, return_exceptions=True)) == 256
+        assert server.most_in_flight == 16
 
 
 async def test_round_trips_are_measured_and_what_was_not_sent_is_not() -> None:

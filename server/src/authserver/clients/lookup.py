@@ -10,9 +10,10 @@ from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.limits import RegistrationLimits
-from authserver.clients.metadata_documents import DocumentUnavailable, MetadataDocument, MetadataDocuments, NoFetchSlot
+from authserver.clients.metadata_documents import MetadataDocument, MetadataDocuments
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import RegistrationPolicy
+from authserver.clients.shared_fetches import DocumentUnavailable, NoFetchSlot
 from authserver.clients.store import find_client, insert_client, update_client, update_fetched_at
 from authserver.protocol.client_id_urls import is_client_id_url
 from authserver.protocol.client_metadata import ClientMetadata

@@ -1,0 +1,211 @@
+"""What clients publish and the server fetches: fetched once for all who wait, kept for a while, few at once.
+
+Anybody can make the server fetch: by naming a URL at the authorization endpoint, or by registering one for keys and
+naming the client at the token endpoint. So fetches of one URL are shared, failures are remembered, only so many are under
+way at once, and one slow host cannot take all their places (public API, 12.3 and 12.4; threat T19). All of it is per
+process.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+from authserver.clients.document_cache import ExpiringCache, find_lifetime
+from authserver.outbound.client import OutboundClient, OutboundError, OutboundRefused, OutboundResponse
+from authserver.telemetry.logs import get_logger
+from authserver.telemetry.metrics import CIMD_FETCH_DURATION, CIMD_FETCH_SUPPRESSED
+
+FAILURE_TTL = 30
+FETCHES_AT_ONCE = 16
+FETCHES_PER_HOST = 4
+SLOT_WAIT = 2.0
+
+_MAX_ENTRIES = 1024
+_MOST_WAITING = 256
+_OK = 200
+
+_log = get_logger("cimd")
+
+T = TypeVar("T")
+
+
+class DocumentUnavailable(Exception):  # noqa: N818  an outcome that callers turn into one of their own
+    """A document could not be had, or says what it may not; the cause is for the log."""
+
+
+class NoFetchSlot(DocumentUnavailable):
+    """Too many fetches are under way. Says nothing about the document, so it is not remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchRules:
+    """What a fetch must keep to.
+
+    Attributes:
+        max_bytes: The largest body taken.
+        timeout: Seconds for everything together.
+        cache_ttl: How long something is kept at most.
+    """
+
+    max_bytes: int
+    timeout: float
+    cache_ttl: int
+    allow_private: bool
+    require_https: bool
+
+
+class SharedFetches(Generic[T]):
+    """Gets things of one kind by their URL.
+
+    Args:
+        http: Fetches them.
+        rules: What a fetch must keep to. They are one per process, so the URL alone is the key of what is kept.
+        max_entries: How many are kept, and how many failures.
+    """
+
+    def __init__(self, http: OutboundClient, rules: FetchRules, *, max_entries: int = _MAX_ENTRIES) -> None:
+        self._http = http
+        self._rules = rules
+        self._kept = ExpiringCache[T](max_entries)
+        self._failures = ExpiringCache[str](max_entries)
+        self._fetches: dict[str, asyncio.Task[T]] = {}
+        self._slots = _FetchSlots()
+
+    def find(self, url: str, *, now: int) -> T | None:
+        """Return what is kept."""
+        return self._kept.find(url, now=now)
+
+    def is_under_way(self, url: str) -> bool:
+        """Tell whether a fetch of this URL can be joined."""
+        return url in self._fetches
+
+    async def get(self, url: str, read: Callable[[bytes], T], *, now: int) -> T:
+        """Return what is kept, or what ``renew`` brings."""
+        kept = self._kept.find(url, now=now)
+        return kept if kept is not None else await self.renew(url, read, now=now)
+
+    async def renew(self, url: str, read: Callable[[bytes], T], *, now: int) -> T:
+        """Fetch, or wait with others that do, or fail as the last fetch did a moment ago.
+
+        A caller that goes away does not end the fetch, as others may wait for it.
+
+        Args:
+            url: What to fetch.
+            read: Makes of the body what is kept; raises DocumentUnavailable when it cannot. The first caller's is used.
+            now: The time.
+
+        Raises:
+            DocumentUnavailable: It cannot be had or does not pass.
+            NoFetchSlot: As many are being fetched as may be.
+        """
+        if (failure := self._failures.find(url, now=now)) is not None:
+            CIMD_FETCH_SUPPRESSED.inc("negative_cache")
+            raise DocumentUnavailable(failure)
+        fetch = self._fetches.get(url)
+        if fetch is not None:
+            CIMD_FETCH_SUPPRESSED.inc("single_flight")
+        elif len(self._fetches) >= _MOST_WAITING:
+            CIMD_FETCH_SUPPRESSED.inc("capacity")
+            raise NoFetchSlot("too many fetches are waited for")
+        else:
+            fetch = self._start(url, read, now)
+        return await asyncio.shield(fetch)
+
+    def _start(self, url: str, read: Callable[[bytes], T], now: int) -> asyncio.Task[T]:
+        task = asyncio.create_task(self._fetch_in_turn(url, read, now))
+        self._fetches[url] = task
+        task.add_done_callback(lambda done: self._finish(url, done))
+        return task
+
+    def _finish(self, url: str, task: asyncio.Task[T]) -> None:
+        del self._fetches[url]
+        if not task.cancelled():
+            task.exception()  # seen, also when every caller went away
+
+    async def _fetch_in_turn(self, url: str, read: Callable[[bytes], T], now: int) -> T:
+        async with self._slots.taken(urlsplit(url).hostname or ""):
+            try:
+                response = await self._request(url)
+                _check_answer(response)
+                value = read(response.body)
+            except DocumentUnavailable as exc:
+                self._failures.put(url, str(exc), expires_at=now + FAILURE_TTL, now=now)
+                _log.debug("client document refused", url=url, cause=str(exc))
+                raise
+        lifetime = find_lifetime(response.headers, most=self._rules.cache_ttl, now=now)
+        self._kept.put(url, value, expires_at=now + lifetime, now=now)
+        return value
+
+    async def _request(self, url: str) -> OutboundResponse:
+        rules = self._rules
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            response = await self._http.get(
+                url,
+                accept="application/json",
+                max_bytes=rules.max_bytes,
+                timeout=rules.timeout,
+                allow_private=rules.allow_private,
+                require_https=rules.require_https,
+            )
+        except OutboundRefused as exc:
+            raise DocumentUnavailable(f"fetch refused: {exc.cause}") from exc
+        except OutboundError as exc:
+            CIMD_FETCH_DURATION.observe(clock() - began)
+            raise DocumentUnavailable(f"fetch failed: {exc.cause}") from exc
+        CIMD_FETCH_DURATION.observe(clock() - began)
+        return response
+
+
+class _FetchSlots:
+    """Places for fetches: sixteen in all, four of them for one host at most."""
+
+    def __init__(self) -> None:
+        self._all = asyncio.Semaphore(FETCHES_AT_ONCE)
+        self._shares: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+    @asynccontextmanager
+    async def taken(self, host: str) -> AsyncIterator[None]:
+        """Wait for a place, in the order of the callers, and hold it.
+
+        Raises:
+            NoFetchSlot: There was none for two seconds.
+        """
+        with self._share_of(host) as share:
+            async with AsyncExitStack() as held:
+                try:
+                    async with asyncio.timeout(SLOT_WAIT):
+                        # The host's first: whoever waits for a slow host holds no place that others could use.
+                        await held.enter_async_context(share)
+                        await held.enter_async_context(self._all)
+                except TimeoutError as exc:
+                    CIMD_FETCH_SUPPRESSED.inc("capacity")
+                    raise NoFetchSlot("too many fetches are under way") from exc
+                yield
+
+    @contextmanager
+    def _share_of(self, host: str) -> Iterator[asyncio.Semaphore]:
+        """Lend the semaphore of a host, which is there as long as somebody uses it."""
+        share, users = self._shares.get(host) or (asyncio.Semaphore(FETCHES_PER_HOST), 0)
+        self._shares[host] = (share, users + 1)
+        try:
+            yield share
+        finally:
+            share, users = self._shares[host]
+            if users > 1:
+                self._shares[host] = (share, users - 1)
+            else:
+                del self._shares[host]
+
+
+def _check_answer(response: OutboundResponse) -> None:
+    if response.status != _OK:
+        raise DocumentUnavailable(f"it was answered with status {response.status}")
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    top, _, sub = media_type.partition("/")
+    if top != "application" or not (sub == "json" or sub.endswith("+json")):
+        raise DocumentUnavailable("its content type is not JSON")
