@@ -11,7 +11,9 @@ from authserver.authorization.decisions import Decisions
 from authserver.authorization.request import RequestChecker, RequestRules
 from authserver.authorization.routes import AuthorizationPages
 from authserver.clients.administration import ClientAdministration, ClientTokens
+from authserver.clients.assertions import ClientAssertions
 from authserver.clients.authentication import ClientAuthenticator
+from authserver.clients.client_keys import ClientKeys
 from authserver.clients.limits import RegistrationLimits
 from authserver.clients.lookup import ClientResolver
 from authserver.clients.metadata_documents import MetadataDocuments
@@ -159,10 +161,12 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
         approved_redirects=config.dcr.approved_redirects,
         default_scope=config.oauth.default_client_scope,
     )
-    documents = MetadataDocuments(OutboundClient(), config.cimd, core.served) if config.cimd.enabled else None
+    http = OutboundClient()
+    documents = MetadataDocuments(http, config.cimd, core.served) if config.cimd.enabled else None
     limits = RegistrationLimits(config.dcr, monotonic=time.monotonic)
     resolver = ClientResolver(db, trail, documents, policy, forget_approved_redirects, limits)
-    authenticator = ClientAuthenticator(db, core.secrets)
+    assertions = ClientAssertions(db, ClientKeys(http, config.cimd), issuer=config.server.issuer)
+    authenticator = ClientAuthenticator(db, core.secrets, assertions)
     sessions = Sessions(db, config.session, site=site)
     issuer = TokenIssuer(keyring, issuer=config.server.issuer, clock_ms=clock.milliseconds)
     grants = _grants(core, issuer, catalog)

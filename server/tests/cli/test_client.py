@@ -1,4 +1,6 @@
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +8,8 @@ from server.tests.cli.terminal import Command, audited
 
 SECRET = r"client_secret=[\w-]{43} \(shown once, store securely\)\n"
 LOOPBACK = ("--redirect-uris", "http://127.0.0.1/callback")
+SIGNING = ("--name", "Ada", *LOOPBACK, "--auth-method", "private_key_jwt")
+JWK = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 
 
 def create(command: Command, *words: str, name: str = "Ada") -> str:
@@ -58,8 +62,11 @@ def test_an_agent_may_be_described(command: Command) -> None:
         (LOOPBACK, "--name is required"),
         (("--name", "Ada"), "redirect_uris is required"),
         (("--name", "Ada", *LOOPBACK, "--scope", "a\\b"), "scope"),
-        (("--name", "Ada", *LOOPBACK, "--auth-method", "private_key_jwt"), "this build has no private_key_jwt yet"),
-        (("--name", "Ada", *LOOPBACK, "--jwks-uri", "https://a.example/jwks"), "this build has no private_key_jwt yet"),
+        (("--name", "Ada", *LOOPBACK, "--auth-method", "private_key_jwt"), "exactly one of jwks and jwks_uri"),
+        (("--name", "Ada", *LOOPBACK, "--jwks-uri", "https://a.example/jwks"), "for private_key_jwt only"),
+        ((*SIGNING, "--jwks-uri", "http://a.example/jwks"), "jwks_uri must be an https URL"),
+        ((*SIGNING, "--jwks-file", "/nowhere/jwks.json"), "--jwks-file cannot be read: No such file"),
+        ((*SIGNING, "--jwks-file", __file__), "--jwks-file is not JSON"),
         (("--name", "Ada", *LOOPBACK, "--auth-method", "magic"), "'magic' is not supported"),
     ],
 )
@@ -77,6 +84,24 @@ def test_only_what_is_given_changes(command: Command) -> None:
     assert (done.code, done.out) == (0, f"client updated: id={client_id} name=Grace\n")
     done = command("admin", "client", "update", "--scope", "read", AUTHSERVER_CLIENT_ID=client_id)
     assert (done.code, done.out) == (0, f"client updated: id={client_id} name=Grace\n")
+
+
+def test_a_client_is_given_keys_and_others_later(command: Command, tmp_path: Path) -> None:
+    jwks = tmp_path / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [JWK]}))
+    done = command("admin", "client", "create", *SIGNING, "--jwks-file", str(jwks))
+    assert re.fullmatch(r"client created: id=[\w-]{22} name=Ada\n", done.out), done.err
+    update = ("admin", "client", "update", "--id", done.fields["id"])
+    assert command(*update, "--jwks-uri", "https://a.example/jwks").code == 0
+    assert command(*update, "--name", "Grace").code == 0
+    assert command(*update, "--jwks-file", str(jwks)).code == 0
+    done = command(*update, "--jwks-uri", "http://a.example/jwks")
+    assert (done.code, "jwks_uri must be an https URL" in done.err) == (1, True)
+
+
+def test_a_client_of_another_method_is_given_no_keys(command: Command) -> None:
+    done = command("admin", "client", "update", "--id", create(command), "--jwks-uri", "https://a.example/jwks")
+    assert (done.code, "jwks and jwks_uri are for private_key_jwt only" in done.err) == (1, True)
 
 
 def test_a_secret_is_rotated(command: Command, database_target: str) -> None:

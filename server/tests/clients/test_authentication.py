@@ -4,19 +4,25 @@ import base64
 import bcrypt
 import pytest
 
+from authserver.clients.assertions import ClientAssertions
 from authserver.clients.authentication import ClientAuthenticator, ClientCredentials, parse_client_credentials
+from authserver.clients.client_keys import ClientKeys
 from authserver.clients.records import Client, ClientStatus
 from authserver.clients.secrets import ClientSecrets
 from authserver.clients.store import find_client, insert_client
 from authserver.config.secret import Secret
+from authserver.config.sections.clients import CimdConfig
+from authserver.outbound.client import OutboundClient
 from authserver.protocol.errors import InvalidClient
 from authserver.storage.database import Database, StorageUnavailable
-from server.tests.clients.builders import a_client
+from server.tests.clients.builders import NOW, a_client
 
 pytestmark = pytest.mark.anyio
 
 SECRETS = ClientSecrets(Secret("a pepper of some length"))
 CONFIDENTIAL = a_client(secret_hash=SECRETS.hash("s3cret"), token_endpoint_auth_method="client_secret_basic")
+SIGNING = a_client(jwks='{"keys":[]}', token_endpoint_auth_method="private_key_jwt")
+EITHER = a_client(jwks='{"keys":[]}')
 
 
 def basic(text: str | bytes, scheme: str = "Basic") -> str:
@@ -89,19 +95,29 @@ def test_a_request_that_names_no_client_is_refused(client_id: str | None) -> Non
     assert not refusal.value.audited
 
 
+def an_authenticator(db: Database, secrets: ClientSecrets = SECRETS) -> ClientAuthenticator:
+    assertions = ClientAssertions(db, ClientKeys(OutboundClient(), CimdConfig()), issuer="https://as.example")
+    return ClientAuthenticator(db, secrets, assertions)
+
+
 async def authenticated(
     db: Database, client: Client, *, secret: str | None, secrets: ClientSecrets = SECRETS, confidential: bool = False
 ) -> Client:
     if await find_client(db, client.id) is None:
         await db.write(lambda tx: insert_client(tx, client))
     credentials = ClientCredentials(client_id=client.id, client_secret=secret)
-    return await ClientAuthenticator(db, secrets).authenticate(credentials, require_confidential=confidential)
+    return await an_authenticator(db, secrets).authenticate(credentials, require_confidential=confidential, now=NOW)
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post", "none"])
 async def test_the_right_secret_proves_a_client_whatever_method_it_registered(db: Database, method: str) -> None:
     client = a_client(secret_hash=CONFIDENTIAL.secret_hash, token_endpoint_auth_method=method)
     assert await authenticated(db, client, secret="s3cret", confidential=True) == client
+
+
+async def test_a_client_that_may_choose_is_public_when_it_comes_without_proof(db: Database) -> None:
+    came = await authenticated(db, EITHER, secret=None)
+    assert (came, came.is_public, EITHER.is_public) == (EITHER, True, False)
 
 
 async def test_a_public_client_needs_no_proof(db: Database) -> None:
@@ -116,8 +132,11 @@ async def test_a_public_client_needs_no_proof(db: Database) -> None:
         (a_client(), "s3cret", False, "public_client", False),
         (a_client(), None, True, "public_client", False),
         (a_client(), "s3cret", True, "public_client", False),
-        (a_client(jwks='{"keys":[]}'), None, False, "missing_client_secret", False),
-        (a_client(jwks='{"keys":[]}'), "s3cret", False, "invalid_client_secret", True),
+        (SIGNING, None, False, "missing_client_assertion", False),
+        (SIGNING, None, True, "missing_client_assertion", False),
+        (SIGNING, "s3cret", False, "missing_client_assertion", False),
+        (EITHER, "s3cret", False, "public_client", False),
+        (EITHER, None, True, "public_client", False),
     ],
 )
 async def test_a_client_that_does_not_prove_itself_is_refused(
@@ -137,7 +156,7 @@ async def test_a_client_that_does_not_prove_itself_is_refused(
 @pytest.mark.parametrize("secret", ["s3cret", None])
 async def test_an_unknown_client_is_refused_in_the_same_words(db: Database, secret: str | None) -> None:
     with pytest.raises(InvalidClient) as refusal:
-        await ClientAuthenticator(db, SECRETS).authenticate(ClientCredentials(client_id="no", client_secret=secret))
+        await an_authenticator(db).authenticate(ClientCredentials(client_id="no", client_secret=secret), now=NOW)
     assert refusal.value.description == "client authentication failed"
     assert (refusal.value.reason, refusal.value.audited) == ("client_not_found", False)
 

@@ -270,6 +270,11 @@ def test_keys_are_registered_once_their_method_is_served() -> None:
         ({}, "exactly one of jwks and jwks_uri"),
         ({"jwks": JWKS, "jwks_uri": "https://c.example/jwks"}, "exactly one of jwks and jwks_uri"),
         ({"jwks": {"keys": ["x" * 65536]}}, "jwks is longer than 65536 bytes"),
+        ({"jwks": {}}, "it has no array of keys"),
+        ({"jwks": {"keys": {}}}, "it has no array of keys"),
+        ({"jwks": {"keys": [{}] * 101}}, "it has more than 100 keys"),
+        ({"jwks": {"keys": []}}, "no public key in it can be used"),
+        ({"jwks": {"keys": [{"kty": "oct", "k": "AAAA"}]}}, "no public key in it can be used"),
         ({"jwks_uri": "http://c.example/jwks"}, "jwks_uri must be an https URL"),
         ({"jwks_uri": "https://u@c.example/jwks"}, "jwks_uri must be an https URL"),
         ({"jwks_uri": "https://c.example/jwks#a"}, "jwks_uri must be an https URL"),
@@ -383,7 +388,7 @@ def test_cm_07_keys_make_the_client_confidential_once_their_method_is_served() -
         ("none", None, KEYS, "none"),
         ("none", ["private_key_jwt"], SECRETS, "none"),
         ("private_key_jwt", ["none", "private_key_jwt"], SECRETS, "none"),
-        ("private_key_jwt", ["none", "private_key_jwt"], KEYS, "private_key_jwt"),
+        ("private_key_jwt", ["none", "private_key_jwt"], KEYS, "none"),
         ("private_key_jwt", None, KEYS, "private_key_jwt"),
         (None, ["private_key_jwt", "none"], KEYS, "none"),
         (None, ["private_key_jwt"], KEYS, "private_key_jwt"),
@@ -412,7 +417,40 @@ def test_cm_08_of_several_methods_a_served_one_is_chosen(
         return
     metadata = document(**members, served_auth_methods=served)
     assert metadata.token_endpoint_auth_method == chosen
-    assert (metadata.jwks_uri is not None) == (chosen == "private_key_jwt")
+    assert (metadata.jwks_uri is not None) == ("private_key_jwt" in served & {method, *(choices or [])})
+
+
+def test_cm_08_a_document_that_offers_both_methods_need_not_have_keys_but_not_two_sets() -> None:
+    both: dict[str, Any] = {
+        "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+        "served_auth_methods": KEYS,
+    }
+    metadata = document(**both)
+    assert (metadata.token_endpoint_auth_method, metadata.jwks, metadata.jwks_uri) == ("none", None, None)
+    with pytest.raises(InvalidClientMetadata, match="exactly one"):
+        document(**both, jwks=JWKS, jwks_uri="https://c.example/jwks")
+
+
+def test_a_document_may_have_a_hundred_redirect_uris_and_a_registration_ten() -> None:
+    uris = [f"https://client.example/cb/{number}" for number in range(101)]
+    assert document(redirect_uris=uris[:100]).redirect_uris == tuple(uris[:100])
+    assert registration(redirect_uris=uris[:10]).redirect_uris == tuple(uris[:10])
+    with pytest.raises(InvalidClientMetadata, match="more than 100 entries"):
+        document(redirect_uris=uris)
+    with pytest.raises(InvalidClientMetadata, match="more than 10 entries"):
+        registration(redirect_uris=uris[:11])
+
+
+def test_private_and_symmetric_keys_are_not_kept() -> None:
+    private = JWKS["keys"][0] | {"kid": "private", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}
+    symmetric = {"kty": "oct", "k": "AAAA", "kid": "symmetric"}
+    metadata = registration(
+        token_endpoint_auth_method="private_key_jwt",
+        jwks={"keys": [private, *JWKS["keys"], symmetric]},
+        served_auth_methods=KEYS,
+    )
+    assert metadata.jwks is not None
+    assert orjson.loads(metadata.jwks) == JWKS
 
 
 def test_keys_without_a_method_for_them_are_refused() -> None:

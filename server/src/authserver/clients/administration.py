@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+import orjson
+
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
@@ -11,10 +13,11 @@ from authserver.clients.registration import Registered, build_client
 from authserver.clients.secrets import ClientSecrets
 from authserver.clients.served import ServedMetadata
 from authserver.clients.store import delete_client, find_client, insert_client, update_client
-from authserver.protocol.client_metadata import ClientMetadata, parse_registration
+from authserver.protocol.client_metadata import PRIVATE_KEY_JWT, ClientMetadata, parse_registration
 from authserver.protocol.errors import OAuthError
 from authserver.protocol.identifiers import new_secret
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
+from authserver.protocol.redirect_uris import MAX_DOCUMENT_REDIRECT_URIS, MAX_REDIRECT_URIS
 from authserver.protocol.scopes import parse_scopes
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.metrics import CLIENTS_REGISTERED
@@ -40,6 +43,7 @@ class NewClient:
     """What an operator asks for; every member is checked.
 
     Attributes:
+        jwks: A key set as parsed from JSON; this or ``jwks_uri`` with ``private_key_jwt``.
         scope: The ceiling, separated by spaces.
     """
 
@@ -48,6 +52,8 @@ class NewClient:
     grant_types: Sequence[str] = ()
     response_types: Sequence[str] = ()
     auth_method: str = "none"
+    jwks: object = None
+    jwks_uri: str | None = None
     scope: str = ""
     is_agent: bool = False
     agent_description: str = ""
@@ -56,12 +62,14 @@ class NewClient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientChanges:
-    """What an operator changes; None leaves a member as it is."""
+    """What an operator changes; None leaves a member as it is, and one of the two for keys replaces the other."""
 
     name: str | None = None
     redirect_uris: Sequence[str] | None = None
     grant_types: Sequence[str] | None = None
     scope: str | None = None
+    jwks: object = None
+    jwks_uri: str | None = None
     dpop_bound_access_tokens: bool | None = None
 
 
@@ -90,6 +98,8 @@ class ClientAdministration:
                 "grant_types": list(new.grant_types),
                 "response_types": list(new.response_types),
                 "token_endpoint_auth_method": new.auth_method,
+                "jwks": new.jwks,
+                "jwks_uri": new.jwks_uri,
                 "agent": new.is_agent,
                 "agent_description": new.agent_description,
                 "dpop_bound_access_tokens": new.dpop_bound_access_tokens,
@@ -119,10 +129,16 @@ class ClientAdministration:
         """
         client = await self._get(client_id)
         wanted = _apply(client, changes)
-        metadata = self._check(_describe(wanted))
+        may_have_many = client.registration_source is RegistrationSource.CIMD
+        metadata = self._check(
+            _describe(wanted) | _describe_keys(client, changes),
+            max_redirect_uris=MAX_DOCUMENT_REDIRECT_URIS if may_have_many else MAX_REDIRECT_URIS,
+        )
         wanted = replace(
             wanted, name=metadata.client_name, grant_types=metadata.grant_types, scope=_check_scope(wanted.scope)
         )
+        if metadata.token_endpoint_auth_method == PRIVATE_KEY_JWT:
+            wanted = replace(wanted, jwks=metadata.jwks, jwks_uri=metadata.jwks_uri)
         return await self._update(wanted, Action.CLIENT_UPDATED, now=now)
 
     async def rotate_secret(self, client_id: str, *, now: int) -> Registered:
@@ -218,10 +234,13 @@ class ClientAdministration:
             raise Conflict("the client was changed by somebody else meanwhile")
         return replace(changed, version=wanted.version + 1)
 
-    def _check(self, document: dict[str, object]) -> ClientMetadata:
+    def _check(self, document: dict[str, object], *, max_redirect_uris: int = MAX_REDIRECT_URIS) -> ClientMetadata:
         try:
             metadata = parse_registration(
-                document, served_grants=self._served.grant_types, served_auth_methods=self._served.auth_methods
+                document,
+                served_grants=self._served.grant_types,
+                served_auth_methods=self._served.auth_methods,
+                max_redirect_uris=max_redirect_uris,
             )
             self._served.check(metadata)
         except OAuthError as exc:
@@ -262,6 +281,15 @@ def _describe(client: Client) -> dict[str, object]:
         "token_endpoint_auth_method": client.token_endpoint_auth_method,
         "application_type": client.application_type,
     }
+
+
+def _describe_keys(client: Client, changes: ClientChanges) -> dict[str, object]:
+    """Return the keys of that document: the new ones, or those a client has that must use them."""
+    if changes.jwks is not None or changes.jwks_uri is not None:
+        return {"jwks": changes.jwks, "jwks_uri": changes.jwks_uri}
+    if client.token_endpoint_auth_method != PRIVATE_KEY_JWT:
+        return {}
+    return {"jwks": orjson.loads(client.jwks) if client.jwks is not None else None, "jwks_uri": client.jwks_uri}
 
 
 def _event(action: Action, client_id: str, what: str = "") -> AuditEvent:

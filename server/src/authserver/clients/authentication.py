@@ -3,12 +3,14 @@
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote_plus
 
+from authserver.clients.assertions import ClientAssertions
 from authserver.clients.records import Client
 from authserver.clients.secrets import ClientSecrets
 from authserver.clients.store import find_client, update_secret_hash
+from authserver.protocol.client_assertions import ASSERTION_TYPE, InvalidAssertion
 from authserver.protocol.errors import CLIENT_NOT_ACTIVE, InvalidClient
 from authserver.storage.database import Database, StorageUnavailable
 from authserver.telemetry.logs import get_logger
@@ -23,15 +25,23 @@ class ClientCredentials:
     """What a request says about who sends it; nothing of it is proved.
 
     Attributes:
+        client_id: Empty when the assertion alone names the client.
         client_secret: None when none was sent.
+        assertion: None when none was sent; never beside a secret.
     """
 
     client_id: str
-    client_secret: str | None
+    client_secret: str | None = None
+    assertion: str | None = None
 
 
 def parse_client_credentials(
-    authorization: str | None, client_id: str | None, client_secret: str | None
+    authorization: str | None,
+    client_id: str | None,
+    client_secret: str | None,
+    *,
+    assertion_type: str | None = None,
+    assertion: str | None = None,
 ) -> ClientCredentials:
     """Read who a request says it is from.
 
@@ -40,13 +50,22 @@ def parse_client_credentials(
 
     Args:
         authorization: The ``Authorization`` header.
-        client_id: The parameter of the body; empty counts as absent.
-        client_secret: The parameter of the body; empty counts as absent.
+        client_id: The parameter of the body; empty counts as absent, here and below.
+        client_secret: The parameter of the body.
+        assertion_type: The parameter ``client_assertion_type``.
+        assertion: The parameter ``client_assertion``.
 
     Raises:
-        InvalidClient: No client is named, the header is malformed inside, or header and body disagree.
+        InvalidClient: No client is named, the header is malformed inside, header and body disagree, or there is an
+            assertion that is not one of the type that is known, or not alone.
     """
     basic = _decode_basic(authorization) if authorization else None
+    if assertion or assertion_type:
+        if basic is not None or client_secret:
+            raise InvalidClient(reason="assertion_beside_secret", audited=False)
+        if not assertion or assertion_type != ASSERTION_TYPE:
+            raise InvalidClient(reason="assertion_unsupported", audited=False)
+        return ClientCredentials(client_id=client_id or "", assertion=assertion)
     if basic is None:
         if not client_id:
             raise InvalidClient(reason="client_not_found", audited=False)
@@ -59,34 +78,60 @@ def parse_client_credentials(
 class ClientAuthenticator:
     """Finds the client of a request and checks its proof."""
 
-    def __init__(self, db: Database, secrets: ClientSecrets) -> None:
+    def __init__(self, db: Database, secrets: ClientSecrets, assertions: ClientAssertions) -> None:
         self._db = db
         self._secrets = secrets
+        self._assertions = assertions
 
-    async def authenticate(self, credentials: ClientCredentials, *, require_confidential: bool = False) -> Client:
-        """Return the client that proved itself, or that is public and says so.
+    async def authenticate(
+        self, credentials: ClientCredentials, *, require_confidential: bool = False, now: int
+    ) -> Client:
+        """Return the client that proved itself, or that is public in this request and says so.
 
         Args:
             credentials: What the request says.
             require_confidential: Whether a public client is refused.
+            now: Seconds since the epoch.
 
         Raises:
             InvalidClient: It is unknown, did not prove itself, is not confidential where it must be, or may not act.
                 What anybody can cause for free is not audited (errors.md §9).
+            StorageUnavailable: The client, or whether its assertion was used before, cannot be looked up.
         """
+        if credentials.assertion is not None:
+            return await self._check_assertion(credentials.client_id, credentials.assertion, now=now)
         client = await find_client(self._db, credentials.client_id)
         if client is None:
             await self._secrets.is_right(credentials.client_secret or "", "")
             raise InvalidClient(reason="client_not_found", audited=False)
-        if client.is_public:
+        if client.needs_no_proof:
             _check_public(credentials, require_confidential=require_confidential)
-        else:
+            client = replace(client, came_unproved=client.has_keys)
+        elif client.secret_hash:
             await self._check_secret(client, credentials)
-        if not client.is_active:
-            # After the proof: whether a client is suspended is its own business.
-            raise InvalidClient(
-                CLIENT_NOT_ACTIVE, reason="client_not_active", audited=not client.is_public, client_id=client.id
-            )
+        else:
+            raise InvalidClient(reason="missing_client_assertion", audited=False)
+        _check_active(client)
+        return client
+
+    async def _check_assertion(self, client_id: str, assertion: str, *, now: int) -> Client:
+        """Return the client that signed an assertion, which is spent by it and by no check that failed.
+
+        Who replays one, or is suspended, has had a signed assertion in hand; anything else anybody can send.
+        """
+        try:
+            unverified = self._assertions.read(assertion, client_id=client_id, now=now)
+            client = await find_client(self._db, unverified.client_id)
+            if client is None:
+                raise InvalidClient(reason="client_not_found", audited=False)
+            await self._assertions.verify(unverified, client, now=now)
+        except InvalidAssertion as exc:
+            raise InvalidClient(reason=exc.reason, audited=False) from exc
+        _check_active(client)
+        try:
+            await self._assertions.spend(unverified, now=now)
+        except InvalidAssertion as exc:
+            raise InvalidClient(reason=exc.reason, client_id=client.id) from exc
         return client
 
     async def _check_secret(self, client: Client, credentials: ClientCredentials) -> None:
@@ -104,6 +149,14 @@ class ClientAuthenticator:
             await self._db.write(lambda tx: update_secret_hash(tx, client.id, old=client.secret_hash, new=new))
         except StorageUnavailable:
             _log.warning("client secret not rewritten", client_id=client.id)
+
+
+def _check_active(client: Client) -> None:
+    """Refuse a client that may not act: after its proof, as whether it is suspended is its own business."""
+    if not client.is_active:
+        raise InvalidClient(
+            CLIENT_NOT_ACTIVE, reason="client_not_active", audited=not client.is_public, client_id=client.id
+        )
 
 
 def _check_public(credentials: ClientCredentials, *, require_confidential: bool) -> None:

@@ -1,7 +1,9 @@
 """What is stored about a client."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from authserver.protocol.client_metadata import NONE
 
 
 class ClientStatus(StrEnum):
@@ -35,6 +37,7 @@ class Client:
         scope: The ceiling as a scope string, empty when none was set.
         application_type: ``web`` or ``native``; None when not stated, which reads as ``web``.
         version: The optimistic lock, raised by every update.
+        came_unproved: Of a client that may choose, that it proved nothing in this request. Never stored.
     """
 
     id: str
@@ -58,11 +61,22 @@ class Client:
     version: int
     issued_at: int
     updated_at: int
+    came_unproved: bool = field(default=False, compare=False)
 
     @property
     def is_public(self) -> bool:
-        """Whether it has nothing to prove itself with, whatever method it registered."""
-        return not self.secret_hash and self.jwks is None and self.jwks_uri is None
+        """Whether it proved nothing: it has nothing to prove itself with, whatever it registered, or did not use it."""
+        return self.came_unproved or not (self.secret_hash or self.has_keys)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether it may prove itself by a signature."""
+        return self.jwks is not None or self.jwks_uri is not None
+
+    @property
+    def needs_no_proof(self) -> bool:
+        """Whether it may come without proof: it is public, or it registered keys to be used or not (CM-08)."""
+        return not self.secret_hash and (not self.has_keys or self.token_endpoint_auth_method == NONE)
 
     @property
     def is_active(self) -> bool:

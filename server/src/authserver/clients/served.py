@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from authserver.protocol.client_metadata import NONE, ClientMetadata
+from authserver.protocol.client_metadata import NONE, PRIVATE_KEY_JWT, ClientMetadata
 from authserver.protocol.errors import InvalidClientMetadata
 
-SERVED_AUTH_METHODS = frozenset({NONE, "client_secret_basic", "client_secret_post"})
+SERVED_AUTH_METHODS = frozenset({NONE, "client_secret_basic", "client_secret_post", PRIVATE_KEY_JWT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import orjson
 
-_CLIENT_METHODS = ("none", "client_secret_basic", "client_secret_post")
+from authserver.protocol.jwk import CLIENT_ALGORITHMS
+
+_CLIENT_METHODS = ("none", "client_secret_basic", "client_secret_post", "private_key_jwt")
 _MAX_BYTES = 128 * 1024
-_SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+_CONFIDENTIAL_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,11 @@ def build_server_metadata(issuer: str, capabilities: Capabilities) -> bytes:
         "response_modes_supported": ["query"],
         "grant_types_supported": list(capabilities.grant_types),
         "token_endpoint_auth_methods_supported": _CLIENT_METHODS,
-        "introspection_endpoint_auth_methods_supported": _SECRET_METHODS,
+        "introspection_endpoint_auth_methods_supported": _CONFIDENTIAL_METHODS,
         "revocation_endpoint_auth_methods_supported": _CLIENT_METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
+        "introspection_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
+        "revocation_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
         "code_challenge_methods_supported": ["S256"],
     }
     if capabilities.scopes:

@@ -14,9 +14,16 @@ from authserver.protocol.grant_types import (
     MACHINE_GRANTS,
     REFRESH_TOKEN,
 )
+from authserver.protocol.jose import InvalidKey
+from authserver.protocol.jwk import MAX_KEY_SET_BYTES, keep_public_keys
 from authserver.protocol.metadata_members import MetadataMembers
 from authserver.protocol.quoting import quoted
-from authserver.protocol.redirect_uris import MAX_REDIRECT_URIS, check_redirect_uri, is_native
+from authserver.protocol.redirect_uris import (
+    MAX_DOCUMENT_REDIRECT_URIS,
+    MAX_REDIRECT_URIS,
+    check_redirect_uri,
+    is_native,
+)
 from authserver.protocol.uris import parse_uri
 
 NONE = "none"
@@ -24,7 +31,6 @@ PRIVATE_KEY_JWT = "private_key_jwt"
 SHARED_SECRET_METHODS = frozenset({"client_secret_basic", "client_secret_post", "client_secret_jwt"})
 
 _MAX_NAME_BYTES = 255
-_MAX_JWKS_BYTES = 64 * 1024
 _MAX_JWKS_URI_CHARACTERS = 2048
 _REDIRECTED_GRANTS = frozenset({AUTHORIZATION_CODE, REFRESH_TOKEN})
 
@@ -40,8 +46,9 @@ class ClientMetadata:
         response_types: Always ``code``.
         token_endpoint_auth_method: One of those served.
         application_type: ``web`` or ``native``.
-        jwks: JSON text of the client's key set, or None; at most 64 KiB.
-        jwks_uri: Where the client's key set is fetched, or None.
+        jwks: JSON text of the client's key set, or None; at most 64 KiB, public keys only, one of them usable.
+        jwks_uri: Where the client's key set is fetched, or None. With either and the method ``none``, the client may
+            prove itself and need not (CM-08).
         agent_description: At most 255 bytes; empty when there is none.
     """
 
@@ -59,7 +66,11 @@ class ClientMetadata:
 
 
 def parse_registration(
-    document: object, *, served_grants: Collection[str], served_auth_methods: Collection[str]
+    document: object,
+    *,
+    served_grants: Collection[str],
+    served_auth_methods: Collection[str],
+    max_redirect_uris: int = MAX_REDIRECT_URIS,
 ) -> ClientMetadata:
     """Return what the body of a registration asks for (public API, 11.2).
 
@@ -67,6 +78,7 @@ def parse_registration(
         document: The parsed JSON.
         served_grants: The grant types this server serves now.
         served_auth_methods: The client authentication methods it serves.
+        max_redirect_uris: How many redirect URIs it may have.
 
     Raises:
         InvalidRequest: The document is no object, or a member is of the wrong JSON type.
@@ -80,11 +92,15 @@ def parse_registration(
     if members.text("application_type") not in {"", "web", "native"}:
         members.refuse("application_type must be web or native")
     grant_types = _read_grant_types(members, served_grants)
-    jwks, jwks_uri = _read_keys(members, are_wanted=method == PRIVATE_KEY_JWT)
+    are_needed = method == PRIVATE_KEY_JWT
+    jwks, jwks_uri = _read_keys(members, are_allowed=are_needed, are_needed=are_needed)
     metadata = ClientMetadata(
         client_name=_read_client_name(members),
         redirect_uris=_read_redirect_uris(
-            members, are_required=not _REDIRECTED_GRANTS.isdisjoint(grant_types), is_public=method == NONE
+            members,
+            are_required=not _REDIRECTED_GRANTS.isdisjoint(grant_types),
+            is_public=method == NONE,
+            most=max_redirect_uris,
         ),
         grant_types=grant_types,
         response_types=_read_response_types(members),
@@ -129,13 +145,16 @@ def parse_metadata_document(
         if members.has(name):
             members.refuse(f"{name} must not be in a document that everybody can read")
     method, offered = _choose_method(members, served_auth_methods)
-    # Keys for a method that is offered, but not used here, are no fault of the document.
-    keys_are_unused = method != PRIVATE_KEY_JWT and PRIVATE_KEY_JWT in offered
-    jwks, jwks_uri = (None, None) if keys_are_unused else _read_keys(members, are_wanted=method == PRIVATE_KEY_JWT)
+    # Whoever offers both proves itself or not, as it likes (CM-08); the document that offers keys need not have them.
+    jwks, jwks_uri = _read_keys(members, are_allowed=PRIVATE_KEY_JWT in offered, are_needed=method == PRIVATE_KEY_JWT)
+    if PRIVATE_KEY_JWT not in served_auth_methods:
+        jwks = jwks_uri = None
     ignored_grants = MACHINE_GRANTS.difference(MACHINE_GRANTS if held_grants is None else held_grants)
     metadata = ClientMetadata(
         client_name=_read_client_name(members),
-        redirect_uris=_read_redirect_uris(members, are_required=True, is_public=method == NONE),
+        redirect_uris=_read_redirect_uris(
+            members, are_required=True, is_public=method == NONE, most=MAX_DOCUMENT_REDIRECT_URIS
+        ),
         grant_types=_read_grant_types(members, served_grants, ignored=ignored_grants),
         response_types=_read_response_types(members),
         token_endpoint_auth_method=method,
@@ -155,13 +174,13 @@ def _read_client_name(members: MetadataMembers) -> str:
     return name
 
 
-def _read_redirect_uris(members: MetadataMembers, *, are_required: bool, is_public: bool) -> tuple[str, ...]:
+def _read_redirect_uris(members: MetadataMembers, *, are_required: bool, is_public: bool, most: int) -> tuple[str, ...]:
     uris = members.texts("redirect_uris")
     if are_required and not uris:
         members.refuse("redirect_uris is required")
-    if len(uris) > MAX_REDIRECT_URIS:
-        members.refuse(f"redirect_uris has more than {MAX_REDIRECT_URIS} entries")
-    for uri in uris[:MAX_REDIRECT_URIS]:
+    if len(uris) > most:
+        members.refuse(f"redirect_uris has more than {most} entries")
+    for uri in uris[:most]:
         check_redirect_uri(uri, is_public=is_public)
     return uris
 
@@ -188,14 +207,19 @@ def _read_response_types(members: MetadataMembers) -> tuple[str, ...]:
     return response_types
 
 
-def _read_keys(members: MetadataMembers, *, are_wanted: bool) -> tuple[str | None, str | None]:
+def _read_keys(members: MetadataMembers, *, are_allowed: bool, are_needed: bool) -> tuple[str | None, str | None]:
     jwks, jwks_uri = members.json_object("jwks"), members.text("jwks_uri") or None
-    if not are_wanted and (jwks or jwks_uri):
+    if not are_allowed and (jwks or jwks_uri):
         members.refuse("jwks and jwks_uri are for private_key_jwt only")
-    if are_wanted and (jwks is None) == (jwks_uri is None):
+    if (jwks and jwks_uri) or (are_needed and not (jwks or jwks_uri)):
         members.refuse("private_key_jwt needs exactly one of jwks and jwks_uri")
-    if jwks and len(jwks.encode()) > _MAX_JWKS_BYTES:
-        members.refuse(f"jwks is longer than {_MAX_JWKS_BYTES} bytes")
+    if jwks and len(jwks.encode()) > MAX_KEY_SET_BYTES:
+        members.refuse(f"jwks is longer than {MAX_KEY_SET_BYTES} bytes")
+    elif jwks and are_allowed:
+        try:
+            jwks = keep_public_keys(jwks)
+        except InvalidKey as exc:
+            members.refuse(f"jwks cannot be used: {exc}")
     if jwks_uri and not _is_fetchable(jwks_uri):
         members.refuse("jwks_uri must be an https URL without fragment and user information")
     return jwks, jwks_uri
@@ -209,15 +233,18 @@ def _is_fetchable(url: str) -> bool:
 
 
 def _choose_method(members: MetadataMembers, served: Collection[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the method a document's client authenticates with, and all that the document offers (CM-06 to CM-08)."""
+    """Return the method a document's client must authenticate with, and all that the document offers (CM-06 to CM-08).
+
+    It is ``none`` whenever that is offered: whoever offers more may use more.
+    """
     stated = members.text("token_endpoint_auth_method")
     choices = members.names("token_endpoint_auth_methods_supported")
     offered = (stated, *choices) if stated else choices or (NONE,)
     usable = [method for method in offered if method in served and method not in SHARED_SECRET_METHODS]
-    if stated in usable:
-        return stated, offered
     if NONE in usable and stated not in SHARED_SECRET_METHODS:
         return NONE, offered
+    if stated in usable:
+        return stated, offered
     if stated or not usable:
         members.refuse(f"token_endpoint_auth_method {quoted(offered[0])} is not supported")
         return offered[0], offered

@@ -1,6 +1,7 @@
 """JSON Web Signatures as we issue them (RFC 7515, RFC 7518, RFC 9068): keys, signing, reading, verifying.
 
-Compact serialization only, ES256 and RS256 only. What others signed is not verified here.
+Compact serialization only. What is issued is ES256 or RS256; what others signed is read here, and verified with their
+keys (``jwk.py``).
 """
 
 import base64
@@ -75,11 +76,7 @@ class PublicKey:
         try:
             match self._key:
                 case ec.EllipticCurvePublicKey():
-                    if len(signature) != _ES256_SIGNATURE_BYTES:
-                        return False
-                    r = int.from_bytes(signature[:_P256_BYTES], "big")
-                    s = int.from_bytes(signature[_P256_BYTES:], "big")
-                    self._key.verify(encode_dss_signature(r, s), over, _ECDSA)
+                    verify_es256(self._key, signature, over)
                 case rsa.RSAPublicKey():
                     self._key.verify(signature, over, _PKCS1, _SHA256)
                 case _ as unreachable:
@@ -87,6 +84,20 @@ class PublicKey:
         except InvalidSignature:
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnverifiedJwt:
+    """A token taken apart; nobody has checked its signature.
+
+    Attributes:
+        signing_input: What the signature is over (RFC 7515 §5.2).
+    """
+
+    header: Claims
+    claims: Claims
+    signing_input: bytes
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +123,19 @@ class SigningKey:
         """Return an access token with these claims, signed with the key's own algorithm."""
         signing_input = self._header + _encode(orjson.dumps(claims))
         return (signing_input + b"." + _encode(self._sign(signing_input))).decode("ascii")
+
+
+def verify_es256(key: ec.EllipticCurvePublicKey, signature: bytes, over: bytes) -> None:
+    """Verify an ES256 signature: r and s side by side, 32 bytes each (RFC 7518 §3.4).
+
+    Raises:
+        InvalidSignature: It is none of this key's.
+    """
+    if len(signature) != _ES256_SIGNATURE_BYTES:
+        raise InvalidSignature
+    r = int.from_bytes(signature[:_P256_BYTES], "big")
+    s = int.from_bytes(signature[_P256_BYTES:], "big")
+    key.verify(encode_dss_signature(r, s), over, _ECDSA)
 
 
 def sign_jwt(key: SigningKey, claims: Mapping[str, object]) -> str:
@@ -166,6 +190,21 @@ def read_unverified(token: str) -> tuple[Claims, Claims]:
     """
     header, claims, _ = _split(token)
     return _object(header), _object(claims)
+
+
+def read_unverified_jwt(token: str) -> UnverifiedJwt:
+    """Take a token of somebody else apart; as ``read_unverified``, with what is needed to verify it.
+
+    Raises:
+        InvalidToken: As there.
+    """
+    header, claims, signature = _split(token)
+    return UnverifiedJwt(
+        header=_object(header),
+        claims=_object(claims),
+        signing_input=token[: len(header) + 1 + len(claims)].encode("ascii"),
+        signature=_decode(signature),
+    )
 
 
 def verify_own_jwt(

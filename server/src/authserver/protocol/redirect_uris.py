@@ -8,6 +8,7 @@ from authserver.protocol.quoting import quoted
 from authserver.protocol.uris import Uri, parse_uri
 
 MAX_REDIRECT_URIS = 10
+MAX_DOCUMENT_REDIRECT_URIS = 100
 MAX_REDIRECT_URI_CHARACTERS = 2048
 
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})

@@ -88,11 +88,17 @@ def check_form(form: Form) -> None:
 
 
 async def authenticate(
-    authenticator: ClientAuthenticator, form: Form, authorization: str | None, *, require_confidential: bool
+    authenticator: ClientAuthenticator, form: Form, authorization: str | None, *, require_confidential: bool, now: int
 ) -> Client:
     """Return the client that a form and its ``Authorization`` header prove; see ``ClientAuthenticator``."""
-    credentials = parse_client_credentials(authorization, form.get("client_id"), form.get("client_secret"))
-    return await authenticator.authenticate(credentials, require_confidential=require_confidential)
+    credentials = parse_client_credentials(
+        authorization,
+        form.get("client_id"),
+        form.get("client_secret"),
+        assertion_type=form.get("client_assertion_type"),
+        assertion=form.get("client_assertion"),
+    )
+    return await authenticator.authenticate(credentials, require_confidential=require_confidential, now=now)
 
 
 class TokenEndpoint:
@@ -123,7 +129,11 @@ class TokenEndpoint:
         client: Client | None = None
         try:
             client = await authenticate(
-                self._authenticator, form, authorization, require_confidential=not grant.allows_public_clients
+                self._authenticator,
+                form,
+                authorization,
+                require_confidential=not grant.allows_public_clients,
+                now=now,
             )
             request = TokenRequest(form=form, grant_type=grant.grant_type)
             response = await grant.issue(request, client=client, now=now)

@@ -24,6 +24,7 @@ from authserver.web.forms import Form
 _log = get_logger("token")
 
 _COPIED = ("scope", "client_id", "sub", "iss", "jti", "exp", "iat", "nbf", "cnf", "act", "agent_id", "agent_chain")
+_NAMED_DENIALS = frozenset({"client_not_active", "assertion_replayed"})
 _INACTIVE: dict[str, Any] = {"active": False}
 
 
@@ -88,7 +89,7 @@ class IntrospectionEndpoint:
 
     async def _authenticate(self, form: Form, authorization: str | None, *, now: int) -> Client:
         try:
-            return await authenticate(self._authenticator, form, authorization, require_confidential=True)
+            return await authenticate(self._authenticator, form, authorization, require_confidential=True, now=now)
         except InvalidClient as exc:
             if exc.audited:
                 await self._record_denial(exc.client_id, _denial_reason(exc), now=now, reference=exc.reference)
@@ -139,7 +140,7 @@ class IntrospectionEndpoint:
 
 
 def _denial_reason(exc: OAuthError) -> str:
-    return "client_not_active" if exc.reason == "client_not_active" else "invalid_client_secret"
+    return exc.reason if exc.reason in _NAMED_DENIALS else "invalid_client_secret"
 
 
 def _revocation_reason(issuance: Issuance) -> str:

@@ -39,7 +39,7 @@ class RevocationEndpoint:
             StorageUnavailable: Nothing was revoked (RFC 7009 §2.2.1).
         """
         check_form(form)
-        client = await authenticate(self._authenticator, form, authorization, require_confidential=False)
+        client = await authenticate(self._authenticator, form, authorization, require_confidential=False, now=now)
         token = form.get("token")
         if token is None:
             raise InvalidRequest("token parameter is required")

@@ -1,8 +1,10 @@
 """``authserver admin client`` (cli.md §4)."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import click
+import orjson
 
 from authserver.app import Core
 from authserver.cli.admin.opening import require, run, split_list
@@ -40,10 +42,10 @@ def command() -> None:
     envvar="AUTHSERVER_CLIENT_AUTH_METHOD",
     default="none",
     show_default=True,
-    help="How it proves itself: none, client_secret_basic or client_secret_post.",
+    help="How it proves itself: none, client_secret_basic, client_secret_post or private_key_jwt.",
 )
-@click.option("--jwks-uri", help="Where the keys of a private_key_jwt client are. Not in this build.")
-@click.option("--jwks-file", help="The keys of a private_key_jwt client. Not in this build.")
+@click.option("--jwks-uri", help="With private_key_jwt: the https URL where its public keys are fetched.")
+@click.option("--jwks-file", help="With private_key_jwt: a file with its public keys, a JSON Web Key Set.")
 @switch("--agent", help="The client is an agent.")
 @click.option("--agent-description", default="", help="At most 255 bytes.")
 @click.pass_obj
@@ -62,13 +64,13 @@ def create(
 ) -> None:
     """Create a client; a secret, if it gets one, is printed once."""
     require(name, "--name")
-    if jwks_uri or jwks_file or auth_method == "private_key_jwt":
-        raise click.ClickException("this build has no private_key_jwt yet; use a client secret, or none")
     new = NewClient(
         name=name,
         redirect_uris=split_list(redirect_uris) or (),
         grant_types=split_list(grant_types) or (),
         auth_method=auth_method,
+        jwks=_read_jwks(jwks_file),
+        jwks_uri=jwks_uri,
         scope=scope,
         is_agent=agent,
         agent_description=agent_description,
@@ -84,6 +86,8 @@ def create(
 @click.option("--redirect-uris", help="Comma list.")
 @click.option("--scope", help="The ceiling, separated by spaces.")
 @click.option("--grant-types", help="Comma list.")
+@click.option("--jwks-uri", help="Of a private_key_jwt client: where its public keys are fetched from now on.")
+@click.option("--jwks-file", help="Of a private_key_jwt client: a file with its new public keys.")
 @click.pass_obj
 def update(
     config_path: str | None,
@@ -93,11 +97,18 @@ def update(
     redirect_uris: str | None,
     scope: str | None,
     grant_types: str | None,
+    jwks_uri: str | None,
+    jwks_file: str | None,
 ) -> None:
     """Change a client; what is not given stays."""
     require(client_id, "--id")
     changes = ClientChanges(
-        name=name, redirect_uris=split_list(redirect_uris), grant_types=split_list(grant_types), scope=scope
+        name=name,
+        redirect_uris=split_list(redirect_uris),
+        grant_types=split_list(grant_types),
+        scope=scope,
+        jwks=_read_jwks(jwks_file),
+        jwks_uri=jwks_uri,
     )
     client = run(config_path, lambda core: core.clients.update(client_id, changes, now=core.clock()))
     click.echo(f"client updated: id={client.id} name={client.name}")
@@ -166,6 +177,18 @@ def list_(config_path: str | None, *, status: str | None, source: str | None, li
         click.echo(f"id={client.id} name={client.name} status={client.status} source={client.registration_source}")
     if not clients:
         click.echo("no clients found")
+
+
+def _read_jwks(path: str | None) -> object:
+    """Return what a file holds as JSON; None when none is given."""
+    if path is None:
+        return None
+    try:
+        return orjson.loads(Path(path).read_bytes())
+    except OSError as exc:
+        raise click.ClickException(f"--jwks-file cannot be read: {exc.strerror}") from exc
+    except orjson.JSONDecodeError as exc:
+        raise click.ClickException("--jwks-file is not JSON") from exc
 
 
 def _print_secret(registered: Registered) -> None:

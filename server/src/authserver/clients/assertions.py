@@ -1,0 +1,74 @@
+"""Clients that prove themselves by a signature: ``private_key_jwt`` (RFC 7523 §2.2; public API, 3.1)."""
+
+from authserver.clients.client_keys import ClientKeys
+from authserver.clients.records import Client
+from authserver.protocol.client_assertions import InvalidAssertion, UnverifiedAssertion, read_client_assertion
+from authserver.protocol.identifiers import base64url, hash_token
+from authserver.storage.database import Database, Writer
+
+KEPT_AFTER_EXPIRY = 60
+
+# A row that has expired is as good as gone, whether or not a purge came by.
+_SPEND = (
+    "INSERT INTO assertion_jtis (issuer, jti, expires_at) VALUES ($1, $2, $3)"
+    " ON CONFLICT (issuer, jti) DO UPDATE SET expires_at = excluded.expires_at WHERE assertion_jtis.expires_at < $4"
+)
+
+
+class ClientAssertions:
+    """Reads, verifies and spends assertions, which is the order in which they are to be called.
+
+    Args:
+        db: Where spent assertions are remembered.
+        keys: Finds the clients' keys.
+        issuer: As configured; it and its token endpoint are what assertions are addressed to, at every endpoint.
+    """
+
+    def __init__(self, db: Database, keys: ClientKeys, *, issuer: str) -> None:
+        self._db = db
+        self._keys = keys
+        self._audiences = frozenset({issuer, f"{issuer}/oauth/token"})
+
+    def read(self, assertion: str, *, client_id: str, now: int) -> UnverifiedAssertion:
+        """Check what needs neither the client nor its keys.
+
+        Args:
+            assertion: As sent.
+            client_id: The client that the request names beside it; empty when it names none.
+            now: Seconds since the epoch.
+
+        Raises:
+            InvalidAssertion: It does not hold, or is another client's.
+        """
+        unverified = read_client_assertion(assertion, audiences=self._audiences, now=now)
+        if client_id and client_id != unverified.client_id:
+            raise InvalidAssertion("assertion_subject")
+        return unverified
+
+    async def verify(self, assertion: UnverifiedAssertion, client: Client, *, now: int) -> None:
+        """Check that the client signed it.
+
+        Raises:
+            InvalidAssertion: None of its keys did, or they cannot be had.
+        """
+        if not assertion.is_signed_by(await self._keys.find(client, assertion, now=now)):
+            raise InvalidAssertion("assertion_signature")
+
+    async def spend(self, assertion: UnverifiedAssertion, *, now: int) -> None:
+        """Spend it. Of any number of callers at once, in any number of processes, one returns.
+
+        Raises:
+            InvalidAssertion: It was spent before.
+            StorageUnavailable: Whether it was spent cannot be told.
+        """
+        # Hashed, so that a row has a length that every index takes, whatever a client chooses.
+        jti = base64url(hash_token(assertion.jti))
+
+        async def spend(tx: Writer) -> bool:
+            rows = await tx.execute(
+                _SPEND, f"client:{assertion.client_id}", jti, assertion.expires_at + KEPT_AFTER_EXPIRY, now
+            )
+            return rows == 1
+
+        if not await self._db.write(spend):
+            raise InvalidAssertion("assertion_replayed")
