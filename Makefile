@@ -13,7 +13,7 @@ help: ## list the targets
 setup: $(LOCKED) $(NODE) ## make .venv with the authserver command, and fetch what the tests need
 	@tools/bootstrap.sh system
 
-$(LOCKED): requirements.lock server/pyproject.toml tools/bootstrap.sh
+$(LOCKED): requirements.lock e2e/python/requirements.lock server/pyproject.toml tools/bootstrap.sh
 	@tools/bootstrap.sh python
 	@touch $@
 
@@ -59,6 +59,8 @@ generate: $(LOCKED) ## write the generated reference pages again
 lock: $(LOCKED) ## resolve the Python packages again; UPGRADE=--upgrade for newer versions of all
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE) \
 	    server/pyproject.toml --extra quickstart --group pyproject.toml:dev --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    --no-deps --group pyproject.toml:mcp1 --output-file e2e/python/requirements.lock
 
 clean: ## remove what setup and the tools made, but not ./data
 	rm -rf .venv e2e/node/node_modules artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

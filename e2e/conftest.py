@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.harness.installation import TWO_WORKERS, Demo, Installation, postgres_database, sqlite_database
+from e2e.harness.identity import WAYS, Identity, identity_by
+from e2e.harness.installation import TWO_WORKERS, Account, Demo, Installation, postgres_database, sqlite_database
 from e2e.harness.metadata_document import Authority
 from e2e.harness.person import Person
 from e2e.harness.processes import Process
@@ -67,9 +68,22 @@ def demo(installation: Installation, server: Process) -> Iterator[Demo]:
         yield demo
 
 
+@pytest.fixture(scope="module")
+def account(installation: Installation, server: Process) -> Account:
+    """A user."""
+    return installation.create_user()
+
+
 @pytest.fixture
-def person(installation: Installation, server: Process) -> Iterator[Person]:
-    """Somebody new with an account."""
-    person = Person(installation.create_user(), issuer=installation.issuer)
+def person(installation: Installation, account: Account) -> Iterator[Person]:
+    """The user, at a browser that remembers nothing."""
+    person = Person(account, issuer=installation.issuer)
     yield person
     person.close()
+
+
+@pytest.fixture(params=WAYS)
+def identity(request: pytest.FixtureRequest, installation: Installation, authority: Authority) -> Iterator[Identity]:
+    """A public client of each kind, called back on loopback."""
+    with identity_by(request.param, installation=installation, authority=authority) as identity:
+        yield identity

@@ -52,6 +52,7 @@ setup_python() {
     say "installing the locked Python packages into $VENV"
     pip="$VENV/bin/python -m pip --disable-pip-version-check --no-input install --quiet --root-user-action=ignore"
     $pip --require-hashes -r requirements.lock
+    $pip --require-hashes --no-deps --upgrade --target "$VENV/mcp1" -r e2e/python/requirements.lock
     $pip --no-deps --no-build-isolation -e server
 }
 

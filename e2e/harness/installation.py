@@ -102,6 +102,14 @@ class Installation:
         )
         return found(r"\bid=(\S+)", printed), found(r"client_secret=(\S+)", printed)
 
+    def create_public_client(self, redirect_uri: str) -> str:
+        """Register a public client with the command line; return its id."""
+        made = self.run(
+            *("admin", "client", "create", "--name", "Known before", "--auth-method", "none"),
+            *("--redirect-uris", redirect_uri),
+        )
+        return found(r"\bid=(\S+)", made)
+
     def create_resource(self, uri: str, *, runtime_client_id: str) -> None:
         """Register a protected MCP server, and wait until the running server knows it."""
         slug = f"notes-{uuid.uuid4().hex[:6]}"

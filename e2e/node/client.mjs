@@ -1,4 +1,4 @@
-// The official TypeScript MCP SDK, driven by lines of JSON: a command in, an answer out.
+// The official TypeScript MCP SDK of either generation, driven by lines of JSON: a command in, an answer out.
 //
 // {"do": "connect"}                        {"authorize": URL} until the callback URL is given, then {"connected": true}
 // {"do": "callback", "url": URL}           goes on with the connection
@@ -10,9 +10,16 @@
 // Any failure is {"error": its class, "message": …}; when the client would send its user to sign in, "authorize" as well.
 
 import { createInterface } from 'node:readline';
-import { Client, StreamableHTTPClientTransport, UnauthorizedError, auth } from '@modelcontextprotocol/client';
 
-const { mcpUrl, redirectUri, clientMetadataUrl } = JSON.parse(process.argv[2]);
+const { package: sdk, mcpUrl, redirectUri, clientMetadataUrl, clientId } = JSON.parse(process.argv[2]);
+const modules =
+  sdk === '@modelcontextprotocol/sdk'
+    ? ['client/index.js', 'client/streamableHttp.js', 'client/auth.js'].map((part) => `${sdk}/${part}`)
+    : [sdk];
+const { Client, StreamableHTTPClientTransport, UnauthorizedError, auth } = Object.assign(
+  {},
+  ...(await Promise.all(modules.map((name) => import(name)))),
+);
 
 class Provider {
   clientMetadataUrl = clientMetadataUrl;
@@ -24,6 +31,7 @@ class Provider {
     token_endpoint_auth_method: 'none',
     application_type: 'native',
   };
+  client = clientId && { client_id: clientId, token_endpoint_auth_method: 'none', redirect_uris: [redirectUri] };
   state = () => (this.lastState = crypto.randomUUID());
   clientInformation = () => this.client;
   saveClientInformation = (client) => void (this.client = client);
@@ -56,7 +64,9 @@ const commands = {
   callback: async ({ url }) => {
     const parameters = new URL(url).searchParams;
     if (parameters.get('state') !== provider.lastState) throw new Error('state differs');
-    await transport.finishAuth(parameters);
+    await (sdk === '@modelcontextprotocol/sdk'
+      ? transport.finishAuth(parameters.get('code'))
+      : transport.finishAuth(parameters));
     return connect();
   },
   list: async () => ({ tools: (await client.listTools()).tools.map((tool) => tool.name) }),

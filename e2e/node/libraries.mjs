@@ -1,0 +1,126 @@
+// Strict OAuth client libraries, driven by lines of JSON as client.mjs is: "openid-client" or "oauth4webapi".
+//
+// {"do": "start"}                 {"authorize": URL}: discovers the server, registers unless it has a client_id
+// {"do": "callback", "url": URL}  {"tokens": {…}}: checks state and iss, redeems the code
+// {"do": "refresh"}               {"tokens": {…}}
+// {"do": "introspect"}            {"introspection": {…}} of the access token
+// {"do": "revoke"}                {"revoked": true}: the refresh token
+//
+// Any failure is {"error": the library's code or class, "oauth": the server's error code, "status": …}.
+
+import { createInterface } from 'node:readline';
+import * as oauth from 'oauth4webapi';
+import * as openid from 'openid-client';
+
+const { library, issuer, resource, redirectUri, clientId, authMethod = 'none', scope } = JSON.parse(process.argv[2]);
+const server = new URL(issuer);
+const registration = {
+  client_name: library,
+  redirect_uris: [redirectUri],
+  grant_types: ['authorization_code', 'refresh_token'],
+  response_types: ['code'],
+  token_endpoint_auth_method: authMethod,
+};
+const state = oauth.generateRandomState();
+const verifier = oauth.generateRandomCodeVerifier();
+const request = {
+  redirect_uri: redirectUri,
+  scope,
+  resource,
+  state,
+  code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
+  code_challenge_method: 'S256',
+};
+let tokens;
+
+function keep(answer) {
+  tokens = { ...tokens, ...answer };
+  return { tokens };
+}
+
+function withOpenidClient() {
+  const options = { algorithm: 'oauth2', execute: [openid.allowInsecureRequests] };
+  const methods = { none: openid.None, client_secret_post: openid.ClientSecretPost, client_secret_basic: openid.ClientSecretBasic };
+  let config;
+  return {
+    start: async () => {
+      config = clientId
+        ? await openid.discovery(server, clientId, undefined, openid.None(), options)
+        : await openid.dynamicClientRegistration(server, registration, undefined, options);
+      if (!clientId) {
+        const { client_id: id, client_secret: secret } = config.clientMetadata();
+        config = await openid.discovery(server, id, undefined, methods[authMethod](secret), options);
+      }
+      return { authorize: openid.buildAuthorizationUrl(config, request).href };
+    },
+    callback: async ({ url }) =>
+      keep(
+        await openid.authorizationCodeGrant(
+          config,
+          new URL(url),
+          { pkceCodeVerifier: verifier, expectedState: state },
+          { resource },
+        ),
+      ),
+    refresh: async () => keep(await openid.refreshTokenGrant(config, tokens.refresh_token, { resource })),
+    introspect: async () => ({ introspection: await openid.tokenIntrospection(config, tokens.access_token) }),
+    revoke: async () => {
+      await openid.tokenRevocation(config, tokens.refresh_token);
+      return { revoked: true };
+    },
+  };
+}
+
+function withOauth4webapi() {
+  const insecure = { [oauth.allowInsecureRequests]: true };
+  const asking = { ...insecure, additionalParameters: { resource } };
+  const methods = { none: oauth.None, client_secret_post: oauth.ClientSecretPost, client_secret_basic: oauth.ClientSecretBasic };
+  let as, client, proof;
+  return {
+    start: async () => {
+      const found = await oauth.discoveryRequest(server, { ...insecure, algorithm: 'oauth2' });
+      as = await oauth.processDiscoveryResponse(server, found);
+      client = clientId
+        ? { client_id: clientId }
+        : await oauth.processDynamicClientRegistrationResponse(
+            await oauth.dynamicClientRegistrationRequest(as, registration, insecure),
+          );
+      proof = methods[authMethod](client.client_secret);
+      const query = new URLSearchParams({ ...request, client_id: client.client_id, response_type: 'code' });
+      return { authorize: `${as.authorization_endpoint}?${query}` };
+    },
+    callback: async ({ url }) => {
+      const parameters = oauth.validateAuthResponse(as, client, new URL(url), state);
+      const answer = await oauth.authorizationCodeGrantRequest(as, client, proof, parameters, redirectUri, verifier, asking);
+      return keep(await oauth.processAuthorizationCodeResponse(as, client, answer));
+    },
+    refresh: async () => {
+      const answer = await oauth.refreshTokenGrantRequest(as, client, proof, tokens.refresh_token, asking);
+      return keep(await oauth.processRefreshTokenResponse(as, client, answer));
+    },
+    introspect: async () => {
+      const answer = await oauth.introspectionRequest(as, client, proof, tokens.access_token, insecure);
+      return { introspection: await oauth.processIntrospectionResponse(as, client, answer) };
+    },
+    revoke: async () => {
+      await oauth.processRevocationResponse(
+        await oauth.revocationRequest(as, client, proof, tokens.refresh_token, insecure),
+      );
+      return { revoked: true };
+    },
+  };
+}
+
+const commands = library === 'openid-client' ? withOpenidClient() : withOauth4webapi();
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line);
+  let answer;
+  try {
+    answer = await commands[command.do](command);
+  } catch (error) {
+    answer = { error: error.code ?? error.constructor.name, message: error.message, oauth: error.error, status: error.status };
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+process.exit(0);
