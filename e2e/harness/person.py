@@ -57,7 +57,7 @@ class Person:
     def __init__(self, account: Account, *, issuer: str) -> None:
         self._account = account
         self._issuer = issuer
-        self._browser = httpx2.Client(follow_redirects=False, timeout=20)
+        self._browser = httpx2.Client(follow_redirects=False, timeout=20, headers={"user-agent": "Person"})
 
     def close(self) -> None:
         """Close the browser."""
