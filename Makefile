@@ -59,7 +59,7 @@ generate: $(LOCKED) ## write the generated reference pages again
 lock: $(LOCKED) ## resolve the Python packages again; UPGRADE=--upgrade for newer versions of all
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE) \
 	    server/pyproject.toml --extra quickstart --group pyproject.toml:dev --output-file requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE) \
 	    --no-deps --group pyproject.toml:mcp1 --output-file e2e/python/requirements.lock
 
 clean: ## remove what setup and the tools made, but not ./data

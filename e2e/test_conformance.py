@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from e2e.harness.command import run_client
 from e2e.harness.identity import REDIRECT_URI, Identity
-from e2e.harness.installation import Demo, Installation
+from e2e.harness.installation import EVERYWHERE, Demo, Installation
 from e2e.harness.person import Person
 from e2e.harness.processes import free_port
 from e2e.harness.program import NODE, NODE_PACKAGES
+
+pytestmark = pytest.mark.parametrize("installation", EVERYWHERE, indirect=True, scope="module")
 
 SUITE = NODE_PACKAGES / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 CHECKS = {"authorization-server-metadata", "authorization-server-metadata-cimd", "authorization-code-grant"}

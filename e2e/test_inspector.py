@@ -9,10 +9,12 @@ import pytest
 
 from e2e.harness.command import Ended, run_client
 from e2e.harness.identity import Identity
-from e2e.harness.installation import Demo, Installation
+from e2e.harness.installation import EVERYWHERE, Demo, Installation
 from e2e.harness.person import Person
 from e2e.harness.processes import free_port
 from e2e.harness.program import NODE, NODE_PACKAGES
+
+pytestmark = pytest.mark.parametrize("installation", EVERYWHERE, indirect=True, scope="module")
 
 INSPECTOR = NODE_PACKAGES / "@modelcontextprotocol" / "inspector" / "clients" / "cli" / "build" / "index.js"
 SIGN_IN_NEEDED = 3

@@ -9,9 +9,11 @@ import httpx2
 import pytest
 
 from e2e.harness.identity import Identity
-from e2e.harness.installation import Demo, Installation
+from e2e.harness.installation import EVERYWHERE, Demo, Installation
 from e2e.harness.person import Person
 from e2e.harness.program import MCP_1, Program
+
+pytestmark = pytest.mark.parametrize("installation", EVERYWHERE, indirect=True, scope="module")
 
 CALLBACK = "http://127.0.0.1:38124/callback"
 

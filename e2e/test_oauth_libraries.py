@@ -6,9 +6,11 @@ import jwt
 import pytest
 
 from e2e.harness.identity import Identity
-from e2e.harness.installation import Demo, Installation
+from e2e.harness.installation import EVERYWHERE, Demo, Installation
 from e2e.harness.person import Person
 from e2e.harness.program import Program
+
+pytestmark = pytest.mark.parametrize("installation", EVERYWHERE, indirect=True, scope="module")
 
 CALLBACK = "http://127.0.0.1:38125/callback"
 SCOPE = "notes:read notes:write"

@@ -25,6 +25,7 @@ COMMAND_SECONDS = 30
 TWO_WORKERS = "two workers"
 """The parameter of the fixture ``installation`` for two workers on PostgreSQL:
 ``pytest.mark.parametrize("installation", [TWO_WORKERS], indirect=True, scope="module")``."""
+EVERYWHERE = ("sqlite", "postgres", TWO_WORKERS)
 
 
 @dataclass(frozen=True, slots=True)
