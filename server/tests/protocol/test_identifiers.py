@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import subprocess
+import sys
 import uuid
 
 from hypothesis import given
@@ -79,3 +81,18 @@ def test_any_string_can_be_hashed(token: str) -> None:
 
 def test_base64url_is_unpadded() -> None:
     assert base64url(b"\xfb\xff") == "-_8"
+
+
+def test_a_forked_process_makes_secrets_of_its_own() -> None:
+    program = """
+import os, sys
+from authserver.protocol.identifiers import new_secret
+new_secret()
+for _ in range(3):
+    if os.fork() == 0:
+        break
+os.write(1, new_secret().encode() + b"\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    # The pipe ends when the last of the four processes has.
+    assert len(set(done.stdout.split())) == 4

@@ -2,13 +2,15 @@ import asyncio
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from authserver.telemetry import logs
-from authserver.telemetry.logs import configure_logging, get_logger
+from authserver.telemetry.logs import configure_logging, flush_logs, get_logger
 from authserver.telemetry.origin import NOWHERE, RequestOrigin, current_origin, set_origin
 
 log = get_logger("token")
@@ -18,6 +20,7 @@ log = get_logger("token")
 def stream() -> Iterator[io.BytesIO]:
     handlers, level = logging.root.handlers[:], logging.root.level
     before = vars(logs._output).copy()
+    logs._output.gathered = []
     stream = io.BytesIO()
     configure_logging(stream=stream)
     yield stream
@@ -153,3 +156,49 @@ def test_before_it_is_configured_only_warnings_and_errors_come_out(capfd: pytest
     captured = capfd.readouterr()
     assert captured.out == ""
     assert [json.loads(line)["msg"] for line in captured.err.splitlines()] == ["loud"]
+
+
+def test_a_server_gathers_lines_for_a_moment_but_never_warnings(stream: io.BytesIO) -> None:
+    configure_logging(stream=stream, gather_seconds=0.01)
+
+    async def main() -> None:
+        log.info("first")
+        log.info("second")
+        assert _lines(stream) == []
+        log.warning("third")
+        assert [line["msg"] for line in _lines(stream)] == ["first", "second", "third"]
+        log.info("fourth")
+        async with asyncio.timeout(5):
+            while len(_lines(stream)) < 4:  # noqa: ASYNC110  a stream offers no event
+                await asyncio.sleep(0.005)
+
+    asyncio.run(main())
+    assert [line["msg"] for line in _lines(stream)] == ["first", "second", "third", "fourth"]
+
+
+def test_gathered_lines_are_bounded(stream: io.BytesIO) -> None:
+    configure_logging(stream=stream, gather_seconds=1000)
+
+    async def main() -> None:
+        for _ in range(100):
+            log.info("x" * 1024)
+
+    asyncio.run(main())
+    assert 32 <= len(_lines(stream)) < 100
+    flush_logs()
+    assert len(_lines(stream)) == 100
+
+
+def test_a_program_that_ends_writes_what_it_gathered() -> None:
+    program = """
+import asyncio
+from authserver.telemetry.logs import configure_logging, get_logger
+configure_logging(gather_seconds=1000)
+async def main():
+    get_logger("main").info("first")
+    raise SystemExit(3)
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["msg"] == "first"

@@ -18,10 +18,12 @@ from authserver.keys.keyring import Keyring
 from authserver.maintenance.seed import seed_resources
 from authserver.resources.records import BackendKind
 from authserver.resources.store import find_resource_by_slug
-from authserver.telemetry.logs import configure_logging, get_logger
+from authserver.telemetry.logs import configure_logging, flush_logs, get_logger
 from authserver.web.run import Listener, serve_listeners
 
 _log = get_logger("main")
+
+_LOG_GATHER_SECONDS = 0.05
 
 Started = Callable[[list[tuple[str, int]]], None]
 
@@ -45,7 +47,10 @@ def announce(loaded: LoadedConfig) -> None:
     config = loaded.config
     logging = config.observability.logging
     configure_logging(
-        level=logging.level, line_format="text" if logging.format == "text" else "json", add_source=logging.add_source
+        level=logging.level,
+        line_format="text" if logging.format == "text" else "json",
+        add_source=logging.add_source,
+        gather_seconds=_LOG_GATHER_SECONDS,
     )
     _log.info("starting authserver", version=version(), issuer=config.server.issuer, address=config.server.address)
     _say(loaded.notices)
@@ -67,6 +72,7 @@ async def opened(config: Config, *, migrate: bool) -> AsyncIterator[Core]:
     finally:
         await core.trail.flush()
         await core.db.close()
+        flush_logs()
 
 
 async def prepare_once(config: Config) -> None:

@@ -8,6 +8,7 @@ index. On the wire it is base64url without padding, 22 characters.
 import base64
 import binascii
 import hashlib
+import os
 import secrets
 from typing import NewType
 
@@ -16,6 +17,26 @@ TokenHash = NewType("TokenHash", bytes)
 
 _ID_BYTES = 16
 _ID_CHARACTERS = 22
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_LAYOUT = 0x7 << 76 | 0x2 << 62
+_RANDOM_BITS = (1 << 76) - 1 & ~(0x3 << 62)
+_CHUNK_BYTES = 16
+_CHUNKS = 256
+
+# Random bytes of the system that were not given out yet. Asking for each would be a system call, during which another
+# thread takes the interpreter. A process that is forked must not give out what its parent does.
+_chunks: list[bytes] = []
+os.register_at_fork(after_in_child=_chunks.clear)
+
+
+def random_bytes() -> bytes:
+    """Return 16 bytes of the system's randomness; any thread may ask."""
+    while True:
+        try:
+            return _chunks.pop()
+        except IndexError:
+            block = secrets.token_bytes(_CHUNK_BYTES * _CHUNKS)
+            _chunks.extend(block[start : start + _CHUNK_BYTES] for start in range(0, len(block), _CHUNK_BYTES))
 
 
 def new_id(now_ms: int) -> bytes:
@@ -24,11 +45,8 @@ def new_id(now_ms: int) -> bytes:
     Args:
         now_ms: Milliseconds since the epoch.
     """
-    random = int.from_bytes(secrets.token_bytes(10), "big")
-    value = (now_ms & 0xFFFF_FFFF_FFFF) << 80 | random
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return value.to_bytes(_ID_BYTES, "big")
+    random = int.from_bytes(random_bytes(), "big") & _RANDOM_BITS
+    return ((now_ms & 0xFFFF_FFFF_FFFF) << 80 | random | _LAYOUT).to_bytes(_ID_BYTES, "big")
 
 
 def spell_id(identifier: bytes) -> str:
@@ -50,7 +68,7 @@ def parse_id(text: str) -> bytes | None:
 def new_public_id() -> str:
     """Return a random identifier of 16 bytes as 22 base64url characters, for clients, users and resources."""
     while True:
-        value = base64url(secrets.token_bytes(_ID_BYTES))
+        value = base64url(random_bytes())
         # A leading hyphen reads as an option on a command line.
         if not value.startswith("-"):
             return value
@@ -58,7 +76,7 @@ def new_public_id() -> str:
 
 def new_secret() -> str:
     """Return an opaque secret of 32 random bytes: 43 base64url characters."""
-    return base64url(secrets.token_bytes(32))
+    return base64url(random_bytes() + random_bytes())
 
 
 def hash_token(token: str) -> TokenHash:
@@ -73,4 +91,4 @@ def token_digest(access_token: str) -> bytes:
 
 def base64url(value: bytes) -> str:
     """Return base64url without padding (RFC 7515 §2)."""
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(value, newline=False).translate(_URL_SAFE, b"=").decode("ascii")

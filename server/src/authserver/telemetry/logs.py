@@ -1,5 +1,11 @@
-"""Log lines: one JSON object a line (or ``key=value`` text), written at once so that a crash loses none."""
+"""Log lines: one JSON object a line (or ``key=value`` text).
 
+Warnings and errors are written at once. A server may gather what is less for a moment: only a process that is killed within
+it, without a chance to do anything, loses those lines.
+"""
+
+import asyncio
+import atexit
 import contextlib
 import json
 import logging
@@ -27,6 +33,7 @@ REDACTED = "[redacted]"
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _LEVEL_NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR"}
 _ID_BYTES = 16
+_MOST_GATHERED_BYTES = 64 * 1024
 
 # A safety net under the rule that no secret is handed to a logger: fields of these names lose their value.
 _SECRET_FIELDS = frozenset(
@@ -78,20 +85,62 @@ class _Output:
     add_source: bool = False
     stream: BinaryIO | None = None
     worker: "dict[str, int] | None" = None
+    gather_seconds: float = 0
+
+    def __init__(self) -> None:
+        # Lines of the thread that runs the event loop, which alone touches this.
+        self.gathered: list[bytes] = []
+        self.gathered_bytes = 0
 
     def msg(self, line: bytes) -> None:
-        """Write a line. A stream that is closed or full of errors never harms the request that wanted to log."""
+        """Write a line, behind those that were gathered."""
+        if self.gathered and _running_loop() is not None:
+            self.gathered.append(line)
+            self.flush()
+        else:
+            self.write(line)
+
+    def later(self, line: bytes) -> None:
+        """Write a line soon, together with others, if that is wanted and a loop runs to do it."""
+        loop = _running_loop() if self.gather_seconds else None
+        if loop is None:
+            self.write(line)
+            return
+        if not self.gathered:
+            loop.call_later(self.gather_seconds, self.flush)
+        self.gathered.append(line)
+        self.gathered_bytes += len(line)
+        if self.gathered_bytes > _MOST_GATHERED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if self.gathered:
+            lines, self.gathered, self.gathered_bytes = self.gathered, [], 0
+            self.write(b"".join(lines))
+
+    def write(self, lines: bytes) -> None:
+        """Write. A stream that is closed or full of errors never harms the request that wanted to log."""
         stream = self.stream or getattr(sys.stderr, "buffer", None)
         if stream is None:
             return
         with contextlib.suppress(OSError, ValueError):
-            stream.write(line)
+            stream.write(lines)
             stream.flush()
 
-    debug = info = warning = error = msg
+    debug = info = later
+    warning = error = msg
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 _output = _Output()
+atexit.register(_output.flush)
 _callsite = structlog.processors.CallsiteParameterAdder(
     {
         structlog.processors.CallsiteParameter.FILENAME,
@@ -108,12 +157,12 @@ class Logger(structlog.BoundLoggerBase):
     def debug(self, msg: str, **fields: object) -> None:
         """Log what only a developer asks for."""
         if _output.level <= logging.DEBUG:
-            self._proxy_to_logger("debug", msg, **fields)
+            self._write("debug", msg, fields)
 
     def info(self, msg: str, **fields: object) -> None:
         """Log a change of state."""
         if _output.level <= logging.INFO:
-            self._proxy_to_logger("info", msg, **fields)
+            self._write("info", msg, fields)
 
     def warning(self, msg: str, **fields: object) -> None:
         """Log what someone should look at."""
@@ -129,6 +178,10 @@ class Logger(structlog.BoundLoggerBase):
         fields.setdefault("exc_info", True)
         self._proxy_to_logger("error", msg, **fields)
 
+    def _write(self, method: str, msg: str, fields: dict[str, object]) -> None:
+        """Write a line that has no traceback: what structlog would do, by a shorter way."""
+        _output.later(_build_line(_output, method, {"event": msg, **self._context, **fields}))
+
 
 def get_logger(component: str) -> Logger:
     """Return a logger for one part of the program; modules keep it in a constant."""
@@ -141,6 +194,7 @@ def configure_logging(
     line_format: LineFormat = "json",
     add_source: bool = False,
     stream: BinaryIO | None = None,
+    gather_seconds: float = 0,
 ) -> None:
     """Say where lines go from now on, those of libraries included.
 
@@ -149,12 +203,19 @@ def configure_logging(
         line_format: ``json`` or ``text``.
         add_source: Whether each line names the file and line it was written at.
         stream: Where lines go; None is stdout.
+        gather_seconds: How long lines below warning may wait for others, while an event loop runs.
     """
     _output.level = _LEVELS[level.lower()]
     _output.render = _render_json if line_format == "json" else _render_text
     _output.add_source = add_source
     _output.stream = stream or sys.stdout.buffer
+    _output.gather_seconds = gather_seconds
     _route_libraries()
+
+
+def flush_logs() -> None:
+    """Write what was gathered: before the loop ends, or the process by another way than the usual."""
+    _output.flush()
 
 
 def name_worker(number: int) -> None:

@@ -1,7 +1,6 @@
 """The ASGI application of a listener: finds the route, and does around it what every request gets (public API §1)."""
 
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 
 from authserver.config.model import RateLimitConfig
 from authserver.protocol.errors import InvalidRequest, OAuthError, PageRefusal, SlowDown
+from authserver.protocol.identifiers import random_bytes
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS
@@ -132,7 +132,7 @@ class WebApp:
         )
         request.client_address = address = self._proxies.client_address(request)
         given = request.header(b"x-request-id")
-        request.request_id = request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request.request_id = request_id = given if given and _REQUEST_ID.fullmatch(given) else random_bytes().hex()
         user_agent = (request.header(b"user-agent") or "")[:_LONGEST_USER_AGENT]
         set_origin(RequestOrigin(ip=address, request_id=request_id, user_agent=user_agent))
         return request, target, user_agent
