@@ -52,6 +52,7 @@ from authserver.tokens.issuing import TokenIssuer
 from authserver.tokens.revocation import RevocationEndpoint
 from authserver.tokens.routes import token_routes
 from authserver.tokens.withdrawal import Withdrawal
+from authserver.traces.recorder import TraceRecorder
 from authserver.users.accounts import Accounts, UserTokens
 from authserver.users.passwords import Passwords
 from authserver.web.http import Route
@@ -94,11 +95,13 @@ class Server:
 
     Attributes:
         watcher: Has the changes of other processes obeyed; to be run beside the listeners.
+        traces: Keeps refusals; to be closed before the database.
     """
 
     public: WebApp
     admin: WebApp
     watcher: ChangeWatcher
+    traces: TraceRecorder
 
 
 async def open_core(config: Config, *, clock: Clock, migrate: bool) -> Core:
@@ -237,7 +240,14 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
     watcher.register("resources", catalog.refresh)
     watcher.register("settings", core.mode.refresh)
     watcher.register_tick(lambda: keyring.refresh(clock()))
-    return Server(public=_public_app(config, routes), admin=_admin_app(config, db, health), watcher=watcher)
+    traces = TraceRecorder(db, config.traces, clock=clock)
+    watcher.register_tick(traces.tick)
+    return Server(
+        public=_public_app(config, routes, traces if config.traces.enabled else None),
+        admin=_admin_app(config, db, health),
+        watcher=watcher,
+        traces=traces,
+    )
 
 
 def _grants(core: Core, issuer: TokenIssuer, catalog: ResourceCatalog) -> GrantTable:
@@ -271,7 +281,7 @@ def _grants(core: Core, issuer: TokenIssuer, catalog: ResourceCatalog) -> GrantT
     )
 
 
-def _public_app(config: Config, routes: list[Route]) -> WebApp:
+def _public_app(config: Config, routes: list[Route], traces: TraceRecorder | None) -> WebApp:
     return WebApp(
         routes,
         issuer=config.server.issuer,
@@ -280,6 +290,7 @@ def _public_app(config: Config, routes: list[Route]) -> WebApp:
         is_secure=config.session.secure,
         limits=config.rate_limit if config.rate_limit.enabled else None,
         component="http",
+        keep_refusal=traces.put if traces is not None else None,
     )
 
 

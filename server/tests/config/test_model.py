@@ -15,6 +15,9 @@ server.root_aliases | bool | false | AUTHPLANE_SERVER_ROOT_ALIASES
 device.enabled | bool | true | AUTHPLANE_DEVICE_ENABLED
 device.code_ttl | duration | 10m | AUTHPLANE_DEVICE_CODE_TTL
 device.interval | duration | 5s | AUTHPLANE_DEVICE_INTERVAL
+traces.enabled | bool | true | AUTHPLANE_TRACES_ENABLED
+traces.max | int | 10000 | AUTHPLANE_TRACES_MAX
+traces.max_age | duration | 24h | AUTHPLANE_TRACES_MAX_AGE
 server.address | string | :9000 | AUTHPLANE_SERVER_ADDRESS
 server.workers | string | 1 | AUTHPLANE_SERVER_WORKERS
 server.read_timeout | duration | 30s | AUTHPLANE_SERVER_READ_TIMEOUT

@@ -102,6 +102,7 @@ def test_all_but_the_named_ones_run_in_the_order_of_their_names() -> None:
         "jti",
         "machine-tokens",
         "refresh-tokens",
+        "refusal-traces",
         "sessions",
     ]
     assert {str(target) for target in NAMED_ONLY} == {"audit-events", "issuances", "unused-clients"}

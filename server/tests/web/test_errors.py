@@ -137,13 +137,16 @@ def test_a_page_refusal_shows_its_title_and_its_reference(logged: Lines) -> None
 def test_a_fault_tells_nothing_but_how_to_report_it(retry_after: int | None, status: int) -> None:
     answer = _answer(fault(a_request(), ErrorShape.OAUTH, retry_after=retry_after))
     assert answer.status == status
+    reference = answer.json()["reference"]
+    assert re.fullmatch("ref_[a-z2-7]{20}", reference)
     assert answer.json() == {
         "error": "server_error",
-        "error_description": "internal error",
+        "error_description": f"internal error ({reference})",
         "type": "https://docs.authplane.ai/errors/server_error",
         "title": {500: "Internal Server Error", 503: "Service Unavailable"}[status],
-        "detail": "internal error",
+        "detail": f"internal error ({reference})",
         "status": status,
+        "reference": reference,
         "request_id": "r-1",
     }
     assert answer.all(b"retry-after") == ([] if retry_after is None else [b"3"])

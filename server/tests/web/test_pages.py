@@ -15,6 +15,7 @@ LOGIN: dict[str, object] = {
     "error_is_credentials": True,
     "issuer_host": "auth.example.com",
     "csrf_token": "token",
+    "reference": "ref_abcdefghijklmnopqrst",
     "redirect": "/oauth/authorize?a=b&c=d",
 }
 CONSENT: dict[str, object] = {

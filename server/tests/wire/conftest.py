@@ -84,4 +84,5 @@ async def wire(config: Config, now: int) -> AsyncIterator[Wire]:
         server=server, core=core, keyring=keyring, clock=clock, user=user, resource=resource, runtime=runtime
     ) as wire:
         yield wire
+    await server.traces.close()
     await core.db.close()

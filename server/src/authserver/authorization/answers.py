@@ -2,7 +2,7 @@
 
 from authserver.protocol.errors import OAuthError, ServerError
 from authserver.protocol.redirect_uris import add_query
-from authserver.web.errors import wire_description
+from authserver.web.errors import report_refusal, wire_description
 from authserver.web.http import NO_STORE, HttpResponse
 
 
@@ -16,8 +16,17 @@ def code_answer(redirect_uri: str, *, code: str, state: str, issuer: str) -> Htt
     return redirect(add_query(redirect_uri, _with_state({"code": code}, state, issuer)))
 
 
-def error_answer(redirect_uri: str, exc: OAuthError, *, state: str, issuer: str) -> HttpResponse:
-    """Send a refusal, with its reference id behind the description (ruling R48)."""
+def error_answer(redirect_uri: str, exc: OAuthError, *, client_id: str, state: str, issuer: str) -> HttpResponse:
+    """Send a refusal, with its reference id behind the description (ruling R48).
+
+    Args:
+        redirect_uri: Where to.
+        exc: The refusal.
+        client_id: The client, for the log.
+        state: As the client sent it.
+        issuer: This server.
+    """
+    report_refusal(exc, client_id=client_id)
     text = "an internal error occurred" if isinstance(exc, ServerError) else exc.description
     parameters = {"error": exc.error, "error_description": wire_description(text, exc.reference)}
     return redirect(add_query(redirect_uri, _with_state(parameters, state, issuer)))

@@ -99,7 +99,9 @@ class Decisions:
 
         if not await self.db.write(approve):
             raise PageRefusal(
-                "Consent Error", "This request was answered already or has expired. Start again from your application."
+                "Consent Error",
+                "This request was answered already or has expired. Start again from your application.",
+                reason="invalid_session",
             )
         CONSENT_DECISIONS.inc("granted")
         AUTH_FLOW_DURATION.observe(now - pending.created_at)

@@ -20,6 +20,7 @@ from authserver.protocol.scopes import choose_authorization_scopes
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import BackendKind, Resource
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.notes import note
 from authserver.web.forms import Form
 
 _log = get_logger("authorization")
@@ -57,10 +58,12 @@ class RequestChecker:
         check_no_repeats(form)  # 4
         form.check_lengths()
         _check_response_type(form)  # 5
+        note("client's grants looked at", grant_type="authorization_code", grant_types=client.grant_types)
         if not client.has_grant("authorization_code"):  # 6
-            raise UnauthorizedClient("client is not authorized for this grant type")
-        code_challenge = form.get("code_challenge")  # 7
-        check_code_challenge(code_challenge, method=form.get("code_challenge_method"))
+            raise UnauthorizedClient("client is not authorized for this grant type", reason="grant_not_registered")
+        code_challenge, challenge_method = form.get("code_challenge"), form.get("code_challenge_method")  # 7
+        note("PKCE looked at", method=challenge_method, found="a challenge" if code_challenge else "no challenge")
+        check_code_challenge(code_challenge, method=challenge_method)
         resource = await self._find_resource(form)  # 8
         scopes = await self._choose_scopes(form, client, resource)  # 9
         return AuthorizationRequest(
@@ -75,10 +78,13 @@ class RequestChecker:
         )
 
     async def _find_resource(self, form: Form) -> Resource | None:
-        value = one_resource(form.values("resource"))
+        values = form.values("resource")
+        note("resource asked for", requested=values)
+        value = one_resource(values)
         if value is None:
             return await self._find_default()
         resource = await self._catalog.resolve(value)
+        note("resource found", matched=resource.slug, source=resource.backend_kind)
         if resource.backend_kind is not BackendKind.MINT:
             raise InvalidTarget(f"resource {quoted(value)} cannot be authorized directly", reason="broker_resource")
         return resource
@@ -86,6 +92,7 @@ class RequestChecker:
     async def _find_default(self) -> Resource | None:
         """Return what ``oauth.default_resource`` names (ruling R1); a name of nothing is the operator's fault (R38)."""
         slug = self._rules.default_resource
+        note("default resource taken", setting=f"oauth.default_resource={slug}")
         if not slug:
             return None
         for resource in await self._catalog.matches(slug):
@@ -99,13 +106,17 @@ class RequestChecker:
             _log.warning("authorization request without scope", client_id=client.id)
         self._warn_of_no_ceiling(client)
         catalog = resource.scope_names if resource else await self._catalog.scope_names()
-        return choose_authorization_scopes(
-            form.get("scope"),
+        requested = form.get("scope")
+        note("scope compared", requested=requested, catalog=catalog, ceiling=client.scope)
+        scopes = choose_authorization_scopes(
+            requested,
             catalog=catalog,
             ceiling=client.scopes,
             require_scope=self._rules.require_scope,
             resource_named=resource is not None,
         )
+        note("scope chosen", result=scopes)
+        return scopes
 
     def _warn_of_no_ceiling(self, client: Client) -> None:
         """Say once for each client that nothing bounds its scopes: from 0.3.0 on it will be refused (public API §9.3)."""
@@ -123,7 +134,7 @@ def check_no_repeats(form: Form) -> None:
     """
     for name in form.repeated():
         if name not in _REPEATABLE:
-            raise InvalidRequest(f"{quoted(name)} is given more than once")
+            raise InvalidRequest(f"{quoted(name)} is given more than once", reason="parameter_repeated")
 
 
 def parse_prompt(form: Form) -> frozenset[str]:
@@ -134,7 +145,7 @@ def parse_prompt(form: Form) -> frozenset[str]:
     """
     words = frozenset((form.get("prompt") or "").split())
     if "none" in words and len(words) > 1:
-        raise InvalidRequest("prompt: none stands alone")
+        raise InvalidRequest("prompt: none stands alone", reason="prompt_none_not_alone")
     return words & _PROMPTS
 
 
@@ -151,5 +162,5 @@ def _check_response_type(form: Form) -> None:
 def _dpop_jkt(form: Form) -> str | None:
     jkt = form.get("dpop_jkt")
     if jkt is not None and (len(jkt) != _THUMBPRINT_CHARACTERS or not jkt.isascii()):
-        raise InvalidRequest("dpop_jkt is malformed")
+        raise InvalidRequest("dpop_jkt is malformed", reason="dpop_jkt_malformed")
     return jkt

@@ -29,8 +29,8 @@ from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import BackendKind, Resource, ResourceScope
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.notes import identified, note
 from authserver.users.records import User
-from authserver.web.errors import log_refusal
 from authserver.web.forms import LONGEST, Form, parse_query, read_form
 from authserver.web.http import MAX_TARGET_BYTES, ErrorShape, HttpRequest, HttpResponse, Route
 from authserver.web.pages import page
@@ -76,11 +76,12 @@ class AuthorizationPages:
         except OAuthError as exc:
             return self._refuse(redirect_uri, form, exc, client_id=client.id)
         except StorageUnavailable:
-            refusal = TemporarilyUnavailable("the server is temporarily unavailable")
+            refusal = TemporarilyUnavailable("the server is temporarily unavailable", reason="database_unavailable")
             return self._refuse(redirect_uri, form, refusal, client_id=client.id)
         except Exception:  # noqa: BLE001  a client waits at its redirect URI: it is told there, as RFC 6749 §4.1.2.1 has it
-            _log.exception("authorization request failed", client_id=client.id)
-            return self._refuse(redirect_uri, form, ServerError(), client_id=client.id)
+            fault = ServerError(reason="internal_error")
+            _log.exception("authorization request failed", client_id=client.id, reference=fault.reference)
+            return self._refuse(redirect_uri, form, fault, client_id=client.id)
 
     async def alias(self, request: HttpRequest) -> HttpResponse:
         """Serve ``/authorize``: the same endpoint, unless it is a re-consent link, of which none is valid here yet."""
@@ -91,8 +92,11 @@ class AuthorizationPages:
 
     async def _find_client(self, form: Form, *, address: str, now: int) -> Client:
         client_id = form.get("client_id")
+        note("parameters read", client_id=client_id or "")
         if "client_id" in form.repeated() or "redirect_uri" in form.repeated():
-            raise PageRefusal("Authorization Error", "The application sent a parameter twice.", reason="repeated")
+            raise PageRefusal(
+                "Authorization Error", "The application sent a parameter twice.", reason="parameter_repeated"
+            )
         client = await self.clients.resolve(client_id, address=address, now=now) if client_id else None
         if client is None:
             raise PageRefusal(
@@ -101,7 +105,9 @@ class AuthorizationPages:
                 reason="client_unknown",
             )
         if not client.is_active:
-            raise PageRefusal("Client Suspended", "This application may not sign people in.", status=403)
+            raise PageRefusal(
+                "Client Suspended", "This application may not sign people in.", status=403, reason="client_not_active"
+            )
         return client
 
     async def _continue(
@@ -112,9 +118,14 @@ class AuthorizationPages:
         found = await self.sessions.find(request, now=now)
         if found is None or prompt & _SIGN_IN_PROMPTS:  # 10, 11
             if "none" in prompt:
+                note(
+                    "sign-in looked for",
+                    found="nobody is signed in" if found is None else "a fresh sign-in is asked for",
+                )
                 raise LoginRequired("nobody is signed in")
             return self._to_login(request, prompt)
         _, user = found
+        _note_user(user)
         # A redirect of ours can stand between another site and this request, so only a browser that says that its user
         # came directly, or says nothing at all, is taken to have done so (ruling R27).
         cross_site = request.header(b"sec-fetch-site") not in {None, "none"}
@@ -125,6 +136,7 @@ class AuthorizationPages:
             code = await self.decisions.issue_code(asked, user_id=user.id, now=now)  # 13
             return code_answer(asked.redirect_uri, code=code, state=asked.state, issuer=self.issuer)
         if "none" in prompt:
+            note("consent looked for", found="none that covers these scopes and this redirect URI", result=asked.scopes)
             raise ConsentRequired("the user has not agreed yet")
         session_id = await self.decisions.open(asked, user_id=user.id, now=now)
         return redirect(self.site.path(f"/consent?session_id={spell_id(session_id)}"))
@@ -147,11 +159,10 @@ class AuthorizationPages:
         return HttpResponse(answer.status, answer.body, (*answer.headers, *self.sessions.clear_if_sent(request)))
 
     def _refuse(self, redirect_uri: str, form: Form, exc: OAuthError, *, client_id: str) -> HttpResponse:
-        log_refusal(exc, client_id=client_id)
         state = form.get("state") or ""
         # One beyond the limit is what is refused: nothing that long is sent anywhere.
         kept = state if len(state) <= LONGEST["state"] else ""
-        return error_answer(redirect_uri, exc, state=kept, issuer=self.issuer)
+        return error_answer(redirect_uri, exc, client_id=client_id, state=kept, issuer=self.issuer)
 
     async def ask(self, request: HttpRequest) -> HttpResponse:
         """Show the consent page (public API §6.1)."""
@@ -167,12 +178,15 @@ class AuthorizationPages:
             target = self.site.path(f"/consent?session_id={quote(session_id, safe='')}")
             return self._signed_out(request, redirect(self.site.path(f"/login?redirect={quote(target, safe='')}")))
         _, user = found
+        _note_user(user)
         pending = await self._find_pending(session_id, user, now=now)
         if pending is None:
             raise PageRefusal("Invalid Session", _EXPIRED)
         client = await find_client(self.decisions.db, pending.client_id)
         if client is None or not client.is_active:
-            raise PageRefusal("Client Suspended", "This application may not sign people in.", status=403)
+            raise PageRefusal(
+                "Client Suspended", "This application may not sign people in.", status=403, reason="client_not_active"
+            )
         resource = await self._resource_of(pending)
         return self._consent_page(request, pending, client=client, user=user, resource=resource)
 
@@ -189,6 +203,7 @@ class AuthorizationPages:
         found = await self.sessions.find(request, now=now)  # 2
         if found is None:
             raise PageRefusal("Not Authenticated", "You are not signed in any more.", status=401)
+        _note_user(found[1])
         if not self.sessions.is_own_form(request, session_id, form.get("csrf_token")):  # 3
             raise PageRefusal("Invalid Request", "This answer did not come from our page.", status=403, reason="csrf")
         pending = await self._find_pending(session_id, found[1], now=now)
@@ -201,28 +216,38 @@ class AuthorizationPages:
     async def _denied(self, pending: Authorization | None, *, now: int) -> HttpResponse:
         if pending is None or not await self.decisions.deny(pending, now=now):
             raise PageRefusal("Invalid Session", _EXPIRED)
-        refusal = AccessDenied("the user denied the request")
-        return error_answer(pending.redirect_uri, refusal, state=pending.state, issuer=self.issuer)
+        refusal = AccessDenied("the user denied the request", reason="user_denied")
+        return error_answer(
+            pending.redirect_uri, refusal, client_id=pending.client_id, state=pending.state, issuer=self.issuer
+        )
 
     async def _approved(self, pending: Authorization | None, ticked: tuple[str, ...], *, now: int) -> HttpResponse:
+        note("answer compared", result=ticked, requested=pending.scopes if pending else None)
         if not ticked:  # 6
             raise PageRefusal("No Permissions Selected", "Tick at least one permission, or deny the request.")
-        if pending is None or not set(ticked) <= set(pending.scopes):  # 8
-            raise PageRefusal("Consent Error", _EXPIRED)
+        if pending is None:  # 8
+            raise PageRefusal("Consent Error", _EXPIRED, reason="invalid_session")
+        if not set(ticked) <= set(pending.scopes):
+            raise PageRefusal("Consent Error", _EXPIRED, reason="scope_not_asked_for")
         client = await find_client(self.decisions.db, pending.client_id)
         if client is None or not client.is_active:
-            raise PageRefusal("Consent Error", "This application may not sign people in.")
+            raise PageRefusal("Consent Error", "This application may not sign people in.", reason="client_not_active")
         try:
             await self._resource_of(pending)
         except PageRefusal as exc:
-            raise PageRefusal("Consent Error", exc.message) from exc
+            raise PageRefusal("Consent Error", exc.message, reason=exc.reason) from exc
         approved = tuple(scope for scope in pending.scopes if scope in ticked)
         code = await self.decisions.approve(pending, approved, now=now)
         return code_answer(pending.redirect_uri, code=code, state=pending.state, issuer=self.issuer)
 
     async def _find_pending(self, session_id: str, user: User, *, now: int) -> Authorization | None:
         identifier = parse_id(session_id)
-        return None if identifier is None else await self.decisions.find(identifier, user_id=user.id, now=now)
+        pending = None if identifier is None else await self.decisions.find(identifier, user_id=user.id, now=now)
+        if pending is None:
+            note("pending request looked up", found="none that waits for this user: unknown, answered or expired")
+        else:
+            note("pending request looked up", found="it waits", client_id=pending.client_id)
+        return pending
 
     async def _resource_of(self, pending: Authorization) -> Resource | None:
         """Return the Resource a pending request names, which may have gone or changed since."""
@@ -259,13 +284,20 @@ class AuthorizationPages:
 def _trusted_redirect(form: Form, client: Client) -> str:
     """Return the redirect URI when it is the client's; before that nothing may redirect (threat-model T6)."""
     redirect_uri = form.get("redirect_uri")
-    if redirect_uri is None or match_redirect_uri(redirect_uri, client.redirect_uris) is None:
+    matched = None if redirect_uri is None else match_redirect_uri(redirect_uri, client.redirect_uris)
+    note("redirect URI compared", redirect_uri=redirect_uri, registered=client.redirect_uris, matched=matched)
+    if redirect_uri is None or matched is None:
         raise PageRefusal(
             "Invalid Redirect URI",
             "The application asked to send you to an address that is not registered for it.",
             reason="redirect_uri_mismatch",
         )
     return redirect_uri
+
+
+def _note_user(user: User) -> None:
+    identified()
+    note("signed in", user_id=user.id)
 
 
 def _restate(pending: Authorization, resource: Resource | None) -> str:

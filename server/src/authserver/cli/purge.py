@@ -71,7 +71,14 @@ async def _purge(config: Config, targets: tuple[Target, ...], *, timeout: float,
 
 async def _purge_one(db: Database, target: Target, config: Config, *, now: int, retention: int | None) -> bool:
     try:
-        deleted = await purge(db, target, now=now, refresh_grace=config.oauth.refresh_grace, retention=retention)
+        deleted = await purge(
+            db,
+            target,
+            now=now,
+            refresh_grace=config.oauth.refresh_grace,
+            trace_age=config.traces.max_age,
+            retention=retention,
+        )
     except Exception as exc:  # noqa: BLE001  one target's failure must not keep the others from running
         _log.error("purge failed", table=target, error=str(exc))
         return False

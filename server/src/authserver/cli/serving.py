@@ -163,6 +163,7 @@ async def run(
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watch
+        await server.traces.close()
 
 
 async def _serve(loaded: LoadedConfig, on_started: Callable[[Core], None] | None) -> None:

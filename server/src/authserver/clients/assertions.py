@@ -5,6 +5,7 @@ from authserver.clients.records import Client
 from authserver.protocol.client_assertions import InvalidAssertion, UnverifiedAssertion, read_client_assertion
 from authserver.protocol.identifiers import base64url, hash_token
 from authserver.storage.database import Database, Writer
+from authserver.telemetry.notes import note
 
 KEPT_AFTER_EXPIRY = 60
 
@@ -40,6 +41,7 @@ class ClientAssertions:
         Raises:
             InvalidAssertion: It does not hold, or is another client's.
         """
+        note("client assertion read", registered=self._audiences)
         unverified = read_client_assertion(assertion, audiences=self._audiences, now=now)
         if client_id and client_id != unverified.client_id:
             raise InvalidAssertion("assertion_subject")

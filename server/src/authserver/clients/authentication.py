@@ -14,6 +14,7 @@ from authserver.protocol.client_assertions import ASSERTION_TYPE, InvalidAsserti
 from authserver.protocol.errors import CLIENT_NOT_ACTIVE, InvalidClient
 from authserver.storage.database import Database, StorageUnavailable
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.notes import identified, note
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -71,6 +72,7 @@ def parse_client_credentials(
             raise InvalidClient(reason="client_not_found", audited=False)
         return ClientCredentials(client_id=client_id, client_secret=client_secret or None)
     if (client_id and client_id != basic.client_id) or (client_secret and client_secret != basic.client_secret):
+        note("client credentials compared", client_id=client_id or "", expected=basic.client_id)
         raise InvalidClient(reason="credentials_disagree", audited=False)
     return basic
 
@@ -101,6 +103,7 @@ class ClientAuthenticator:
         if credentials.assertion is not None:
             return await self._check_assertion(credentials.client_id, credentials.assertion, now=now)
         client = await find_client(self._db, credentials.client_id)
+        _note_client(credentials.client_id, client, sent="a secret" if credentials.client_secret else "nothing")
         if client is None:
             await self._secrets.is_right(credentials.client_secret or "", "")
             raise InvalidClient(reason="client_not_found", audited=False)
@@ -122,9 +125,11 @@ class ClientAuthenticator:
         try:
             unverified = self._assertions.read(assertion, client_id=client_id, now=now)
             client = await find_client(self._db, unverified.client_id)
+            _note_client(unverified.client_id, client, sent="an assertion")
             if client is None:
                 raise InvalidClient(reason="client_not_found", audited=False)
             await self._assertions.verify(unverified, client, now=now)
+            identified()
         except InvalidAssertion as exc:
             raise InvalidClient(reason=exc.reason, audited=False) from exc
         _check_active(client)
@@ -139,6 +144,7 @@ class ClientAuthenticator:
             raise InvalidClient(reason="missing_client_secret", audited=False)
         if not await self._secrets.is_right(credentials.client_secret, client.secret_hash):
             raise InvalidClient(reason="invalid_client_secret", client_id=client.id)
+        identified()
         if self._secrets.is_outdated(client.secret_hash):
             await self._rewrite(client, credentials.client_secret)
 
@@ -157,6 +163,21 @@ def _check_active(client: Client) -> None:
         raise InvalidClient(
             CLIENT_NOT_ACTIVE, reason="client_not_active", audited=not client.is_public, client_id=client.id
         )
+
+
+def _note_client(client_id: str, client: Client | None, *, sent: str) -> None:
+    if client is None:
+        note("client looked up", client_id=client_id, found="not registered", authentication=sent)
+        return
+    note(
+        "client looked up",
+        client_id=client.id,
+        found="registered",
+        source=client.registration_source,
+        status=client.status,
+        authentication=sent,
+        expected=client.token_endpoint_auth_method,
+    )
 
 
 def _check_public(credentials: ClientCredentials, *, require_confidential: bool) -> None:

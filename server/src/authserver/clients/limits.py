@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from authserver.config.sections.clients import DcrConfig
 from authserver.protocol.errors import SlowDown
+from authserver.telemetry.notes import note
 from authserver.web.limits import TokenBuckets, address_key
 
 IN_TOTAL = 10
@@ -39,4 +40,5 @@ class RegistrationLimits:
         now = self._monotonic()
         # In this order a source over its own limit takes nothing from the others.
         if not (self._by_source.take(address_key(address), now) and self._total.take(_EVERYBODY, now)):
-            raise SlowDown
+            note("registrations counted", setting="dcr.rate_limit, dcr.rate_limit_burst")
+            raise SlowDown(reason="registration_rate_limited")

@@ -21,6 +21,7 @@ from authserver.protocol.errors import OAuthError, SlowDown
 from authserver.storage.database import Database, UniqueViolation, Writer
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import CLIENTS_REGISTERED
+from authserver.telemetry.notes import note
 
 LAST_COPY_TTL = 24 * 60 * 60
 
@@ -75,12 +76,15 @@ class ClientResolver:
                 fetched as may be.
         """
         client = await find_client(self._db, client_id)
+        _note_stored(client_id, client)
         documents = self._documents
         if documents is None:
+            note("metadata documents looked at", setting="cimd.enabled=false")
             return client
         try:
             if client is None:
                 if not is_client_id_url(client_id):
+                    note("client_id looked at", found="no URL of a metadata document")
                     return None
                 self._limits.check(address)
                 return await self._create(documents, client_id, now=now)
@@ -91,11 +95,20 @@ class ClientResolver:
         except NoFetchSlot as exc:
             copy = _last_copy(client, now=now)
             if copy is None:
-                raise SlowDown("too many client documents are being fetched", retry_after=2) from exc
+                raise SlowDown(
+                    "too many client documents are being fetched", reason="document_fetches_busy", retry_after=2
+                ) from exc
             return copy
         except (DocumentUnavailable, OAuthError) as exc:
             _log.debug("client metadata document not used", client_id=client_id, cause=str(exc))
-            return _last_copy(client, now=now)
+            copy = _last_copy(client, now=now)
+            note(
+                "metadata document refused",
+                client_id=client_id,
+                cause=str(exc),
+                found="no stored copy of it that is young enough" if copy is None else "the stored copy stands in",
+            )
+            return copy
         return client
 
     async def _create(self, documents: MetadataDocuments, client_id: str, *, now: int) -> Client | None:
@@ -147,6 +160,19 @@ class ClientResolver:
             return client
         await self._db.write(lambda tx: update_fetched_at(tx, client.id, fetched_at=fetched_at))
         return replace(client, cimd_fetched_at=fetched_at)
+
+
+def _note_stored(client_id: str, client: Client | None) -> None:
+    if client is None:
+        note("client looked up", client_id=client_id, found="not stored")
+    else:
+        note(
+            "client looked up",
+            client_id=client_id,
+            found="stored",
+            source=client.registration_source,
+            status=client.status,
+        )
 
 
 def _last_copy(client: Client | None, *, now: int) -> Client | None:

@@ -20,6 +20,7 @@ from authserver.protocol.identifiers import new_public_id, new_secret
 from authserver.protocol.quoting import quoted
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.metrics import CLIENTS_REGISTERED
+from authserver.telemetry.notes import note
 
 
 class RegistrationPolicy:
@@ -42,8 +43,9 @@ class RegistrationPolicy:
         Raises:
             AccessDenied: Only operators may register clients.
         """
+        note("registration mode looked at", setting=f"dcr.mode={self._mode.current}")
         if self._mode.current is DcrMode.ADMIN_ONLY:
-            raise AccessDenied("registration is disabled")
+            raise AccessDenied("registration is disabled", reason="registration_closed")
 
     def check_redirect_uris(self, redirect_uris: Sequence[str]) -> None:
         """Check that every URI is on the operators' list, where one is kept.
@@ -55,7 +57,8 @@ class RegistrationPolicy:
             return
         for uri in redirect_uris:
             if uri not in self._approved:
-                raise InvalidRedirectUri(f"redirect_uri not allowed: {quoted(uri)}")
+                note("redirect URI compared", redirect_uri=uri, registered=self._approved)
+                raise InvalidRedirectUri(f"redirect_uri not allowed: {quoted(uri)}", reason="redirect_uri_not_approved")
 
     def choose_ceiling(self, grant_types: Collection[str]) -> str:
         """Return the scope of a new client: the default one if all its grants have a user in the loop, else none."""

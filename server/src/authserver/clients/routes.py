@@ -42,5 +42,5 @@ async def _read_json(request: HttpRequest) -> object:
     try:
         document: object = orjson.loads(await request.body(max_bytes=MAX_BODY_BYTES))
     except (BodyTooLarge, orjson.JSONDecodeError) as exc:
-        raise InvalidRequest("invalid JSON body") from exc
+        raise InvalidRequest("invalid JSON body", reason="json_unreadable") from exc
     return document

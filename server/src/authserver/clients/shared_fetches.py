@@ -17,6 +17,7 @@ from authserver.clients.document_cache import ExpiringCache, find_lifetime
 from authserver.outbound.client import OutboundClient, OutboundError, OutboundRefused, OutboundResponse
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import CIMD_FETCH_DURATION, CIMD_FETCH_SUPPRESSED
+from authserver.telemetry.notes import note
 
 FAILURE_TTL = 30
 FETCHES_AT_ONCE = 16
@@ -85,7 +86,10 @@ class SharedFetches(Generic[T]):
     async def get(self, url: str, read: Callable[[bytes], T], *, now: int) -> T:
         """Return what is kept, or what ``renew`` brings."""
         kept = self._kept.find(url, now=now)
-        return kept if kept is not None else await self.renew(url, read, now=now)
+        if kept is None:
+            return await self.renew(url, read, now=now)
+        note("client document looked for", found="in the cache")
+        return kept
 
     async def renew(self, url: str, read: Callable[[bytes], T], *, now: int) -> T:
         """Fetch, or wait with others that do, or fail as the last fetch did a moment ago.
@@ -103,6 +107,7 @@ class SharedFetches(Generic[T]):
         """
         if (failure := self._failures.find(url, now=now)) is not None:
             CIMD_FETCH_SUPPRESSED.inc("negative_cache")
+            note("client document looked for", found=f"a failure that is remembered for {FAILURE_TTL} s")
             raise DocumentUnavailable(failure)
         fetch = self._fetches.get(url)
         if fetch is not None:
@@ -112,6 +117,7 @@ class SharedFetches(Generic[T]):
             raise NoFetchSlot("too many fetches are waited for")
         else:
             fetch = self._start(url, read, now)
+        note("client document looked for", found="not in the cache, so it is fetched")
         return await asyncio.shield(fetch)
 
     def _start(self, url: str, read: Callable[[bytes], T], now: int) -> asyncio.Task[T]:

@@ -27,6 +27,7 @@ from authserver.config.sections.listeners import AdminConfig, RateLimitConfig, S
 from authserver.config.sections.observability import ObservabilityConfig
 from authserver.config.sections.oidc import OidcConfig
 from authserver.config.sections.storage import DataEncryptionConfig, SigningConfig, StorageConfig
+from authserver.config.sections.traces import TracesConfig
 
 __all__ = [
     "NO_SECRET",
@@ -54,6 +55,7 @@ __all__ = [
     "SigningConfig",
     "StorageConfig",
     "TokenExchangeConfig",
+    "TracesConfig",
     "XaaConfig",
 ]
 
@@ -84,6 +86,7 @@ class Config:
     data_encryption: DataEncryptionConfig = field(default_factory=DataEncryptionConfig)
     connect: ConnectConfig = field(default_factory=ConnectConfig)
     observability: ObservabilityConfig = field(default_factory=ObservabilityConfig)
+    traces: TracesConfig = field(default_factory=TracesConfig)
     client_secret_pepper: Annotated[
         Secret,
         Key(

@@ -8,6 +8,7 @@ from authserver.audit.trail import AuditTrail, detail
 from authserver.login.lockout import Lockout, identity_of
 from authserver.storage.database import Reader
 from authserver.telemetry.metrics import AUTH_DENIED, LOGIN_ATTEMPTS
+from authserver.telemetry.notes import note
 from authserver.users.accounts import Accounts, PasswordVerdict
 from authserver.users.records import User
 from authserver.users.store import find_user_by_email
@@ -34,8 +35,17 @@ class LocalLogin:
         self._trail = trail
         self._lockout = lockout
 
-    async def sign_in(self, email: str, password: str, *, client_address: str, now: int) -> User | None:
+    async def sign_in(
+        self, email: str, password: str, *, client_address: str, now: int, reference: str | None = None
+    ) -> User | None:
         """Return the user, or None when the credentials are rejected: after the same time, whatever is wrong.
+
+        Args:
+            email: As sent.
+            password: As sent.
+            client_address: Whose failures count.
+            reference: The reference id that a rejection will have, for the audit trail.
+            now: Seconds since the epoch.
 
         Raises:
             LockedOut: Decided before the password is looked at (T5).
@@ -52,15 +62,17 @@ class LocalLogin:
                 locked = False
             else:
                 locked = self._lockout.record_failure(identity)
-        await self._record(verdict, now=now)
+        await self._record(verdict, reference=reference, now=now)
         if locked:
             until = datetime.fromtimestamp(now + self._lockout.lockout, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             actor_id = verdict.user.id if verdict.user else ""
-            event = AuditEvent(Action.AUTH_LOCKED_OUT, actor_id=actor_id, detail=detail(until=until))
+            event = AuditEvent(
+                Action.AUTH_LOCKED_OUT, actor_id=actor_id, detail=detail(until=until), reference=reference
+            )
             await self._trail.record(event, now=now)
         return verdict.user if verdict.accepted else None
 
-    async def _record(self, verdict: PasswordVerdict, *, now: int) -> None:
+    async def _record(self, verdict: PasswordVerdict, *, reference: str | None, now: int) -> None:
         """Count and audit an outcome. The actor of a failure is who was tried, not who did it."""
         actor_id = verdict.user.id if verdict.user else ""
         if verdict.refusal is None:
@@ -69,5 +81,11 @@ class LocalLogin:
         else:
             LOGIN_ATTEMPTS.inc("failure")
             AUTH_DENIED.inc(verdict.refusal)
-            event = AuditEvent(Action.USER_LOGIN_FAILED, actor_id=actor_id, detail=detail(reason=verdict.refusal))
+            note("password checked", user_id=actor_id, cause=verdict.refusal)
+            event = AuditEvent(
+                Action.USER_LOGIN_FAILED,
+                actor_id=actor_id,
+                detail=detail(reason=verdict.refusal),
+                reference=reference,
+            )
         await self._trail.record(event, now=now)

@@ -8,13 +8,15 @@ from authserver.login.local import LocalLogin, LockedOut
 from authserver.login.nonces import LoginNonces
 from authserver.login.sessions import Sessions, describe_account, is_cross_site
 from authserver.login.site import Site
-from authserver.protocol.errors import InvalidRedirectUri, InvalidRequest, new_reference
+from authserver.protocol.errors import InvalidRedirectUri, InvalidRequest, PageRefusal
 from authserver.protocol.redirect_uris import check_redirect_uri, form_action_source
 from authserver.protocol.safe_redirect import safe_redirect
+from authserver.telemetry.notes import note
 from authserver.users.accounts import MAX_EMAIL_BYTES
+from authserver.web.errors import page_refusal, report_refusal
 from authserver.web.forms import Form, parse_query, read_form
 from authserver.web.http import TEXT, ErrorShape, HttpRequest, HttpResponse, Route
-from authserver.web.pages import page, render_error_page
+from authserver.web.pages import page
 
 _AUTHORIZE_PATHS = ("/oauth/authorize", "/authorize")
 
@@ -63,21 +65,31 @@ class LoginPages:
             return HttpResponse(404, b"not found\n", (TEXT,))
         form = await _read_form(request)  # 2
         if form is None:
-            return self._form(request, None, status=422, error=_UNREADABLE)
+            return self._rejected(
+                request, None, PageRefusal("Sign in", _UNREADABLE, status=422, reason="form_unreadable")
+            )
         redirect = safe_redirect(form.get("redirect"))
         if is_cross_site(request, self._site) or not self._nonces.is_own_form(request, form.get("csrf_token")):  # 3
-            return self._form(request, redirect, status=422, error=_NOT_OUR_FORM)
+            note("form looked at", found="not of this browser, expired, or sent by another site")
+            return self._rejected(request, redirect, PageRefusal("Sign in", _NOT_OUR_FORM, status=422, reason="csrf"))
+        rejection = PageRefusal("Sign in", _REJECTED, status=422, reason="credentials_rejected")
         email, password = form.get("email") or "", form.get("password") or ""
         if len(email.encode()) > MAX_EMAIL_BYTES:  # 4
-            return self._form(request, redirect, status=422, error=_REJECTED)
+            return self._rejected(request, redirect, rejection)
         now = self._clock()
         try:
-            user = await self._login.sign_in(email, password, client_address=request.client_address, now=now)
+            user = await self._login.sign_in(
+                email, password, client_address=request.client_address, reference=rejection.reference, now=now
+            )
         except LockedOut as exc:  # 5
             retry_after = (b"retry-after", str(exc.retry_after).encode())
-            return self._form(request, redirect, status=429, error=_LOCKED_OUT, headers=(retry_after,))
+            note(
+                "failures counted", seconds=exc.retry_after, setting="rate_limit.auth_fail_max, rate_limit.auth_lockout"
+            )
+            refusal = PageRefusal("Sign in", _LOCKED_OUT, status=429, reason="locked_out")
+            return self._rejected(request, redirect, refusal, retry_after)
         if user is None:  # 6
-            return self._form(request, redirect, status=422, error=_REJECTED)
+            return self._rejected(request, redirect, rejection)
         return _see_other(redirect or self._site.path("/"), self._sessions.issue(user, now=now))
 
     async def sign_out(self, request: HttpRequest) -> HttpResponse:
@@ -86,14 +98,14 @@ class LoginPages:
         A form may name a ``redirect`` to come back to, as somebody else.
         """
         if is_cross_site(request, self._site):
-            return render_error_page(
-                title="Invalid Request",
-                message="Another site asked to sign you out. You are still signed in.",
-                reference=new_reference(),
+            exc = PageRefusal(
+                "Invalid Request",
+                "Another site asked to sign you out. You are still signed in.",
                 status=403,
-                request_id=request.request_id,
+                reason="cross_site",
                 next_step="You may close this window.",
             )
+            return page_refusal(exc, request)
         form = await _read_form(request)
         redirect = safe_redirect(form.get("redirect")) if form else None
         return _see_other(login_path(self._site, redirect), self._sessions.clear(), self._nonces.clear())
@@ -105,6 +117,13 @@ class LoginPages:
             return _see_other(login_path(self._site), *self._sessions.clear_if_sent(request))
         return page("login/signed_in.html", account=describe_account(found[1]))
 
+    def _rejected(self, request: HttpRequest, redirect: str | None, exc: PageRefusal, *headers: Header) -> HttpResponse:
+        """Show the form again, with what was wrong and the reference id of it."""
+        report_refusal(exc)
+        return self._form(
+            request, redirect, status=exc.status, error=exc.message, reference=exc.reference, headers=headers
+        )
+
     def _form(
         self,
         request: HttpRequest,
@@ -112,6 +131,7 @@ class LoginPages:
         *,
         status: int = 200,
         error: str = "",
+        reference: str = "",
         headers: tuple[Header, ...] = (),
     ) -> HttpResponse:
         csrf_token, nonce_headers = self._nonces.csrf_token(request) if self._login is not None else ("", ())
@@ -121,6 +141,7 @@ class LoginPages:
             csp_form_action=_find_form_action(redirect, self._site),
             headers=(*nonce_headers, *headers),
             error=error,
+            reference=reference,
             error_is_credentials=error == _REJECTED,
             issuer_host=self._site.host,
             csrf_token=csrf_token,

@@ -10,6 +10,7 @@ from enum import StrEnum
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, Value, Writer
+from authserver.traces.recorder import trim_expired
 
 BATCH_ROWS = 500
 DAY = 24 * 3600
@@ -28,6 +29,7 @@ class Target(StrEnum):
     JTI = "jti"
     MACHINE_TOKENS = "machine-tokens"
     REFRESH_TOKENS = "refresh-tokens"
+    REFUSAL_TRACES = "refusal-traces"
     SESSIONS = "sessions"
     UNUSED_CLIENTS = "unused-clients"
 
@@ -127,7 +129,15 @@ def check_retention(targets: tuple[Target, ...], retention: int | None) -> None:
         raise Invalid("target audit-events needs --retention")
 
 
-async def purge(db: Database, target: Target, *, now: int, refresh_grace: int = 0, retention: int | None = None) -> int:
+async def purge(
+    db: Database,
+    target: Target,
+    *,
+    now: int,
+    refresh_grace: int = 0,
+    trace_age: int = DAY,
+    retention: int | None = None,
+) -> int:
     """Delete what a target stands for; return the number of rows it deleted or emptied.
 
     Each batch is committed before the next begins, so that an interrupted purge keeps what it did.
@@ -137,6 +147,7 @@ async def purge(db: Database, target: Target, *, now: int, refresh_grace: int = 
         target: What to delete.
         now: What expires earlier goes.
         refresh_grace: Seconds for which the answer of a rotation is kept for a retry.
+        trace_age: Seconds for which traces of refusals are kept.
         retention: Seconds of history to keep, for issuances (30 days unless given) and audit events (must be given).
 
     Raises:
@@ -148,6 +159,8 @@ async def purge(db: Database, target: Target, *, now: int, refresh_grace: int = 
         case Target.REFRESH_TOKENS:
             erased = await _sweep(db, _RETRY_ANSWERS, begin=b"", end=now - refresh_grace)
             return erased + await _sweep(db, _REFRESH_TOKENS, end=now)
+        case Target.REFUSAL_TRACES:
+            return await trim_expired(db, before=now - trace_age)
         case Target.SESSIONS:
             # The requests first: then the index that finds the codes holds nothing else.
             deleted = await _sweep(db, _REQUESTS, end=now)

@@ -46,15 +46,17 @@ class PageRefusal(Exception):
         message: One sentence that says what to do; never echoes what was sent.
         status: The HTTP status.
         reason: Why, in one ``snake_case`` word for the log.
+        next_step: What the person can do; empty for starting again from the application.
         reference: The id under which page and log speak of this refusal.
     """
 
-    def __init__(self, title: str, message: str, *, status: int = 400, reason: str = "") -> None:
+    def __init__(self, title: str, message: str, *, status: int = 400, reason: str = "", next_step: str = "") -> None:
         super().__init__(message)
         self.title = title
         self.message = message
         self.status = status
         self.reason = reason or title.lower().replace(" ", "_")
+        self.next_step = next_step
         self.reference = new_reference()
 
 
@@ -187,8 +189,10 @@ class SlowDown(OAuthError):
     error = "slow_down"
     status = 429
 
-    def __init__(self, description: str = "rate limit exceeded", *, retry_after: int = 1) -> None:
-        super().__init__(description, audited=False)
+    def __init__(
+        self, description: str = "rate limit exceeded", *, reason: str | None = None, retry_after: int = 1
+    ) -> None:
+        super().__init__(description, reason=reason, audited=False)
         self.retry_after = retry_after
 
 
@@ -198,8 +202,9 @@ class ServerError(OAuthError):
     error = "server_error"
     status = 500
 
-    def __init__(self, *, reason: str | None = None) -> None:
+    def __init__(self, *, reason: str | None = None, reference: str | None = None) -> None:
         super().__init__("internal error", reason=reason)
+        self.reference = reference or self.reference
 
 
 class TemporarilyUnavailable(OAuthError):

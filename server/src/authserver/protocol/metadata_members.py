@@ -21,7 +21,7 @@ class MetadataMembers:
 
     def __init__(self, document: object) -> None:
         if not isinstance(document, Mapping):
-            raise InvalidRequest("invalid JSON body: it must be an object")
+            raise InvalidRequest("invalid JSON body: it must be an object", reason="json_unreadable")
         self._document: Mapping[object, object] = document
         self._problems: list[str] = []
 
@@ -48,7 +48,7 @@ class MetadataMembers:
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise InvalidRequest(f"invalid JSON body: {name} must be a string")
+            raise InvalidRequest(f"invalid JSON body: {name} must be a string", reason="json_unreadable")
         return value
 
     def plain_text(self, name: str, *, max_bytes: int) -> str:
@@ -66,7 +66,7 @@ class MetadataMembers:
         if value is None:
             return False
         if not isinstance(value, bool):
-            raise InvalidRequest(f"invalid JSON body: {name} must be true or false")
+            raise InvalidRequest(f"invalid JSON body: {name} must be true or false", reason="json_unreadable")
         return value
 
     def names(self, name: str) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ class MetadataMembers:
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise InvalidRequest(f"invalid JSON body: {name} must be an array of strings")
+            raise InvalidRequest(f"invalid JSON body: {name} must be an array of strings", reason="json_unreadable")
         return tuple(value)
 
     def json_object(self, name: str) -> str | None:
@@ -91,8 +91,8 @@ class MetadataMembers:
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise InvalidRequest(f"invalid JSON body: {name} must be an object")
+            raise InvalidRequest(f"invalid JSON body: {name} must be an object", reason="json_unreadable")
         try:
             return orjson.dumps(value).decode()
         except orjson.JSONEncodeError as exc:
-            raise InvalidRequest(f"invalid JSON body: {name} is nested too deeply") from exc
+            raise InvalidRequest(f"invalid JSON body: {name} is nested too deeply", reason="json_unreadable") from exc

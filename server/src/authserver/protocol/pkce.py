@@ -32,13 +32,13 @@ def check_code_challenge(code_challenge: str | None, *, method: str | None) -> N
             43 base64url characters that S256 makes.
     """
     if code_challenge is None:
-        raise InvalidRequest("code_challenge is required")
+        raise InvalidRequest("code_challenge is required", reason="pkce_missing")
     if method is None:
-        raise InvalidRequest("code_challenge_method is required and must be S256")
+        raise InvalidRequest("code_challenge_method is required and must be S256", reason="pkce_not_s256")
     if method != "S256":
-        raise InvalidRequest("code_challenge_method must be S256")
+        raise InvalidRequest("code_challenge_method must be S256", reason="pkce_not_s256")
     if not _CHALLENGE.fullmatch(code_challenge):
-        raise InvalidRequest("code_challenge must be 43 base64url characters")
+        raise InvalidRequest("code_challenge must be 43 base64url characters", reason="pkce_malformed")
 
 
 def check_code_verifier(code_verifier: str | None, *, code_challenge: str) -> None:
@@ -53,6 +53,6 @@ def check_code_verifier(code_verifier: str | None, *, code_challenge: str) -> No
         InvalidGrant: It is not the one the challenge was made from (RFC 7636 §4.6), as no malformed one can be.
     """
     if code_verifier is None:
-        raise InvalidRequest("code_verifier is required")
+        raise InvalidRequest("code_verifier is required", reason="parameter_missing")
     if not _VERIFIER.fullmatch(code_verifier) or not hmac.compare_digest(s256_challenge(code_verifier), code_challenge):
         raise InvalidGrant("PKCE verification failed", reason="pkce_mismatch")

@@ -34,7 +34,7 @@ def one_resource(values: Sequence[str]) -> str | None:
         raise InvalidTarget("only one resource per request", reason="multiple_resources")
     resource = next(iter(named), None)
     if resource is not None and "#" in resource:
-        raise InvalidTarget("resource must not have a fragment")
+        raise InvalidTarget("resource must not have a fragment", reason="resource_has_fragment")
     return resource
 
 

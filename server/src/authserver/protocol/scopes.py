@@ -23,7 +23,9 @@ def parse_scopes(scope: str) -> tuple[str, ...]:
     scopes = tuple(dict.fromkeys(word for word in _BLANKS.split(scope) if word))
     for word in scopes:
         if not _SCOPE.fullmatch(word):
-            raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(word)} holds a character that no scope may have")
+            raise InvalidScope(
+                f"{GENERIC_SCOPE}: {quoted(word)} holds a character that no scope may have", reason="scope_malformed"
+            )
     return scopes
 
 
@@ -69,12 +71,17 @@ def choose_authorization_scopes(
     if not scopes:
         return _unrequested(catalog, ceiling, require_scope=require_scope, resource_named=resource_named)
     if ceiling and (outside := find_outside(scopes, bound=ceiling)):
-        raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(outside)} is outside the client's registered scope (its ceiling)")
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: {quoted(outside)} is outside the client's registered scope (its ceiling)",
+            reason="scope_outside_ceiling",
+        )
     if resource_named and not catalog:
-        raise InvalidScope("no scopes registered for resource")
+        raise InvalidScope("no scopes registered for resource", reason="resource_without_scopes")
     if outside := find_outside(scopes, bound=catalog):
         where = "the resource" if resource_named else "any registered resource"
-        raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(outside)} is not a scope of {where}")
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: {quoted(outside)} is not a scope of {where}", reason="scope_not_in_catalog"
+        )
     return scopes
 
 
@@ -83,14 +90,17 @@ def _unrequested(
 ) -> tuple[str, ...]:
     """Decide for a request that states no scope."""
     if require_scope:
-        raise InvalidScope("scope parameter is required (oauth.require_scope=true)")
+        raise InvalidScope("scope parameter is required (oauth.require_scope=true)", reason="scope_required")
     if not catalog and resource_named:
-        raise InvalidScope(f"{GENERIC_SCOPE}: the resource declares no scopes")
+        raise InvalidScope(f"{GENERIC_SCOPE}: the resource declares no scopes", reason="resource_without_scopes")
     if not catalog:
-        raise InvalidScope(f"{GENERIC_SCOPE}: no registered resource declares any scope")
+        raise InvalidScope(f"{GENERIC_SCOPE}: no registered resource declares any scope", reason="no_scopes_registered")
     scopes = keep_scopes(catalog, within=ceiling or catalog)
     if not scopes:
-        raise InvalidScope(f"{GENERIC_SCOPE}: no scope of the resource lies within the client's registered scope")
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: no scope of the resource lies within the client's registered scope",
+            reason="ceiling_excludes_all",
+        )
     return scopes
 
 
@@ -110,10 +120,16 @@ def choose_refresh_scopes(requested: str | None, *, family: Sequence[str], ceili
     """
     scopes = parse_scopes(requested or "")
     if outside := find_outside(scopes, bound=family):
-        raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(outside)} was not granted")
+        raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(outside)} was not granted", reason="scope_not_granted")
     if ceiling and (outside := find_outside(scopes, bound=ceiling)):
-        raise InvalidScope(f"{GENERIC_SCOPE}: {quoted(outside)} is outside the client's registered scope (its ceiling)")
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: {quoted(outside)} is outside the client's registered scope (its ceiling)",
+            reason="scope_outside_ceiling",
+        )
     effective = keep_scopes(family, within=scopes or ceiling or family)
     if not effective:
-        raise InvalidScope(f"{GENERIC_SCOPE}: no granted scope lies within the client's registered scope any more")
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: no granted scope lies within the client's registered scope any more",
+            reason="ceiling_excludes_all",
+        )
     return effective

@@ -134,6 +134,9 @@ AUTH_DENIED = Counter("authserver_auth_denied_total", "Authentications refused",
 AUDIT_EVENTS_DROPPED = Counter(
     "authserver_audit_events_dropped_total", "Audit events that only the log knows", {"action": None}
 )
+REFUSAL_TRACES_DROPPED = Counter(
+    "authserver_refusal_traces_dropped_total", "Refusals whose reference id explains nothing, for want of room"
+)
 CLIENTS_REGISTERED = Counter(
     "authserver_clients_registered_total", "Clients created", {"source": frozenset({"dcr", "admin", "cimd"})}
 )

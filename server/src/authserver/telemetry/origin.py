@@ -1,7 +1,9 @@
-"""Where the present request came from: the one ambient value, read by logs and the audit trail alone."""
+"""Where the present request came from: the one ambient value, read by logs, the audit trail and the notes of a decision alone."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+from authserver.telemetry.decisions import Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +15,14 @@ class RequestOrigin:
         request_id: Echoed as ``X-Request-ID``.
         trace_id: 32 hexadecimal digits, or empty when the request is not traced.
         user_agent: As sent, for the access line.
+        decision: What is noted for the case that the request is refused; None outside requests.
     """
 
     ip: str = ""
     request_id: str = ""
     trace_id: str = ""
     user_agent: str = ""
+    decision: Decision | None = None
 
 
 NOWHERE = RequestOrigin()

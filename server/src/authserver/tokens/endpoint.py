@@ -13,6 +13,7 @@ from authserver.clients.records import Client
 from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError, ServerError, UnsupportedGrantType
 from authserver.protocol.quoting import quoted
 from authserver.telemetry.metrics import TOKEN_ISSUANCE_DURATION
+from authserver.telemetry.notes import fault_reference, note
 from authserver.tokens.records import TokenRequest, TokenResponse
 from authserver.web.forms import Form
 
@@ -83,7 +84,7 @@ def check_form(form: Form) -> None:
     """
     for name in form.repeated():
         if name not in _REPEATABLE:
-            raise InvalidRequest(f"{quoted(name)} is given more than once")
+            raise InvalidRequest(f"{quoted(name)} is given more than once", reason="parameter_repeated")
     form.check_lengths()
 
 
@@ -106,6 +107,7 @@ class TokenEndpoint:
 
     def __init__(self, grants: GrantTable, authenticator: ClientAuthenticator, trail: AuditTrail) -> None:
         self._grants = grants
+        self._served = served_grants(grants)
         self._authenticator = authenticator
         self._trail = trail
 
@@ -142,7 +144,9 @@ class TokenEndpoint:
             raise
         except Exception:
             # A fault is answered elsewhere; that nothing was issued stands in the trail all the same (errors.md §9).
-            await self._record_denial(grant, client, ServerError(), now=now)
+            await self._record_denial(
+                grant, client, ServerError(reason="internal_error", reference=fault_reference()), now=now
+            )
             raise
         TOKEN_ISSUANCE_DURATION.observe(time.perf_counter() - started, grant.grant_type)
         return response
@@ -150,10 +154,14 @@ class TokenEndpoint:
     def _choose(self, form: Form) -> Grant:
         grant_type = form.required("grant_type")
         entry = self._grants.get(grant_type)
+        note("grant asked for", grant_type=grant_type, grant_types=self._served)
         if entry is None:
             raise UnsupportedGrantType(f"grant_type {quoted(grant_type)} is not supported")
         if isinstance(entry, SwitchedOff):
-            raise UnsupportedGrantType(f"feature {entry.feature} is disabled (set {entry.key}=true to enable)")
+            note("grant is switched off", setting=f"{entry.key}=false")
+            raise UnsupportedGrantType(
+                f"feature {entry.feature} is disabled (set {entry.key}=true to enable)", reason="grant_switched_off"
+            )
         return entry
 
     async def _record_denial(self, grant: Grant, client: Client | None, exc: OAuthError, *, now: int) -> None:

@@ -8,7 +8,7 @@ from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.authorization.records import Authorization
 from authserver.authorization.store import revoke_family
-from authserver.protocol.identifiers import spell_id
+from authserver.protocol.identifiers import TokenHash, spell_id
 from authserver.storage.database import Database
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import REVOCATION_FAILURES, TOKENS_REVOKED
@@ -32,6 +32,7 @@ class _Words:
     reason: str
     log_during: str
     log_revoked: str
+    id_name: str
 
 
 _WORDS = {
@@ -40,12 +41,14 @@ _WORDS = {
         "family_revocation",
         "reuse detection",
         "refresh token reuse detected — family revoked",
+        "token_id",
     ),
     ReusePath.CODE: _Words(
         "code_reuse",
         "code_reuse",
         "code reuse detection",
         "authorization code reuse detected — family revoked",
+        "session_id",
     ),
 }
 
@@ -57,15 +60,23 @@ class Families:
         self._db = db
         self._trail = trail
 
-    async def revoke_after_reuse(self, family: Authorization, path: ReusePath, *, now: int) -> None:
+    async def revoke_after_reuse(
+        self, family: Authorization, path: ReusePath, *, now: int, token_hash: TokenHash | None = None
+    ) -> None:
         """Withdraw a family after reuse: the family, and then its tokens even if the first half failed (storage.md §4.1).
 
         Never fails: the caller's answer is the same whatever happened here. Each half reports its own failure.
+
+        Args:
+            family: The family.
+            path: What was used twice.
+            now: Seconds since the epoch.
+            token_hash: Of the refresh token that was; a code is known by its family.
         """
         words = _WORDS[path]
         if family.revoked_at is None and await self._revoke_family_half(family, path, now=now):
             TOKENS_REVOKED.inc(words.reason)
-            _log.warning(words.log_revoked, family_id=spell_id(family.id))
+            _log.warning(words.log_revoked, family_id=spell_id(family.id), **{words.id_name: token_hash or family.id})
         try:
             await self._db.write(lambda tx: revoke_issuances_of_family(tx, family.id, now=now))
         except Exception as exc:  # noqa: BLE001  the answer must not tell whether this worked

@@ -10,11 +10,12 @@ from authserver.clients.authentication import ClientAuthenticator
 from authserver.clients.records import Client
 from authserver.clients.store import find_client
 from authserver.keys.keyring import Keyring
-from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError
+from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError, new_reference
 from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import INTROSPECTION, INTROSPECTION_DURATION
+from authserver.telemetry.notes import note, refuse
 from authserver.tokens.endpoint import authenticate, check_form
 from authserver.tokens.recognition import RecognisedToken, recognise
 from authserver.tokens.records import Issuance, IssuanceKind
@@ -70,14 +71,15 @@ class IntrospectionEndpoint:
         caller = await self._authenticate(form, authorization, now=now)
         token = form.get("token")
         if token is None:
-            raise InvalidRequest("token parameter is required")
+            raise InvalidRequest("token parameter is required", reason="parameter_missing")
         recognised = await recognise(self._db, self._keyring, token, issuer=self._issuer, now=now)
         if recognised is None:
-            await self._record_denial(caller.id, "invalid_token", now=now)
+            await self._record_inactive(caller.id, "invalid_token", now=now)
             return _INACTIVE
         reason = await self._find_objection(recognised, caller)
         if reason is not None:
-            await self._record_denial(caller.id, reason, now=now, jti=recognised.issuance.id)
+            note("token recognised", expected=recognised.issuance.client_id, resource=recognised.issuance.resource_id)
+            await self._record_inactive(caller.id, reason, now=now, jti=recognised.issuance.id)
             return _INACTIVE
         event = AuditEvent(
             Action.TOKEN_INTROSPECTED,
@@ -126,6 +128,13 @@ class IntrospectionEndpoint:
             _log.warning("a resource's runtime client is known by the resource's identifier alone", client_id=client_id)
             return True
         return False
+
+    async def _record_inactive(self, caller_id: str, reason: str, *, now: int, jti: bytes | None = None) -> None:
+        """Leave what explains ``{"active": false}``. The answer names no reference id; its audit row does."""
+        reference = new_reference()
+        text = "the token is not active, or not for this caller to know about"
+        refuse(reference=reference, error="inactive", reason=reason, description=text, status=200)
+        await self._record_denial(caller_id, reason, now=now, jti=jti, reference=reference)
 
     async def _record_denial(
         self, caller_id: str, reason: str, *, now: int, jti: bytes | None = None, reference: str | None = None

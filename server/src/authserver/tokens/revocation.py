@@ -42,7 +42,7 @@ class RevocationEndpoint:
         client = await authenticate(self._authenticator, form, authorization, require_confidential=False, now=now)
         token = form.get("token")
         if token is None:
-            raise InvalidRequest("token parameter is required")
+            raise InvalidRequest("token parameter is required", reason="parameter_missing")
         # A refresh token has no dots and an access token has two, so the hint is not needed.
         if "." not in token:
             await self._revoke_family(token, client, now=now)

@@ -5,6 +5,7 @@ from authserver.protocol.errors import InvalidTarget
 from authserver.protocol.quoting import quoted
 from authserver.protocol.resource_indicators import fold_resource, one_resource
 from authserver.resources.catalog import ResourceCatalog
+from authserver.telemetry.notes import note
 from authserver.web.forms import Form
 
 
@@ -14,7 +15,11 @@ async def check_target(form: Form, authorization: Authorization, *, catalog: Res
     Raises:
         InvalidTarget: It is another, an unknown one, or the grant is for none.
     """
-    value = one_resource(form.values("resource"))
+    values = form.values("resource")
+    if not values:
+        return
+    note("resource compared", requested=values, expected=authorization.resource)
+    value = one_resource(values)
     if value is None:
         return
     named = await catalog.matches(value)
@@ -25,5 +30,5 @@ async def check_target(form: Form, authorization: Authorization, *, catalog: Res
     if not named and authorization.resource and fold_resource(value) == fold_resource(authorization.resource):
         return
     if not named:
-        raise InvalidTarget(f"resource {quoted(value)} is not a registered resource")
-    raise InvalidTarget(f"resource {quoted(value)} was not authorized by this grant")
+        raise InvalidTarget(f"resource {quoted(value)} is not a registered resource", reason="unknown_resource")
+    raise InvalidTarget(f"resource {quoted(value)} was not authorized by this grant", reason="resource_not_authorized")

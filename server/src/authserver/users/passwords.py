@@ -48,7 +48,7 @@ class Passwords:
             SlowDown: Too many wait for their turn; nothing was looked at.
         """
         if self._being_verified >= _MOST_WAITING:
-            raise SlowDown("too many people are signing in", retry_after=2)
+            raise SlowDown("too many people are signing in", reason="sign_ins_busy", retry_after=2)
         self._being_verified += 1
         try:
             async with self._turns:

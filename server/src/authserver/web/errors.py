@@ -7,8 +7,9 @@ import orjson
 
 from authserver.protocol.errors import InvalidClient, OAuthError, PageRefusal, SlowDown
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.notes import fault_reference, refuse
 from authserver.web.http import NO_STORE, TEXT, ErrorShape, HttpRequest, HttpResponse
-from authserver.web.pages import render_error_page
+from authserver.web.pages import START_AGAIN, render_error_page
 
 _log = get_logger("http")
 
@@ -21,6 +22,7 @@ _SENTENCES = {
     "invalid_request": "The request is malformed.",
     "slow_down": "There are too many requests from your network. Wait a moment and try again.",
 }
+_FAULT = "internal error"
 _CHALLENGE = (b"www-authenticate", b'Basic realm="authserver"')
 _UNPRINTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
@@ -31,9 +33,11 @@ def wire_description(description: str, reference: str) -> str:
     return f"{text} ({reference})"
 
 
-def log_refusal(exc: OAuthError | PageRefusal, **fields: str) -> None:
-    """Leave a line by which the reference id of a refusal is found again."""
+def report_refusal(exc: OAuthError | PageRefusal, **fields: str) -> None:
+    """Leave what the reference id of a refusal leads to: a log line, and the decision with its steps."""
     error = exc.error if isinstance(exc, OAuthError) else exc.title
+    description = exc.description if isinstance(exc, OAuthError) else exc.message
+    refuse(reference=exc.reference, error=error, reason=exc.reason, description=description, status=exc.status)
     if exc.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # A fault that was given a reason: its cause is told here, and nowhere else.
         _log.error("request failed", error=error, reason=exc.reason, reference=exc.reference, exc_info=exc, **fields)
@@ -57,7 +61,7 @@ def oauth_error(exc: OAuthError, request: HttpRequest) -> HttpResponse:
 
 def refusal(exc: OAuthError, request: HttpRequest, shape: ErrorShape) -> HttpResponse:
     """Answer a refusal in the shape of its route."""
-    log_refusal(exc)
+    report_refusal(exc)
     match shape:
         case ErrorShape.OAUTH:
             return oauth_error(exc, request)
@@ -79,18 +83,21 @@ def refusal(exc: OAuthError, request: HttpRequest, shape: ErrorShape) -> HttpRes
 
 def page_refusal(exc: PageRefusal, request: HttpRequest) -> HttpResponse:
     """Answer a refusal that a person is told about."""
-    log_refusal(exc)
+    report_refusal(exc)
     return render_error_page(
         title=exc.title,
         message=exc.message,
         reference=exc.reference,
         status=exc.status,
         request_id=request.request_id,
+        next_step=exc.next_step or START_AGAIN,
     )
 
 
 def fault(request: HttpRequest, shape: ErrorShape, *, retry_after: int | None = None) -> HttpResponse:
     """Answer a fault of ours: 503 when the database is away, else 500; never with its cause (ruling R11).
+
+    Its reference id is ``fault_reference``, which the log line of the cause has too.
 
     Args:
         request: The request that failed.
@@ -99,21 +106,25 @@ def fault(request: HttpRequest, shape: ErrorShape, *, retry_after: int | None = 
     """
     status = 500 if retry_after is None else 503
     waiting = () if retry_after is None else (_retry_after(retry_after),)
+    reference = fault_reference()
+    reason = "internal_error" if retry_after is None else "database_unavailable"
+    refuse(reference=reference, error="server_error", reason=reason, description=_FAULT, status=status)
     match shape:
         case ErrorShape.OAUTH:
-            body = _envelope("server_error", "internal error", status) | {"request_id": request.request_id}
+            body = _envelope("server_error", wire_description(_FAULT, reference), status)
+            body |= {"reference": reference, "request_id": request.request_id}
             return HttpResponse(status, orjson.dumps(body), (_content_type(request), NO_STORE, *waiting))
         case ErrorShape.PAGE:
             page = render_error_page(
                 title="Something went wrong",
                 message="The server could not answer. It is not your fault; try again in a moment.",
-                reference="",
+                reference=reference,
                 status=status,
                 request_id=request.request_id,
             )
             return HttpResponse(page.status, page.body, (*page.headers, *waiting))
         case ErrorShape.PLAIN:
-            return HttpResponse(status, b"internal error\n", (TEXT, NO_STORE, *waiting))
+            return HttpResponse(status, f"{_FAULT} ({reference})\n".encode("ascii"), (TEXT, NO_STORE, *waiting))
 
 
 def _envelope(error: str, description: str, status: int) -> dict[str, object]:

@@ -75,7 +75,7 @@ class Form:
         """
         value = self.get(name)
         if value is None:
-            raise InvalidRequest(f"{name} is required")
+            raise InvalidRequest(f"{name} is required", reason="parameter_missing")
         return value
 
     def values(self, name: str) -> list[str]:
@@ -128,7 +128,7 @@ async def read_form(request: HttpRequest, *, max_bytes: int = MAX_FORM_BYTES) ->
     try:
         body = await request.body(max_bytes=max_bytes)
     except BodyTooLarge as exc:
-        raise InvalidRequest(UNREADABLE_FORM) from exc
+        raise InvalidRequest(UNREADABLE_FORM, reason="body_too_large") from exc
     return parse_form(body)
 
 
@@ -138,23 +138,27 @@ def _parse(encoded: bytes, unreadable: str) -> Form:
         return Form(values)
     parts = encoded.split(b"&", MAX_PARAMETERS)
     if len(parts) > MAX_PARAMETERS:
-        raise InvalidRequest(unreadable)
+        raise InvalidRequest(unreadable, reason="form_unreadable")
     for part in parts:
         if not part:
             continue
         raw_name, _, raw_value = part.partition(b"=")
         if b"%" in part or b"+" in part:
             if _BROKEN_ESCAPE.search(part):
-                raise InvalidRequest(unreadable)
+                raise InvalidRequest(unreadable, reason="form_unreadable")
             raw_name = unquote_to_bytes(raw_name.replace(b"+", b" "))
             raw_value = unquote_to_bytes(raw_value.replace(b"+", b" "))
         try:
             name, value = raw_name.decode(), raw_value.decode()
         except UnicodeDecodeError as exc:
-            raise InvalidRequest(f"{quoted(raw_name.decode(errors='replace'))} is not UTF-8") from exc
+            raise InvalidRequest(
+                f"{quoted(raw_name.decode(errors='replace'))} is not UTF-8", reason="parameter_unreadable"
+            ) from exc
         if "\0" in value or "\0" in name:
             # PostgreSQL stores no NUL, and no parameter of ours has one.
-            raise InvalidRequest(f"{quoted(name)} holds a character that no parameter may have")
+            raise InvalidRequest(
+                f"{quoted(name)} holds a character that no parameter may have", reason="parameter_unreadable"
+            )
         if name in values:
             values[name].append(value)
         else:

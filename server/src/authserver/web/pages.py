@@ -41,6 +41,7 @@ _SOURCE = re.compile(r"[a-z][a-z0-9+.-]*:(?://[a-z0-9._-]+(?::[0-9]{1,5})?)?")
 
 # Characters that change how the text around them reads: controls, and those that turn the direction (Unicode UAX 9).
 _UNSETTLING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+START_AGAIN = "Go back to the application you came from and start again."
 
 
 def _make_inert(name: str) -> str:
@@ -119,7 +120,7 @@ def render_error_page(
     reference: str,
     status: int,
     request_id: str = "",
-    next_step: str = "Go back to the application you came from and start again.",
+    next_step: str = START_AGAIN,
 ) -> HttpResponse:
     """Return the page that ends a request: what happened, what to do now, and the words to find it again by.
 

@@ -10,8 +10,10 @@ from authserver.config.model import RateLimitConfig
 from authserver.protocol.errors import InvalidRequest, OAuthError, PageRefusal, SlowDown
 from authserver.protocol.identifiers import random_bytes
 from authserver.storage.database import StorageUnavailable
+from authserver.telemetry.decisions import Decision, Keep
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS
+from authserver.telemetry.notes import fault_reference, note
 from authserver.telemetry.origin import RequestOrigin, set_origin
 from authserver.web.cors import CorsPolicy
 from authserver.web.errors import fault, page_refusal, refusal
@@ -47,6 +49,7 @@ class WebApp:
         trusted_proxies: Sequence[str] = (),
         limits: RateLimitConfig | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        keep_refusal: Keep | None = None,
     ) -> None:
         """Compute once what requests share.
 
@@ -59,6 +62,7 @@ class WebApp:
             trusted_proxies: ``server.trusted_proxies``.
             limits: The throughput limit, or None.
             monotonic: Seconds of a clock that never goes back.
+            keep_refusal: Takes what explains a refusal; None when nobody wants to know.
 
         Raises:
             ValueError: Two routes have the same path.
@@ -69,6 +73,7 @@ class WebApp:
         self._proxies = TrustedProxies(trusted_proxies)
         self._buckets = TokenBuckets(rate=limits.requests_per_second, burst=limits.burst) if limits else None
         self._monotonic = monotonic
+        self._keep_refusal = keep_refusal
         self._common: Headers = (
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
@@ -134,7 +139,8 @@ class WebApp:
         given = request.header(b"x-request-id")
         request.request_id = request_id = given if given and _REQUEST_ID.fullmatch(given) else random_bytes().hex()
         user_agent = (request.header(b"user-agent") or "")[:_LONGEST_USER_AGENT]
-        set_origin(RequestOrigin(ip=address, request_id=request_id, user_agent=user_agent))
+        decision = Decision(f"{request.method} {target.template}", request_id, self._keep_refusal)
+        set_origin(RequestOrigin(ip=address, request_id=request_id, user_agent=user_agent, decision=decision))
         return request, target, user_agent
 
     async def _answer(self, request: HttpRequest, target: Target) -> HttpResponse:
@@ -144,7 +150,8 @@ class WebApp:
             return self._cors.preflight
         try:
             if target.is_limited and self._buckets is not None and not self._take(self._buckets, request):
-                return refusal(SlowDown(), request, ErrorShape.OAUTH)
+                note("requests of one address counted", setting="rate_limit.requests_per_second, rate_limit.burst")
+                return refusal(SlowDown(reason="rate_limited"), request, ErrorShape.OAUTH)
             endpoint = target.endpoints.get(request.method)
             return target.otherwise if endpoint is None else await endpoint(request)
         except Disconnected:
@@ -154,9 +161,14 @@ class WebApp:
         except PageRefusal as exc:
             return page_refusal(exc, request)
         except BodyTooLarge:
-            return refusal(InvalidRequest(UNREADABLE_FORM), request, target.errors)
+            return refusal(InvalidRequest(UNREADABLE_FORM, reason="body_too_large"), request, target.errors)
         except StorageUnavailable as exc:
-            self._log.error("database does not answer", error=str(exc), path=request.path[:_LONGEST_PATH])
+            self._log.error(
+                "database does not answer",
+                error=str(exc),
+                path=request.path[:_LONGEST_PATH],
+                reference=fault_reference(),
+            )
             return fault(request, target.errors, retry_after=exc.retry_after)
         except Exception as exc:  # noqa: BLE001  the last line of defence: a fault is answered, never shown
             self._log.exception(
@@ -164,6 +176,7 @@ class WebApp:
                 panic=type(exc).__name__,
                 method=request.method,
                 path=request.path[:_LONGEST_PATH],
+                reference=fault_reference(),
             )
             return fault(request, target.errors)
 

@@ -2,7 +2,7 @@
 
 from authserver.cli.groups import LazyGroup
 
-_NOUNS = ("client", "user", "resource", "key", "dcr")
+_NOUNS = ("client", "user", "resource", "key", "dcr", "trace")
 
 command = LazyGroup(
     name="admin",

@@ -17,6 +17,7 @@ from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import AUTH_CODE_REUSE, TOKENS_ISSUED
+from authserver.telemetry.notes import note
 from authserver.tokens.families import Families, ReusePath
 from authserver.tokens.issuing import TokenIssuer, TokenSpec, note_agent
 from authserver.tokens.records import IssuanceKind, Minted, TokenRequest, TokenResponse
@@ -56,6 +57,7 @@ class AuthorizationCodeGrant:
         code_hash = hash_token(request.form.required("code"))
         issued = await find_code(self.db, code_hash)  # 4
         if issued is None:
+            note("code looked up", found="no such code")
             raise InvalidGrant(reason="code_unknown", audited=not client.is_public)
         if issued.authorization.consumed_at is not None:
             raise await self._replayed(issued.authorization, request, client=client, now=now)
@@ -65,6 +67,13 @@ class AuthorizationCodeGrant:
     async def _check(self, issued: IssuedCode, request: TokenRequest, *, client: Client, now: int) -> None:
         """Check everything that needs no write; a refusal leaves the code usable (ruling R3)."""
         code, form = issued.authorization, request.form
+        note(
+            "code looked up",
+            found="not used yet",
+            expected=code.client_id,
+            user_id=code.user_id,
+            seconds=(code.expires_at or 0) - now,
+        )
         if code.expires_at is None or code.expires_at <= now:  # 5
             raise InvalidGrant("authorization session has expired", reason="code_expired")
         if code.client_id != client.id:
@@ -72,8 +81,9 @@ class AuthorizationCodeGrant:
         if code.revoked_at is not None:
             raise InvalidGrant(reason="code_revoked")
         redirect_uri = form.get("redirect_uri")
+        note("redirect URI compared", redirect_uri=redirect_uri, expected=code.redirect_uri)
         if redirect_uri is not None and redirect_uri != code.redirect_uri:
-            raise InvalidGrant(reason="redirect_uri_mismatch")
+            raise InvalidGrant(reason="redirect_uri_changed")
         check_code_verifier(form.get("code_verifier"), code_challenge=code.code_challenge)  # 6
         if code.dpop_jkt is not None and code.dpop_jkt != request.jkt:  # 7
             raise InvalidGrant(reason="dpop_key_mismatch")
@@ -84,7 +94,11 @@ class AuthorizationCodeGrant:
         if not issued.consent_is_active:  # 10
             raise InvalidGrant(reason="consent_revoked")
         if client.scopes and find_outside(code.scopes, bound=client.scopes):
-            raise InvalidScope("the granted scope is outside the client's registered scope (its ceiling)")
+            note("scope compared", requested=code.scopes, ceiling=client.scope)
+            raise InvalidScope(
+                "the granted scope is outside the client's registered scope (its ceiling)",
+                reason="scope_outside_ceiling",
+            )
 
     async def _redeem(
         self, code: Authorization, code_hash: TokenHash, request: TokenRequest, *, client: Client, now: int
@@ -154,6 +168,13 @@ class AuthorizationCodeGrant:
         verifier_ok = _is_verifier_of(code, request)
         is_credentialed = verifier_ok and code.client_id == client.id
         verdict = "valid" if is_credentialed else "invalid"
+        note(
+            "code looked up",
+            found="used before; " + ("its family is revoked" if is_credentialed else "by another client or verifier"),
+            expected=code.client_id,
+            user_id=code.user_id,
+            seconds=now - (code.consumed_at or now),
+        )
         AUTH_CODE_REUSE.inc(verdict)
         event = AuditEvent(
             Action.AUTH_CODE_REUSED,

@@ -23,6 +23,7 @@ from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import REFRESH_TOKEN_RETRIES, REFRESH_TOKEN_REUSE, TOKENS_REFRESHED
+from authserver.telemetry.notes import note
 from authserver.tokens.families import Families, ReusePath
 from authserver.tokens.issuing import TokenIssuer, TokenSpec, note_agent
 from authserver.tokens.records import IssuanceKind, TokenRequest, TokenResponse
@@ -67,26 +68,42 @@ class RefreshTokenGrant:
         presented = request.form.required("refresh_token")
         token = await find_refresh_token(self.db, hash_token(presented))
         if token is None:  # 4
+            note("refresh token looked up", found="no such token")
             raise InvalidGrant(reason="refresh_token_unknown", audited=not client.is_public)
         if token.expires_at <= now:
+            note("refresh token looked up", found="expired", seconds=now - token.expires_at)
             raise InvalidGrant(reason="refresh_token_unknown")
         family = token.family
+        self._note_state(token, now=now)
         if family.client_id != client.id:  # 5
             raise InvalidGrant(reason="client_mismatch")
         self._check_family(family, now=now)  # 6
         if not client.has_grant(self.grant_type):  # 7
             raise UnauthorizedClient(
-                "client is not authorized for this grant type: the client is not registered for the refresh_token grant"
+                "client is not authorized for this grant type: the client is not registered for the refresh_token grant",
+                reason="grant_not_registered",
             )
         if token.consumed_at is not None:  # 8
             return await self._repeat(token, presented, request, now=now)
         if family.dpop_jkt is not None and family.dpop_jkt != request.jkt:  # 9
             raise InvalidGrant(reason="dpop_key_mismatch")
         await check_target(request.form, family, catalog=self.catalog)  # 10
-        scopes = choose_refresh_scopes(request.form.get("scope"), family=family.scopes, ceiling=client.scopes)  # 11
+        requested = request.form.get("scope")  # 11
+        note("scope compared", requested=requested, expected=family.scope, ceiling=client.scope)
+        scopes = choose_refresh_scopes(requested, family=family.scopes, ceiling=client.scopes)
         if not await self._is_user_active(family):  # 12
             raise InvalidGrant(reason="user_inactive")
         return await self._rotate(token, presented, request, scopes, client=client, now=now)  # 13, 14
+
+    def _note_state(self, token: RefreshToken, *, now: int) -> None:
+        family = token.family
+        note(
+            "refresh token looked up",
+            found=_describe(token),
+            expected=family.client_id,
+            user_id=family.user_id,
+            seconds=now - token.consumed_at if token.consumed_at is not None else token.expires_at - now,
+        )
 
     def _check_family(self, family: Authorization, *, now: int) -> None:
         if family.revoked_at is not None:
@@ -182,6 +199,7 @@ class RefreshTokenGrant:
         Raises:
             InvalidGrant: It is reuse; so is a retry for a user who may no longer act.
         """
+        note("retry looked for", setting=f"oauth.refresh_grace={self.grace}s")
         answer = self._find_answer(token, presented, request, now=now)
         if answer is None or not await self._is_user_active(token.family):
             raise await self._reused(token, now=now)
@@ -213,11 +231,18 @@ class RefreshTokenGrant:
 
     async def _reused(self, token: RefreshToken, *, now: int) -> OAuthError:
         REFRESH_TOKEN_REUSE.inc()
-        await self.families.revoke_after_reuse(token.family, ReusePath.REFRESH, now=now)
+        await self.families.revoke_after_reuse(token.family, ReusePath.REFRESH, now=now, token_hash=token.token_hash)
         return InvalidGrant(_REVOKED, reason="refresh_token_reused")
 
     def _log(self, event: str, family: Authorization, **fields: str) -> None:
         _log.info(event, client_id=family.client_id, user_id=family.user_id, family_id=spell_id(family.id), **fields)
+
+
+def _describe(token: RefreshToken) -> str:
+    """Return the state of a token in words."""
+    if token.family.revoked_at is not None:
+        return "its family is revoked"
+    return "in force" if token.consumed_at is None else "used before"
 
 
 def _digest(request: TokenRequest) -> bytes:
