@@ -1,14 +1,18 @@
 """Strict OAuth client libraries, unmodified: they check content types, ``iss``, states, and the form of every answer."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import jwt
 import pytest
 
-from e2e.harness.identity import Identity
+from e2e.harness.identity import WAYS, Identity
 from e2e.harness.installation import EVERYWHERE, Demo, Installation
+from e2e.harness.metadata_document import Authority, metadata_document
 from e2e.harness.person import Person
 from e2e.harness.program import Program
+from e2e.harness.signing_key import SigningKey, make_signing_key
 
 pytestmark = pytest.mark.parametrize("installation", EVERYWHERE, indirect=True, scope="module")
 
@@ -21,35 +25,69 @@ def library(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def program(
-    library: str, installation: Installation, demo: Demo, *, client_id: str | None = None, auth_method: str = "none"
-) -> Program:
-    """Start a program that uses a library as a public or confidential client."""
+def program(library: str, installation: Installation, demo: Demo, **more: Any) -> Program:
+    """Start a program that uses a library as a client; a public one that registers itself, unless ``more`` says so."""
     options = {
         "library": library,
         "issuer": installation.issuer,
         "resource": demo.url,
         "redirectUri": CALLBACK,
         "scope": SCOPE,
-        "clientId": client_id,
-        "authMethod": auth_method,
     }
-    return Program("node/libraries.mjs", options)
+    return Program("node/libraries.mjs", options | more)
 
 
 @pytest.fixture
 def public_client(library: str, installation: Installation, demo: Demo, identity: Identity) -> Iterator[Program]:
-    client_id = identity.client_id or identity.metadata_url
-    with program(library, installation, demo, client_id=client_id) as client:
+    with program(library, installation, demo, clientId=identity.client_id or identity.metadata_url) as client:
         yield client
 
 
 @pytest.fixture(params=["client_secret_basic", "client_secret_post"])
-def confidential_client(
+def secret_client(
     request: pytest.FixtureRequest, library: str, installation: Installation, demo: Demo
 ) -> Iterator[Program]:
     """A client that registers itself and is given a secret."""
-    with program(library, installation, demo, auth_method=request.param) as client:
+    with program(library, installation, demo, authMethod=request.param) as client:
+        yield client
+
+
+@contextmanager
+def known_by(way: str, key: SigningKey, *, installation: Installation, authority: Authority) -> Iterator[str | None]:
+    """Make a client known that signs its assertions; yield its identifier, or None if it registers itself."""
+    if way == "names its document":
+        members = {"token_endpoint_auth_method": "private_key_jwt", "jwks": key.jwks}
+        with metadata_document(authority, redirect_uris=[CALLBACK], name="Signing client", members=members) as url:
+            yield url
+    elif way == "was registered before":
+        yield installation.create_signing_client(CALLBACK, jwks=key.jwks)
+    else:
+        yield None
+
+
+# Without EdDSA: both libraries sign with its new name, Ed25519 (RFC 9864), which the server does not know.
+SIGNERS = [(WAYS[0], "RS256"), (WAYS[0], "PS256"), *((way, "ES256") for way in WAYS)]
+
+
+@pytest.fixture(params=SIGNERS, ids=[f"{way} with {algorithm}" for way, algorithm in SIGNERS])
+def signing_client(
+    request: pytest.FixtureRequest, library: str, installation: Installation, demo: Demo, authority: Authority
+) -> Iterator[Program]:
+    """A client that proves itself with a signature: every algorithm, and every way of becoming known."""
+    way, algorithm = request.param
+    key = make_signing_key(algorithm)
+    with (
+        known_by(way, key, installation=installation, authority=authority) as client_id,
+        program(
+            library,
+            installation,
+            demo,
+            clientId=client_id,
+            authMethod="private_key_jwt",
+            key=key.private,
+            jwks=key.jwks,
+        ) as client,
+    ):
         yield client
 
 
@@ -81,17 +119,30 @@ def test_a_public_client_gets_tokens_refreshes_and_revokes(public_client: Progra
     assert (refused["oauth"], refused["status"]) == ("invalid_grant", 400)
 
 
-def test_a_confidential_client_sees_its_token_turn_inactive(
-    confidential_client: Program, person: Person, installation: Installation, demo: Demo
-) -> None:
-    tokens = sign_in(confidential_client, person)
-    seen = confidential_client.do("introspect")["introspection"]
+def assert_is_served(client: Program, person: Person, installation: Installation) -> None:
+    """Take a confidential client through all three endpoints, to the end of its token."""
+    tokens = sign_in(client, person)
+    answer = client.do("introspect")
+    assert "introspection" in answer, answer
+    seen = answer["introspection"]
     assert seen["active"] is True
     assert seen["iss"] == installation.issuer
     assert seen["exp"] == jwt.decode(tokens["access_token"], options={"verify_signature": False})["exp"]
-    assert confidential_client.do("refresh")["tokens"]["access_token"] != tokens["access_token"]
-    assert confidential_client.do("revoke") == {"revoked": True}
-    assert confidential_client.do("introspect") == {"introspection": {"active": False}}
+    assert client.do("refresh")["tokens"]["access_token"] != tokens["access_token"]
+    assert client.do("revoke") == {"revoked": True}
+    assert client.do("introspect") == {"introspection": {"active": False}}
+
+
+def test_a_client_with_a_secret_sees_its_token_turn_inactive(
+    secret_client: Program, person: Person, installation: Installation
+) -> None:
+    assert_is_served(secret_client, person, installation)
+
+
+def test_a_client_that_signs_its_assertions_is_served_at_all_three_endpoints(
+    signing_client: Program, person: Person, installation: Installation
+) -> None:
+    assert_is_served(signing_client, person, installation)
 
 
 def test_a_library_understands_a_refused_user_and_a_spent_code(

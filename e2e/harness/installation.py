@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 import secrets
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx2
@@ -105,11 +107,17 @@ class Installation:
 
     def create_public_client(self, redirect_uri: str) -> str:
         """Register a public client with the command line; return its id."""
-        made = self.run(
-            *("admin", "client", "create", "--name", "Known before", "--auth-method", "none"),
-            *("--redirect-uris", redirect_uri),
-        )
-        return found(r"\bid=(\S+)", made)
+        return self._create_client("--auth-method", "none", "--redirect-uris", redirect_uri)
+
+    def create_signing_client(self, redirect_uri: str, *, jwks: dict[str, Any]) -> str:
+        """Register a client that signs its assertions; return its id."""
+        keys = self.directory / f"{uuid.uuid4().hex}.jwks.json"
+        keys.write_text(json.dumps(jwks))
+        method = ("--auth-method", "private_key_jwt", "--jwks-file", str(keys))
+        return self._create_client(*method, "--redirect-uris", redirect_uri)
+
+    def _create_client(self, *options: str) -> str:
+        return found(r"\bid=(\S+)", self.run("admin", "client", "create", "--name", "Known before", *options))
 
     def create_resource(self, uri: str, *, runtime_client_id: str) -> None:
         """Register a protected MCP server, and wait until the running server knows it."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -60,8 +61,17 @@ class Authority:
 
 
 @contextmanager
-def metadata_document(authority: Authority, *, redirect_uris: list[str], name: str) -> Iterator[str]:
-    """Serve the document of a public client; yield its URL, which is the client's identifier."""
+def metadata_document(
+    authority: Authority, *, redirect_uris: list[str], name: str, members: dict[str, Any] | None = None
+) -> Iterator[str]:
+    """Serve the document of a client; yield its URL, which is the client's identifier.
+
+    Args:
+        authority: Who certifies the web server.
+        redirect_uris: Where the client may be called back.
+        name: What its users read.
+        members: More of the document; without them the client is public.
+    """
 
     class Document(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -78,7 +88,7 @@ def metadata_document(authority: Authority, *, redirect_uris: list[str], name: s
     server = ThreadingHTTPServer(("127.0.0.1", 0), Document)
     server.socket = authority.context().wrap_socket(server.socket, server_side=True)
     url = f"https://127.0.0.1:{server.server_port}/clients/notes.json"
-    document = {"client_id": url, "client_name": name, "redirect_uris": redirect_uris}
+    document = {"client_id": url, "client_name": name, "redirect_uris": redirect_uris, **(members or {})}
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -12,7 +12,7 @@ import { createInterface } from 'node:readline';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
 
-const { library, issuer, resource, redirectUri, clientId, authMethod = 'none', scope } = JSON.parse(process.argv[2]);
+const { library, issuer, resource, redirectUri, clientId, authMethod = 'none', scope, key, jwks } = JSON.parse(process.argv[2]);
 const server = new URL(issuer);
 const registration = {
   client_name: library,
@@ -20,6 +20,16 @@ const registration = {
   grant_types: ['authorization_code', 'refresh_token'],
   response_types: ['code'],
   token_endpoint_auth_method: authMethod,
+  jwks,
+};
+const algorithms = {
+  ES256: { name: 'ECDSA', namedCurve: 'P-256' },
+  RS256: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' },
+  PS256: { name: 'RSA-PSS', hash: 'SHA-256' },
+};
+const signing = key && {
+  key: await crypto.subtle.importKey('jwk', key, algorithms[key.alg], false, ['sign']),
+  kid: key.kid,
 };
 const state = oauth.generateRandomState();
 const verifier = oauth.generateRandomCodeVerifier();
@@ -33,6 +43,16 @@ const request = {
 };
 let tokens;
 
+// How a client of either library proves itself; both name the methods alike.
+function proofOf({ None, ClientSecretBasic, ClientSecretPost, PrivateKeyJwt }, secret) {
+  return {
+    none: () => None(),
+    client_secret_basic: () => ClientSecretBasic(secret),
+    client_secret_post: () => ClientSecretPost(secret),
+    private_key_jwt: () => PrivateKeyJwt(signing),
+  }[authMethod]();
+}
+
 function keep(answer) {
   tokens = { ...tokens, ...answer };
   return { tokens };
@@ -40,17 +60,14 @@ function keep(answer) {
 
 function withOpenidClient() {
   const options = { algorithm: 'oauth2', execute: [openid.allowInsecureRequests] };
-  const methods = { none: openid.None, client_secret_post: openid.ClientSecretPost, client_secret_basic: openid.ClientSecretBasic };
   let config;
   return {
     start: async () => {
-      config = clientId
-        ? await openid.discovery(server, clientId, undefined, openid.None(), options)
-        : await openid.dynamicClientRegistration(server, registration, undefined, options);
-      if (!clientId) {
-        const { client_id: id, client_secret: secret } = config.clientMetadata();
-        config = await openid.discovery(server, id, undefined, methods[authMethod](secret), options);
-      }
+      const known = clientId
+        ? { client_id: clientId }
+        : (await openid.dynamicClientRegistration(server, registration, undefined, options)).clientMetadata();
+      const proof = proofOf(openid, known.client_secret);
+      config = await openid.discovery(server, known.client_id, undefined, proof, options);
       return { authorize: openid.buildAuthorizationUrl(config, request).href };
     },
     callback: async ({ url }) =>
@@ -74,7 +91,6 @@ function withOpenidClient() {
 function withOauth4webapi() {
   const insecure = { [oauth.allowInsecureRequests]: true };
   const asking = { ...insecure, additionalParameters: { resource } };
-  const methods = { none: oauth.None, client_secret_post: oauth.ClientSecretPost, client_secret_basic: oauth.ClientSecretBasic };
   let as, client, proof;
   return {
     start: async () => {
@@ -85,7 +101,7 @@ function withOauth4webapi() {
         : await oauth.processDynamicClientRegistrationResponse(
             await oauth.dynamicClientRegistrationRequest(as, registration, insecure),
           );
-      proof = methods[authMethod](client.client_secret);
+      proof = proofOf(oauth, client.client_secret);
       const query = new URLSearchParams({ ...request, client_id: client.client_id, response_type: 'code' });
       return { authorize: `${as.authorization_endpoint}?${query}` };
     },
