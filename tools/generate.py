@@ -9,12 +9,14 @@ from pathlib import Path
 
 from generate_cli import cli_page
 from generate_config import example_file, reference_page
+from generate_threats import threats_page
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED: list[tuple[str, Callable[[], str]]] = [
     ("docs/reference/configuration.md", reference_page),
     ("docs/reference/authserver.example.yaml", example_file),
     ("docs/reference/cli.md", cli_page),
+    ("docs/security/threats.md", threats_page),
 ]
 
 

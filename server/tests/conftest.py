@@ -18,6 +18,8 @@ from authserver.storage.database import Database
 from authserver.storage.migrate import migrate_postgres, migrate_sqlite
 from authserver.storage.postgres import PoolLimits, PostgresDatabase
 from authserver.storage.sqlite import SqliteDatabase
+from generate_threats import load as load_threats
+from generate_threats import place as threat_place
 
 NOW = 1_790_000_000
 ROOT = Path(__file__).parents[2]
@@ -25,6 +27,19 @@ ROOT = Path(__file__).parents[2]
 # Tests run beside one another: how long an example takes says nothing about the code.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that the catalogue of threats names."""
+    named: dict[str, list[str]] = {}
+    for threat, entry in load_threats().items():
+        for tests in entry["proofs"].values():
+            for test in tests:
+                path, name = threat_place(test)
+                named.setdefault(f"{path.relative_to(ROOT).as_posix()}::{name}", []).append(threat)
+    for item in items:
+        for threat in named.get(item.nodeid.partition("[")[0], ()):
+            item.add_marker(pytest.mark.threat(threat))
 
 
 def _load_tool(name: str) -> Any:

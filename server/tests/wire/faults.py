@@ -1,0 +1,91 @@
+"""Makes one statement of the server fail, whichever is wanted: the database went away, or we have made a mistake."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
+
+from authserver.storage.database import Append, Claim, Database, Row, Value, Writer
+
+T = TypeVar("T")
+
+
+@dataclass
+class Faults:
+    """Counts statements, and fails one.
+
+    Attributes:
+        failing: The number of the statement that fails, from 1; 0 fails none.
+        error: What it fails with.
+        seen: Statements so far.
+    """
+
+    failing: int = 0
+    error: Exception | None = None
+    seen: int = 0
+
+    def begin(self, failing: int, error: Exception | None = None) -> None:
+        """Count anew."""
+        self.failing, self.error, self.seen = failing, error, 0
+
+    def step(self) -> None:
+        """Count a statement.
+
+        Raises:
+            Exception: It is the one that fails.
+        """
+        self.seen += 1
+        if self.seen == self.failing and self.error is not None:
+            raise self.error
+
+
+@dataclass
+class _FailingWriter:
+    tx: Writer
+    faults: Faults
+
+    async def fetch_one(self, sql: str, *args: Value) -> Row | None:
+        self.faults.step()
+        return await self.tx.fetch_one(sql, *args)
+
+    async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
+        self.faults.step()
+        return await self.tx.fetch_all(sql, *args)
+
+    async def execute(self, sql: str, *args: Value) -> int:
+        self.faults.step()
+        return await self.tx.execute(sql, *args)
+
+    async def claim(self, claim: Claim, *values: Value) -> bool:
+        self.faults.step()
+        return await self.tx.claim(claim, *values)
+
+    async def append(self, append: Append, *values: Value) -> None:
+        self.faults.step()
+        await self.tx.append(append, *values)
+
+    async def settle(self, append: Append) -> None:
+        await self.tx.settle(append)
+
+
+def inject(db: Database, monkeypatch: pytest.MonkeyPatch) -> Faults:
+    """Have a database fail where it is told to, from now on."""
+    faults = Faults()
+    fetch_one, fetch_all, write = db.fetch_one, db.fetch_all, db.write
+
+    async def failing_fetch_one(sql: str, *args: Value) -> Row | None:
+        faults.step()
+        return await fetch_one(sql, *args)
+
+    async def failing_fetch_all(sql: str, *args: Value) -> Sequence[Row]:
+        faults.step()
+        return await fetch_all(sql, *args)
+
+    async def failing_write(transaction: Callable[[Writer], Awaitable[T]]) -> T:
+        return await write(lambda tx: transaction(_FailingWriter(tx, faults)))
+
+    patched: dict[str, Any] = {"fetch_one": failing_fetch_one, "fetch_all": failing_fetch_all, "write": failing_write}
+    for name, method in patched.items():
+        monkeypatch.setattr(db, name, method)
+    return faults
