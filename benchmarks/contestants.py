@@ -103,8 +103,11 @@ class Installation:
         directory.mkdir()
         self.port = free_port()
         self.issuer = f"http://localhost:{self.port}"
+        # An installed package has its bytecode beside it; an environment that forbids writing it is no operator's.
         inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("AUTHPLANE_", "AUTHSERVER_"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AUTHPLANE_", "AUTHSERVER_")) and name != "PYTHONDONTWRITEBYTECODE"
         }
         self.environment = inherited | {
             "AUTHPLANE_SERVER_ISSUER": self.issuer,

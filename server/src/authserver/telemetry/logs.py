@@ -13,25 +13,25 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import orjson
-import structlog
 
 from authserver.protocol.identifiers import spell_id
 from authserver.telemetry.origin import current_origin
 
 LineFormat = Literal["json", "text"]
-Event = MutableMapping[str, Any]
 
 SERVICE = "authserver"
 REDACTED = "[redacted]"
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
-_LEVEL_NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR"}
+_LOGGING_MODULES = ("authserver.telemetry.", "logging")
 _ID_BYTES = 16
 _MOST_GATHERED_BYTES = 64 * 1024
 
@@ -92,7 +92,7 @@ class _Output:
         self.gathered: list[bytes] = []
         self.gathered_bytes = 0
 
-    def msg(self, line: bytes) -> None:
+    def now(self, line: bytes) -> None:
         """Write a line, behind those that were gathered."""
         if self.gathered and _running_loop() is not None:
             self.gathered.append(line)
@@ -128,9 +128,6 @@ class _Output:
             stream.write(lines)
             stream.flush()
 
-    debug = info = later
-    warning = error = msg
-
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
@@ -141,51 +138,43 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 _output = _Output()
 atexit.register(_output.flush)
-_callsite = structlog.processors.CallsiteParameterAdder(
-    {
-        structlog.processors.CallsiteParameter.FILENAME,
-        structlog.processors.CallsiteParameter.FUNC_NAME,
-        structlog.processors.CallsiteParameter.LINENO,
-    },
-    additional_ignores=["authserver.telemetry", "logging"],
-)
 
 
-class Logger(structlog.BoundLoggerBase):
+class Logger:
     """Writes events in plain words with fields; the same words each time."""
+
+    __slots__ = ("_component",)
+
+    def __init__(self, component: str) -> None:
+        self._component = component
 
     def debug(self, msg: str, **fields: object) -> None:
         """Log what only a developer asks for."""
         if _output.level <= logging.DEBUG:
-            self._write("debug", msg, fields)
+            _output.later(_build_line("DEBUG", self._component, msg, fields))
 
     def info(self, msg: str, **fields: object) -> None:
         """Log a change of state."""
         if _output.level <= logging.INFO:
-            self._write("info", msg, fields)
+            _output.later(_build_line("INFO", self._component, msg, fields))
 
     def warning(self, msg: str, **fields: object) -> None:
-        """Log what someone should look at."""
+        """Log what someone should look at; the traceback of ``exc_info``, when it is an exception, goes with it."""
         if _output.level <= logging.WARNING:
-            self._proxy_to_logger("warning", msg, **fields)
+            _output.now(_build_line("WARN", self._component, msg, _with_traceback(fields)))
 
     def error(self, msg: str, **fields: object) -> None:
-        """Log what someone must act on."""
-        self._proxy_to_logger("error", msg, **fields)
+        """Log what someone must act on; as ``warning``."""
+        _output.now(_build_line("ERROR", self._component, msg, _with_traceback(fields)))
 
     def exception(self, msg: str, **fields: object) -> None:
         """Log a fault with the traceback of the exception being handled."""
-        fields.setdefault("exc_info", True)
-        self._proxy_to_logger("error", msg, **fields)
-
-    def _write(self, method: str, msg: str, fields: dict[str, object]) -> None:
-        """Write a line that has no traceback: what structlog would do, by a shorter way."""
-        _output.later(_build_line(_output, method, {"event": msg, **self._context, **fields}))
+        self.error(msg, **fields | {"exc_info": sys.exception()})
 
 
 def get_logger(component: str) -> Logger:
     """Return a logger for one part of the program; modules keep it in a constant."""
-    return Logger(_output, [structlog.processors.format_exc_info, _build_line], {"component": component})
+    return Logger(component)
 
 
 def configure_logging(
@@ -223,23 +212,11 @@ def name_worker(number: int) -> None:
     _output.worker = {"worker": number, "pid": os.getpid()}
 
 
-def _build_line(_logger: object, method: str, event: Event) -> bytes:
-    """Turn an event into the line that is written: our fields first, then the caller's."""
+def _build_line(level: str, component: str, msg: str, fields: dict[str, object]) -> bytes:
+    """Return the line that is written: our fields first, then the caller's."""
+    line: dict[str, Any] = {"time": _time(), "level": level, "msg": msg, "service": SERVICE, "component": component}
     if _output.add_source:
-        _callsite(logging.root, method, event)
-    line: dict[str, Any] = {
-        "time": _time(),
-        "level": _LEVEL_NAMES[method],
-        "msg": event.pop("event"),
-        "service": SERVICE,
-        "component": event.pop("component"),
-    }
-    if _output.add_source:
-        line["source"] = {
-            "function": event.pop("func_name"),
-            "file": event.pop("filename"),
-            "line": event.pop("lineno"),
-        }
+        line["source"] = _source()
     if _output.worker is not None:
         line |= _output.worker
     origin = current_origin()
@@ -247,13 +224,30 @@ def _build_line(_logger: object, method: str, event: Event) -> bytes:
         line["request_id"] = origin.request_id
     if origin.trace_id:
         line["trace_id"] = origin.trace_id
-    for key, value in event.items():
+    for key, value in fields.items():
         if key not in _OWN_FIELDS:
             line[key] = REDACTED if key in _SECRET_FIELDS and value else value
     rendered = _output.render(line)
     if b"eyJ" in rendered:
         rendered = _JWT.sub(REDACTED.encode(), rendered)
     return rendered
+
+
+def _with_traceback(fields: dict[str, object]) -> dict[str, object]:
+    """Return fields with a traceback in place of the exception that is among them."""
+    exc = fields.pop("exc_info", None)
+    if isinstance(exc, BaseException):
+        fields["exception"] = "".join(traceback.format_exception(exc)).rstrip("\n")
+    return fields
+
+
+def _source() -> dict[str, object]:
+    """Return the place that a line is written from: the innermost one that is no part of logging itself."""
+    frame = sys._getframe(1)  # noqa: SLF001  what `inspect` uses, which takes milliseconds
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_LOGGING_MODULES):
+        frame = frame.f_back
+    code = frame.f_code
+    return {"function": code.co_name, "file": Path(code.co_filename).name, "line": frame.f_lineno}
 
 
 def _time() -> str:
@@ -300,11 +294,11 @@ class _LibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record as a line whose component is the library."""
         logger = get_logger(record.name.partition(".")[0])
-        fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        exc = record.exc_info[1] if record.exc_info else None
         if record.levelno >= logging.ERROR:
-            logger.error(record.getMessage(), **fields)
+            logger.error(record.getMessage(), exc_info=exc)
         else:
-            logger.warning(record.getMessage(), **fields)
+            logger.warning(record.getMessage(), exc_info=exc)
 
 
 def _route_libraries() -> None:

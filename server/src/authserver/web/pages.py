@@ -3,12 +3,14 @@
 import hashlib
 import re
 from base64 import b64encode
+from functools import cache
 from importlib.resources import files
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from typing import TYPE_CHECKING
 
 from authserver.web.http import HttpResponse
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _ROOT = files("authserver")
 
@@ -49,15 +51,22 @@ def _make_inert(name: str) -> str:
     return _UNSETTLING.sub("", name)
 
 
-_ENVIRONMENT = Environment(
-    loader=FunctionLoader(_find_template),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_ENVIRONMENT.filters["inert"] = _make_inert
-_ENVIRONMENT.globals["style"] = Markup(_STYLE)  # noqa: S704  a file of ours, and its hash is in the policy
+@cache
+def _environment() -> "Environment":
+    """Return the templates. The library is loaded with the first page: a server answers sooner after its start."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # noqa: PLC0415  stated above
+    from markupsafe import Markup  # noqa: PLC0415  the same
+
+    environment = Environment(
+        loader=FunctionLoader(_find_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["inert"] = _make_inert
+    environment.globals["style"] = Markup(_STYLE)  # noqa: S704  a file of ours, and its hash is in the policy
+    return environment
 
 
 def render(template: str, **context: object) -> bytes:
@@ -67,7 +76,7 @@ def render(template: str, **context: object) -> bytes:
         template: ``<package>/<file>``, as in ``login/login.html``.
         **context: What the template shows.
     """
-    return _ENVIRONMENT.get_template(template).render(**context).encode("utf-8", "replace")
+    return _environment().get_template(template).render(**context).encode("utf-8", "replace")
 
 
 def page(

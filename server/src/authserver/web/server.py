@@ -107,9 +107,8 @@ class WebApp:
         seconds, status = time.perf_counter() - started, str(response.status)
         HTTP_REQUESTS.inc(request.method, target.template, status)
         HTTP_REQUEST_DURATION.observe(seconds, request.method, target.template, status)
-        if response.status < _CLIENT_ERROR:
-            write = self._log.info
-        else:
+        write: Callable[..., None] = self._log.info
+        if response.status >= _CLIENT_ERROR:
             write = self._log.warning if response.status < _SERVER_ERROR else self._log.error
         write(
             "http request",
