@@ -28,7 +28,7 @@ def value_of(sessions: Sessions, user: User, *, now: int) -> str:
 async def test_a_signed_in_user_is_found_until_the_session_expires(sessions: Sessions, user: User, now: int) -> None:
     request = with_cookie(value_of(sessions, user, now=now))
     found = await sessions.find(request, now=now + 86399)
-    assert found == (LoginSession(user_id=user.id, epoch=0, expires_at=now + 86400), user)
+    assert found == (LoginSession(user_id=user.id, epoch=0, authenticated_at=now, expires_at=now + 86400), user)
     assert await sessions.find(request, now=now + 86400) is None
 
 
@@ -50,7 +50,9 @@ async def test_nobody_is_signed_in_by_an_altered_cookie(sessions: Sessions, user
         assert await sessions.find(with_cookie(altered), now=now) is None, altered
 
 
-@pytest.mark.parametrize("value", ["", "|", "|||", "user-1|0|1790000100", "user-1|0|1790000100|", "\xff|0|9|x"])
+@pytest.mark.parametrize(
+    "value", ["", "|", "|||", "user-1|0|1790000000|1790000100", "user-1|0|1790000000|1790000100|", "\xff|0|9|x"]
+)
 async def test_nobody_is_signed_in_by_a_made_up_cookie(sessions: Sessions, user: User, now: int, value: str) -> None:
     assert await sessions.find(with_cookie(value), now=now) is None
 

@@ -17,6 +17,7 @@ LOGIN: dict[str, object] = {
     "csrf_token": "token",
     "reference": "ref_abcdefghijklmnopqrst",
     "redirect": "/oauth/authorize?a=b&c=d",
+    "email": "ann@example.com",
 }
 CONSENT: dict[str, object] = {
     "client_name": "Inspector",
@@ -27,6 +28,8 @@ CONSENT: dict[str, object] = {
         SimpleNamespace(name="notes:write", description="Change notes"),
         SimpleNamespace(name="notes:read", description=""),
     ],
+    "granted": (),
+    "kept": (),
     "redirect_host": "client.example",
     "is_loopback": False,
     "account": "ann@example.com",
@@ -47,6 +50,10 @@ PAGES: list[tuple[str, dict[str, object]]] = [
     ("authorization/consent.html", CONSENT),
     ("authorization/consent.html", CONSENT | {"resource": None, "redirect_host": "cursor:"}),
     ("authorization/consent.html", CONSENT | {"is_loopback": True, "client_host": "claude.ai"}),
+    (
+        "authorization/consent.html",
+        CONSENT | {"granted": ("notes:read",), "kept": [SimpleNamespace(name="notes:share", description="Share")]},
+    ),
     ("web/error.html", ERROR),
 ]
 VOID = {"meta", "link", "input", "rect", "path"}

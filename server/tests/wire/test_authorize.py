@@ -260,15 +260,6 @@ async def test_an_omitted_scope_is_the_catalogue(wire: Wire) -> None:
     assert (await wire.tokens(client_id, scope=None))["scope"] == "notes:read notes:write"
 
 
-async def test_a_fresh_sign_in_can_be_asked_for(wire: Wire) -> None:
-    client_id = (await wire.register())["client_id"]
-    await wire.sign_in()
-    answer = await wire.authorize(client_id, prompt="login")
-    location = answer.headers["location"]
-    assert location.startswith("/login?redirect=")
-    assert "prompt" not in location
-
-
 async def test_a_disabled_user_is_signed_out(wire: Wire, now: int) -> None:
     client_id = (await wire.register())["client_id"]
     await wire.sign_in()
@@ -318,18 +309,6 @@ class TestDefaultResource:
             assert query_of(await wire.authorize(client_id, resource=None))["error"] == "server_error"
             return
         assert claims_of((await wire.tokens(client_id, resource=None))["access_token"])["aud"] == [RESOURCE]
-
-
-@pytest.mark.parametrize("prompt", ["login", "select_account consent"])
-async def test_a_fresh_sign_in_is_asked_for_once(wire: Wire, prompt: str) -> None:
-    client_id = (await wire.register())["client_id"]
-    location = (await wire.authorize(client_id, prompt=prompt)).headers["location"]
-    form = hidden_fields(await wire.http.get(location))
-    signed_in = await wire.http.post(
-        "/login", data={**form, "email": "ada@example.com", "password": "correct horse battery staple"}
-    )
-    answer = await wire.http.get(signed_in.headers["location"])
-    assert answer.headers["location"].startswith("/consent")
 
 
 async def test_a_loopback_redirect_is_not_approved_in_silence_after_a_detour_through_us(wire: Wire) -> None:

@@ -59,6 +59,14 @@ class Decisions:
         """Return a request that waits for this user, or None."""
         return await find_pending(self.db, session_id, user_id=user_id, now=now)
 
+    async def find_earlier(self, pending: Authorization) -> ConsentGrant | None:
+        """Return what the user allowed the client at this Resource before, or None."""
+        if pending.resource_id is None:
+            return None
+        return await find_consent(
+            self.db, user_id=pending.user_id, client_id=pending.client_id, resource_id=pending.resource_id
+        )
+
     async def approve(self, pending: Authorization, approved: tuple[str, ...], *, now: int) -> str:
         """Write the user's yes and the code in one transaction; return the code.
 

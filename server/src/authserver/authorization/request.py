@@ -56,6 +56,7 @@ class RequestChecker:
             OAuthError: A check fails; the refusal goes to the redirect URI.
         """
         check_no_repeats(form)  # 4
+        form.check_readable()
         form.check_lengths()
         _check_response_type(form)  # 5
         note("client's grants looked at", grant_type="authorization_code", grant_types=client.grant_types)

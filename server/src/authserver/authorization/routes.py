@@ -6,8 +6,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from authserver.authorization.answers import code_answer, error_answer, redirect
 from authserver.authorization.decisions import Decisions
-from authserver.authorization.records import Authorization, AuthorizationRequest
-from authserver.authorization.request import RequestChecker, parse_prompt
+from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
+from authserver.authorization.request import RequestChecker
+from authserver.authorization.sign_in import SignInDemand, mark_query, read_demand
 from authserver.clients.lookup import ClientResolver
 from authserver.clients.records import Client, RegistrationSource
 from authserver.clients.store import find_client
@@ -39,7 +40,6 @@ _log = get_logger("authorization")
 
 _LONGEST_SESSION_ID = 64
 _UNREADABLE = "The form could not be read."
-_SIGN_IN_PROMPTS = frozenset({"login", "select_account"})
 _EXPIRED = "This request has expired or belongs to somebody else. Start again from your application."
 
 
@@ -67,7 +67,7 @@ class AuthorizationPages:
     async def authorize(self, request: HttpRequest) -> HttpResponse:
         """Serve an authorization request (public API §4.2). Nothing redirects before the redirect URI is the client's."""
         now = self.clock()
-        form = parse_query(request.query)
+        form = parse_query(request.query, skip_unreadable=True)
         client = await self._find_client(form, address=request.client_address, now=now)  # 1, 2
         redirect_uri = _trusted_redirect(form, client)  # 3
         try:
@@ -85,7 +85,7 @@ class AuthorizationPages:
 
     async def alias(self, request: HttpRequest) -> HttpResponse:
         """Serve ``/authorize``: the same endpoint, unless it is a re-consent link, of which none is valid here yet."""
-        form = parse_query(request.query)
+        form = parse_query(request.query, skip_unreadable=True)
         if form.get("ticket") or not (form.get("response_type") or form.get("client_id")):
             raise PageRefusal("Link Expired", "This link has expired. Start again from your application.")
         return await self.authorize(request)
@@ -114,16 +114,15 @@ class AuthorizationPages:
         self, request: HttpRequest, form: Form, asked: AuthorizationRequest, *, now: int
     ) -> HttpResponse:
         """Find out who is signed in and whether they need to be asked."""
-        prompt = parse_prompt(form)
+        demand = read_demand(form, now=now)
+        prompt = demand.prompt
         found = await self.sessions.find(request, now=now)
-        if found is None or prompt & _SIGN_IN_PROMPTS:  # 10, 11
+        if found is None or not demand.is_met(found[0], now=now):  # 10, 11
             if "none" in prompt:
-                note(
-                    "sign-in looked for",
-                    found="nobody is signed in" if found is None else "a fresh sign-in is asked for",
-                )
-                raise LoginRequired("nobody is signed in")
-            return self._to_login(request, prompt)
+                reason = "nobody is signed in" if found is None else "the user signed in too long ago"
+                note("sign-in looked for", found=reason)
+                raise LoginRequired(reason)
+            return self._to_login(request, demand, is_signed_in=found is not None, now=now)
         _, user = found
         _note_user(user)
         # A redirect of ours can stand between another site and this request, so only a browser that says that its user
@@ -141,18 +140,14 @@ class AuthorizationPages:
         session_id = await self.decisions.open(asked, user_id=user.id, now=now)
         return redirect(self.site.path(f"/consent?session_id={spell_id(session_id)}"))
 
-    def _to_login(self, request: HttpRequest, prompt: frozenset[str]) -> HttpResponse:
-        """Send the browser to sign in and back to this request, which then asks for no fresh sign-in any more."""
-        pairs = [pair for pair in request.query.split(b"&") if pair.partition(b"=")[0] != b"prompt"]
-        if left := prompt - _SIGN_IN_PROMPTS:
-            pairs.append(f"prompt={quote(' '.join(sorted(left)))}".encode("ascii"))
-        # Bytes that no URL holds unescaped would not pass for a safe path on the way back.
-        query = quote(b"&".join(pairs), safe="%&=+!$'()*,/:;?@-._~")
-        target = self.site.path(f"{request.path}?{query}")
+    def _to_login(self, request: HttpRequest, demand: SignInDemand, *, is_signed_in: bool, now: int) -> HttpResponse:
+        """Send the browser to sign in and back to this request; a session that is good, but too old, stays until then."""
+        target = self.site.path(f"{request.path}?{mark_query(request.query, demand, now=now)}")
         location = self.site.path(f"/login?redirect={quote(target, safe='')}")
         if len(location) > MAX_TARGET_BYTES:
             raise InvalidRequest("the request is too long to be kept through a sign-in", reason="request_too_long")
-        return self._signed_out(request, redirect(location))
+        answer = redirect(location)
+        return answer if is_signed_in else self._signed_out(request, answer)
 
     def _signed_out(self, request: HttpRequest, answer: HttpResponse) -> HttpResponse:
         """Return an answer that also takes back a cookie which is no longer good."""
@@ -188,7 +183,8 @@ class AuthorizationPages:
                 "Client Suspended", "This application may not sign people in.", status=403, reason="client_not_active"
             )
         resource = await self._resource_of(pending)
-        return self._consent_page(request, pending, client=client, user=user, resource=resource)
+        earlier = await self.decisions.find_earlier(pending)
+        return self._consent_page(request, pending, client=client, user=user, resource=resource, earlier=earlier)
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """Take the user's answer (public API §6.2)."""
@@ -261,9 +257,18 @@ class AuthorizationPages:
         return resource
 
     def _consent_page(
-        self, request: HttpRequest, pending: Authorization, *, client: Client, user: User, resource: Resource | None
+        self,
+        request: HttpRequest,
+        pending: Authorization,
+        *,
+        client: Client,
+        user: User,
+        resource: Resource | None,
+        earlier: ConsentGrant | None,
     ) -> HttpResponse:
         session_id = spell_id(pending.id)
+        granted = earlier.scopes if earlier else ()
+        kept = tuple(scope for scope in granted if scope not in pending.scopes)
         return page(
             "authorization/consent.html",
             csp_form_action=form_action_source(pending.redirect_uri),
@@ -272,6 +277,8 @@ class AuthorizationPages:
             client_host=_document_host(client),
             resource=resource,
             scopes=_in_catalog_order(pending.scopes, resource),
+            granted=granted,
+            kept=_in_catalog_order(kept, resource),
             redirect_host=redirect_host(pending.redirect_uri),
             is_loopback=is_loopback(pending.redirect_uri),
             account=describe_account(user),

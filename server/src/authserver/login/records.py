@@ -9,9 +9,11 @@ class LoginSession:
 
     Attributes:
         epoch: The user's session epoch at that time; raising the user's ends all sessions of before.
-        expires_at: Seconds since the epoch.
+        authenticated_at: When the user signed in, in seconds since the epoch.
+        expires_at: When the session ends.
     """
 
     user_id: str
     epoch: int
+    authenticated_at: int
     expires_at: int

@@ -143,6 +143,7 @@ class LoginPages:
             error=error,
             reference=reference,
             error_is_credentials=error == _REJECTED,
+            email=_find_login_hint(redirect, self._site),
             issuer_host=self._site.host,
             csrf_token=csrf_token,
             redirect=redirect or "",
@@ -166,15 +167,29 @@ def _find_form_action(redirect: str | None, site: Site) -> str | None:
     A user who has consented before goes from the form straight to the client. The redirect URI is nobody's yet: it only
     widens the policy of this page, and only if it is one that a client might have registered.
     """
-    path, _, query = (redirect or "").partition("?")
-    if path not in {site.path(authorize) for authorize in _AUTHORIZE_PATHS}:
-        return None
     try:
-        redirect_uri = parse_query(query.encode("ascii")).required("redirect_uri")
+        redirect_uri = _read_pending(redirect, site).required("redirect_uri")
         check_redirect_uri(redirect_uri, is_public=True)
     except (InvalidRequest, InvalidRedirectUri):
         return None
     return form_action_source(redirect_uri)
+
+
+def _find_login_hint(redirect: str | None, site: Site) -> str:
+    """Return the address that the application thinks its user has, to be filled in; it is not believed otherwise."""
+    hint = _read_pending(redirect, site).get("login_hint") or ""
+    return hint if hint.isprintable() and len(hint.encode()) <= MAX_EMAIL_BYTES else ""
+
+
+def _read_pending(redirect: str | None, site: Site) -> Form:
+    """Return the parameters of the authorization request that waits for the sign-in; none when there is no such."""
+    path, _, query = (redirect or "").partition("?")
+    if path not in {site.path(authorize) for authorize in _AUTHORIZE_PATHS} or not query.isascii():
+        return Form({})
+    try:
+        return parse_query(query.encode("ascii"), skip_unreadable=True)
+    except InvalidRequest:
+        return Form({})
 
 
 async def _read_form(request: HttpRequest) -> Form | None:

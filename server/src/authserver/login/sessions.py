@@ -1,6 +1,6 @@
 """The browser session: a cookie that names a user, believed only as far as the user's row agrees.
 
-Nothing is stored. The cookie holds ``user id | session epoch | expiry | code``; raising the epoch of a user ends every
+Nothing is stored. The cookie holds ``user id | session epoch | when signed in | expiry | code``; raising the epoch of a user ends every
 copy of every cookie made before.
 """
 
@@ -19,7 +19,10 @@ from authserver.web.http import HttpRequest
 
 _log = get_logger("login")
 
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_NUMBER = "0|[1-9][0-9]{0,18}"
+_PAYLOAD = re.compile(
+    rf"(?P<user_id>[^|]+)\|(?P<epoch>{_NUMBER})\|(?P<authenticated_at>{_NUMBER})\|(?P<expires_at>{_NUMBER})", re.ASCII
+)
 
 
 class Sessions:
@@ -47,7 +50,7 @@ class Sessions:
 
     def issue(self, user: User, *, now: int) -> Header:
         """Return the header that signs a user in."""
-        payload = f"{user.id}|{user.session_epoch}|{now + self._cookie.max_age}"
+        payload = f"{user.id}|{user.session_epoch}|{now}|{now + self._cookie.max_age}"
         return self._cookie.set(f"{payload}|{self._session_mac.sign(payload)}")
 
     def clear(self) -> Header:
@@ -99,13 +102,15 @@ class Sessions:
     def _verify(self, value: str | None, *, now: int) -> LoginSession | None:
         """Return what a cookie says once its code is proven, or None."""
         payload, _, code = (value or "").rpartition("|")
-        user_id, _, numbers = payload.partition("|")
-        epoch, _, expires_at = numbers.partition("|")
-        if not self._session_mac.is_valid(payload, code) or not user_id:
+        match = _PAYLOAD.fullmatch(payload)
+        if not self._session_mac.is_valid(payload, code) or match is None or int(match["expires_at"]) <= now:
             return None
-        if not (_NUMBER.fullmatch(epoch) and _NUMBER.fullmatch(expires_at)) or int(expires_at) <= now:
-            return None
-        return LoginSession(user_id=user_id, epoch=int(epoch), expires_at=int(expires_at))
+        return LoginSession(
+            user_id=match["user_id"],
+            epoch=int(match["epoch"]),
+            authenticated_at=int(match["authenticated_at"]),
+            expires_at=int(match["expires_at"]),
+        )
 
 
 def is_cross_site(request: HttpRequest, site: Site) -> bool:

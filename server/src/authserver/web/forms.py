@@ -54,11 +54,12 @@ LONGEST: Mapping[str, int] = MappingProxyType(
 class Form:
     """Parameters by name. An empty value counts as not sent (RFC 6749 §3.1)."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("_unreadable", "_values")
 
-    def __init__(self, values: dict[str, list[str]]) -> None:
-        """Take every value of each name in the order sent, empty ones too."""
+    def __init__(self, values: dict[str, list[str]], unreadable: InvalidRequest | None = None) -> None:
+        """Take every value of each name in the order sent, empty ones too, and what is wrong with what was left out."""
         self._values = values
+        self._unreadable = unreadable
 
     def get(self, name: str) -> str | None:
         """Return the first value of a parameter, or None."""
@@ -81,6 +82,15 @@ class Form:
     def values(self, name: str) -> list[str]:
         """Return every value of a parameter, in the order sent."""
         return [value for value in self._values.get(name, ()) if value]
+
+    def check_readable(self) -> None:
+        """Check that every parameter could be read.
+
+        Raises:
+            InvalidRequest: One could not and was left out.
+        """
+        if self._unreadable is not None:
+            raise self._unreadable
 
     def check_lengths(self) -> None:
         """Check that no parameter is longer than anybody needs.
@@ -111,9 +121,15 @@ def parse_form(body: bytes) -> Form:
     return _parse(body, UNREADABLE_FORM)
 
 
-def parse_query(query: bytes) -> Form:
-    """Read a query string; as ``parse_form``."""
-    return _parse(query, _UNREADABLE_QUERY)
+def parse_query(query: bytes, *, skip_unreadable: bool = False) -> Form:
+    """Read a query string; as ``parse_form``.
+
+    Args:
+        query: Without ``?``.
+        skip_unreadable: Leave out a parameter that cannot be read, for ``check_readable`` to tell of: the others may say
+            where a refusal belongs.
+    """
+    return _parse(query, _UNREADABLE_QUERY, skip_unreadable=skip_unreadable)
 
 
 async def read_form(request: HttpRequest, *, max_bytes: int = MAX_FORM_BYTES) -> Form:
@@ -132,35 +148,47 @@ async def read_form(request: HttpRequest, *, max_bytes: int = MAX_FORM_BYTES) ->
     return parse_form(body)
 
 
-def _parse(encoded: bytes, unreadable: str) -> Form:
+def _parse(encoded: bytes, unreadable: str, *, skip_unreadable: bool = False) -> Form:
     values: dict[str, list[str]] = {}
     if not encoded:
         return Form(values)
     parts = encoded.split(b"&", MAX_PARAMETERS)
     if len(parts) > MAX_PARAMETERS:
         raise InvalidRequest(unreadable, reason="form_unreadable")
+    refusal = None
     for part in parts:
         if not part:
             continue
-        raw_name, _, raw_value = part.partition(b"=")
-        if b"%" in part or b"+" in part:
-            if _BROKEN_ESCAPE.search(part):
-                raise InvalidRequest(unreadable, reason="form_unreadable")
-            raw_name = unquote_to_bytes(raw_name.replace(b"+", b" "))
-            raw_value = unquote_to_bytes(raw_value.replace(b"+", b" "))
         try:
-            name, value = raw_name.decode(), raw_value.decode()
-        except UnicodeDecodeError as exc:
-            raise InvalidRequest(
-                f"{quoted(raw_name.decode(errors='replace'))} is not UTF-8", reason="parameter_unreadable"
-            ) from exc
-        if "\0" in value or "\0" in name:
-            # PostgreSQL stores no NUL, and no parameter of ours has one.
-            raise InvalidRequest(
-                f"{quoted(name)} holds a character that no parameter may have", reason="parameter_unreadable"
-            )
+            name, value = _read_pair(part, unreadable)
+        except InvalidRequest as exc:
+            if not skip_unreadable:
+                raise
+            refusal = refusal or exc
+            continue
         if name in values:
             values[name].append(value)
         else:
             values[name] = [value]
-    return Form(values)
+    return Form(values, refusal)
+
+
+def _read_pair(part: bytes, unreadable: str) -> tuple[str, str]:
+    raw_name, _, raw_value = part.partition(b"=")
+    if b"%" in part or b"+" in part:
+        if _BROKEN_ESCAPE.search(part):
+            raise InvalidRequest(unreadable, reason="form_unreadable")
+        raw_name = unquote_to_bytes(raw_name.replace(b"+", b" "))
+        raw_value = unquote_to_bytes(raw_value.replace(b"+", b" "))
+    try:
+        name, value = raw_name.decode(), raw_value.decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest(
+            f"{quoted(raw_name.decode(errors='replace'))} is not UTF-8", reason="parameter_unreadable"
+        ) from exc
+    if "\0" in value or "\0" in name:
+        # PostgreSQL stores no NUL, and no parameter of ours has one.
+        raise InvalidRequest(
+            f"{quoted(name)} holds a character that no parameter may have", reason="parameter_unreadable"
+        )
+    return name, value
