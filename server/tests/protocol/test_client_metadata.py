@@ -463,9 +463,14 @@ def test_a_bad_redirect_uri_of_a_document_is_named() -> None:
         document(redirect_uris=["http://client.example/cb"])
 
 
-def test_a_grant_that_is_off_refuses_the_document() -> None:
-    with pytest.raises(InvalidClientMetadata, match="AUTHPLANE_TOKEN_EXCHANGE_ENABLED"):
-        document(grant_types=[AUTHORIZATION_CODE, TOKEN_EXCHANGE])
+@pytest.mark.parametrize("grant", [JWT_BEARER, DEVICE_CODE, TOKEN_EXCHANGE, "urn:example:grant"])
+def test_a_document_may_name_grants_that_other_servers_serve(grant: str) -> None:
+    assert document(grant_types=[AUTHORIZATION_CODE, grant]).grant_types == (AUTHORIZATION_CODE,)
+
+
+def test_a_document_with_no_grant_that_is_served_is_refused() -> None:
+    with pytest.raises(InvalidClientMetadata, match="none of them is served here"):
+        document(grant_types=[JWT_BEARER, DEVICE_CODE])
 
 
 def test_a_machine_grant_that_is_on_is_accepted_when_the_client_is_new() -> None:

@@ -53,7 +53,7 @@ def read_demand(form: Form, *, now: int) -> SignInDemand:
     """
     max_age = form.get("max_age")
     if max_age is not None and _SECONDS.fullmatch(max_age) is None:
-        raise InvalidRequest("max_age must be a number of seconds", reason="parameter_malformed")
+        raise InvalidRequest("max_age must be a number of seconds", reason="max_age_malformed")
     since = form.get(SINCE)
     # One of the future would never be met: it is no mark of ours.
     is_ours = since is not None and _SECONDS.fullmatch(since) is not None and int(since) <= now + _CLOCK_SKEW

@@ -131,7 +131,8 @@ def parse_metadata_document(
         url: Where it was fetched: the client identifier.
         served_grants: The grant types this server serves now.
         served_auth_methods: The client authentication methods it serves; shared secrets never count.
-        held_grants: When a stored client is refreshed: the grants it has. A machine grant beyond them is ignored.
+        held_grants: When a stored client is refreshed: the grants it has. A machine grant beyond them is ignored, as is
+            every grant that is not served: the document is written once, for all servers.
 
     Raises:
         InvalidRequest: The document is no object, or a member is of the wrong JSON type.
@@ -149,13 +150,15 @@ def parse_metadata_document(
     jwks, jwks_uri = _read_keys(members, are_allowed=PRIVATE_KEY_JWT in offered, are_needed=method == PRIVATE_KEY_JWT)
     if PRIVATE_KEY_JWT not in served_auth_methods:
         jwks = jwks_uri = None
-    ignored_grants = MACHINE_GRANTS.difference(MACHINE_GRANTS if held_grants is None else held_grants)
+    usable_grants = frozenset(served_grants) - (
+        MACHINE_GRANTS.difference(MACHINE_GRANTS if held_grants is None else held_grants)
+    )
     metadata = ClientMetadata(
         client_name=_read_client_name(members),
         redirect_uris=_read_redirect_uris(
             members, are_required=True, is_public=method == NONE, most=MAX_DOCUMENT_REDIRECT_URIS
         ),
-        grant_types=_read_grant_types(members, served_grants, ignored=ignored_grants),
+        grant_types=_choose_grant_types(members, usable_grants),
         response_types=_read_response_types(members),
         token_endpoint_auth_method=method,
         jwks=jwks,
@@ -185,10 +188,15 @@ def _read_redirect_uris(members: MetadataMembers, *, are_required: bool, is_publ
     return uris
 
 
-def _read_grant_types(
-    members: MetadataMembers, served_grants: Collection[str], *, ignored: Collection[str] = ()
-) -> tuple[str, ...]:
-    grant_types = tuple(name for name in members.names("grant_types") or DEFAULT_GRANTS if name not in ignored)
+def _choose_grant_types(members: MetadataMembers, usable: Collection[str]) -> tuple[str, ...]:
+    grant_types = tuple(name for name in members.names("grant_types") or DEFAULT_GRANTS if name in usable)
+    if not grant_types:
+        members.refuse("grant_types: none of them is served here")
+    return grant_types
+
+
+def _read_grant_types(members: MetadataMembers, served_grants: Collection[str]) -> tuple[str, ...]:
+    grant_types = members.names("grant_types") or DEFAULT_GRANTS
     for name in grant_types:
         if name in served_grants:
             continue

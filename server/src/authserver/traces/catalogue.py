@@ -93,6 +93,7 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "Send BASE64URL(SHA-256(code_verifier)) without padding.",
         ),
         "prompt_none_not_alone": Entry("`prompt=none` was sent with other values.", "Send `none` alone."),
+        "max_age_malformed": Entry("`max_age` is no number of seconds.", "Send a whole number, or leave it out."),
         "dpop_jkt_malformed": Entry("dpop_jkt is no JWK thumbprint.", "Send the 43 characters of RFC 7638, SHA-256."),
         "login_required": Entry(
             "`prompt=none` was sent, and {found}.", "Ask again without `prompt=none`, so that the user can sign in."
