@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import partial
 import httpx2
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from e2e.harness.installation import Demo, Installation, found
 from e2e.harness.oauth_client import OAuthClient
@@ -96,6 +98,39 @@ async def test_fifty_refreshes_of_one_token_all_get_the_same_answer(
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
     assert is_active(pair, demo, answers[0].json()["access_token"])
+
+
+def an_assertion(issuer: str, client_id: str, key: ec.EllipticCurvePrivateKey) -> str:
+    now = int(time.time())
+    claims = {"iss": client_id, "sub": client_id, "aud": issuer, "iat": now, "exp": now + 60, "jti": str(uuid.uuid4())}
+    return jwt.encode(claims, key, algorithm="ES256")
+
+
+async def test_an_assertion_sent_to_both_processes_at_once_is_taken_by_one(
+    installation: Installation, pair: Pair
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    jwk = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    registration = {
+        "client_name": "Signs",
+        "redirect_uris": ["https://client.example/cb"],
+        "token_endpoint_auth_method": "private_key_jwt",
+        "jwks": {"keys": [jwk]},
+    }
+    client_id = httpx2.post(f"{installation.issuer}/oauth/register", json=registration).json()["client_id"]
+    for _ in range(10):
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": "unknown",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": an_assertion(installation.issuer, client_id, key),
+        }
+        answers = await at_once(pair, form)
+        # Whoever is let in is told that the token is none.
+        assert Counter((answer.status_code, answer.json()["error"]) for answer in answers) == {
+            (400, "invalid_grant"): 1,
+            (401, "invalid_client"): AT_ONCE - 1,
+        }
 
 
 def keys_of(origin: str) -> dict[str, jwt.PyJWK]:

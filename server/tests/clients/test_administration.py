@@ -1,6 +1,7 @@
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from authserver.clients.administration import ClientAdministration, ClientChanges, ClientTokens, NewClient
@@ -223,3 +224,44 @@ async def test_a_client_with_live_tokens_is_deleted_by_force_only(db: Database) 
     assert await find_client(db, client.id) is None
     assert tokens.live == set()
     assert await audited(db) == [("client.deleted", "admin", client.id, "force=true")]
+
+
+JWK = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+JWKS_URI = "https://app.example/jwks"
+
+
+async def test_a_client_may_change_its_keys_from_one_form_to_the_other(db: Database) -> None:
+    administration = an_administration(db)
+    new = NewClient(name="App", redirect_uris=("https://app.example/cb",), auth_method="private_key_jwt")
+    created = await administration.create(replace(new, jwks_uri=JWKS_URI), now=NOW)
+    assert created.client_secret is None
+    client_id = created.client.id
+    changed = await administration.update(client_id, ClientChanges(jwks={"keys": [JWK]}), now=LATER)
+    assert (changed.jwks, changed.jwks_uri) == (orjson.dumps({"keys": [JWK]}).decode(), None)
+    assert await find_client(db, client_id) == changed
+    renamed = await administration.update(client_id, ClientChanges(name="Renamed"), now=LATER)
+    assert (renamed.name, renamed.jwks, renamed.jwks_uri) == ("Renamed", changed.jwks, None)
+    back = await administration.update(client_id, ClientChanges(jwks_uri=JWKS_URI), now=LATER)
+    assert (back.jwks, back.jwks_uri) == (None, JWKS_URI)
+    both = ClientChanges(jwks={"keys": [JWK]}, jwks_uri=JWKS_URI)
+    for changes in (both, ClientChanges(jwks={}), ClientChanges(jwks=[]), ClientChanges(jwks_uri="http://a.example/")):
+        with pytest.raises(Invalid, match="jwks"):
+            await administration.update(client_id, changes, now=LATER)
+    assert await find_client(db, client_id) == back
+
+
+async def test_only_a_client_of_that_method_is_given_keys(db: Database) -> None:
+    client = await stored(db)
+    with pytest.raises(Invalid, match="for private_key_jwt only"):
+        await an_administration(db).update(client.id, ClientChanges(jwks_uri=JWKS_URI), now=LATER)
+
+
+async def test_a_client_of_a_document_with_many_redirect_uris_and_keys_keeps_them(db: Database) -> None:
+    client = await stored(
+        db,
+        registration_source=RegistrationSource.CIMD,
+        redirect_uris=tuple(f"https://client.example/{number}" for number in range(100)),
+        jwks_uri=JWKS_URI,
+    )
+    changed = await an_administration(db).update(client.id, ClientChanges(scope="read"), now=LATER)
+    assert changed == replace(client, scope="read", version=2, updated_at=LATER)

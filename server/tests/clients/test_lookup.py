@@ -217,6 +217,45 @@ async def test_a_changed_document_changes_the_client_and_asks_users_again_where_
     ]
 
 
+KEYS: dict[str, Any] = {
+    "token_endpoint_auth_method": "private_key_jwt",
+    "jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]},
+}
+NAMED_KEYS = {"keys": [KEYS["jwks"]["keys"][0] | {"kid": "a"}]}
+FETCHED_KEYS = {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://client.example/jwks"}
+EITHER: dict[str, Any] = {"token_endpoint_auth_methods_supported": ["none", "private_key_jwt"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "asks_again"),
+    [
+        ({}, KEYS, True),
+        (KEYS, {}, True),
+        (KEYS, KEYS | {"jwks": NAMED_KEYS}, True),
+        (KEYS, FETCHED_KEYS, True),
+        (FETCHED_KEYS, FETCHED_KEYS | {"jwks_uri": "https://client.example/keys"}, True),
+        (KEYS, KEYS | EITHER, True),
+        ({}, EITHER, False),
+        (KEYS, KEYS | {"client_name": "Renamed"}, False),
+    ],
+)
+async def test_a_change_of_keys_or_method_asks_users_again(
+    db: Database,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    asks_again: bool,  # noqa: FBT001  a parameter of the test
+) -> None:
+    async with bench(db) as cimd:
+        url = cimd.server.document("/client", **before)
+        await cimd.resolve(url)
+        cimd.server.document("/client", **after)
+        client = await cimd.resolve(url, NOW + HOUR)
+        assert client == await cimd.stored(url)
+        assert (client.jwks is not None, client.jwks_uri) == ("jwks" in after, after.get("jwks_uri"))
+        assert client.needs_no_proof is (after in ({}, EITHER, KEYS | EITHER))
+        assert cimd.changed == ([url] if asks_again else [])
+
+
 async def test_the_order_of_redirect_uris_asks_nobody_again(db: Database) -> None:
     uris = ["https://a.example/cb", "https://b.example/cb"]
     async with bench(db) as cimd:
