@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -148,6 +149,9 @@ async def run(
     # Once more, now that later changes are watched: one could have come in between.
     await core.mode.refresh()
     watch = asyncio.create_task(server.watcher.run())
+    # What is there by now stays: looking through it again and again would hold up requests.
+    gc.collect()
+    gc.freeze()
     try:
         await serve_listeners(
             listeners,
