@@ -30,7 +30,7 @@ from fuzz.world import REDIRECT, Answer, World
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 TOKEN_TYPES = {"Bearer"}
 GRANTS = frozenset({"authorization_code", "refresh_token"})
-METHODS = frozenset({"none", "client_secret_basic", "client_secret_post"})
+METHODS = frozenset({"none", "client_secret_basic", "client_secret_post", "private_key_jwt"})
 
 
 def sent_state(query: bytes) -> str | None:
@@ -89,7 +89,8 @@ async def check_document_client(world: World, url: str, answer: Answer) -> None:
         assert REDIRECT in client.redirect_uris
     if client is None:
         return
-    assert client.is_public
+    assert client.token_endpoint_auth_method in {"none", "private_key_jwt"}
+    assert client.is_public == (client.token_endpoint_auth_method == "none")
     assert not client.secret_hash
     assert client.name.strip()
     assert not CONTROLS.search(client.name)
