@@ -57,6 +57,58 @@ def _run(command: list[str], directory: Path) -> None:
     subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+class Cluster:
+    """A server of its own in an empty directory; it takes a loopback port and is not running yet."""
+
+    def __init__(self, directory: Path) -> None:
+        binaries, prefix = _binaries(), _other_user()
+        user = getpass.getuser()
+        if prefix:
+            user = prefix[1].partition("=")[2]
+            shutil.chown(directory, user)
+        self._directory = directory
+        self._data = directory / "data"
+        self._port = _free_port()
+        self._control = [*prefix, str(binaries / "pg_ctl"), "-D", str(self._data), "-w", "-t", "30"]
+        initdb = [str(binaries / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
+        _run([*prefix, *initdb, "--locale=C"], directory)
+
+    @property
+    def dsn(self) -> str:
+        """Of a superuser, database ``postgres``."""
+        return f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that is the parent of all others."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    def start(self) -> None:
+        """Start, and return when it answers."""
+        log = str(self._directory / "log")
+        _run([*self._control, "-l", log, "-o", f"{_SETTINGS} -p {self._port}", "start"], self._directory)
+
+    def stop(self, mode: str) -> None:
+        """Stop: ``fast`` rolls back what is open and cuts all connections, ``immediate`` is a crash."""
+        _run([*self._control, "-m", mode, "stop"], self._directory)
+
+
+@contextlib.contextmanager
+def throwaway_cluster() -> Iterator[Cluster]:
+    """Yield a running server, to be stopped and started at will."""
+    directory = Path(tempfile.mkdtemp(prefix="authplane-pg-"))
+    try:
+        cluster = Cluster(directory)
+        cluster.start()
+        try:
+            yield cluster
+        finally:
+            with contextlib.suppress(subprocess.CalledProcessError):
+                cluster.stop("immediate")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def throwaway_postgres() -> Iterator[str]:
     """Yield the DSN of a server, as a superuser, database ``postgres``."""
@@ -64,22 +116,5 @@ def throwaway_postgres() -> Iterator[str]:
     if given:
         yield given
         return
-    binaries, prefix = _binaries(), _other_user()
-    directory = Path(tempfile.mkdtemp(prefix="authplane-pg-"))
-    try:
-        user = getpass.getuser()
-        if prefix:
-            user = prefix[1].partition("=")[2]
-            shutil.chown(directory, user)
-        data, port = directory / "data", _free_port()
-        initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
-        _run([*prefix, *initdb, "--locale=C"], directory)
-        control = [*prefix, str(binaries / "pg_ctl"), "-D", str(data), "-w", "-t", "30"]
-        _run([*control, "-l", str(directory / "log"), "-o", f"{_SETTINGS} -p {port}", "start"], directory)
-        try:
-            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        finally:
-            with contextlib.suppress(subprocess.CalledProcessError):
-                _run([*control, "-m", "immediate", "stop"], directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with throwaway_cluster() as cluster:
+        yield cluster.dsn

@@ -63,6 +63,10 @@ class Person:
         """Close the browser."""
         self._browser.close()
 
+    def cookies(self) -> dict[str, str]:
+        """Return what the browser has kept, so that another can be the same person."""
+        return {cookie.name: cookie.value or "" for cookie in self._browser.cookies.jar}
+
     def allow(self, authorization_url: str, *, only: Collection[str] | None = None) -> str:
         """Open an authorization URL, sign in if asked, and allow; return the URL the client is called back with.
 

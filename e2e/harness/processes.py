@@ -6,20 +6,20 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx2
-
 START_SECONDS = 20
 STOP_SECONDS = 15
 
-# Below the ports that the system gives to outgoing connections, and apart for each test process: a port that was free
-# a moment ago still is.
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_PORTS = iter(range(20_000 + 1_000 * (_WORKER % 12), 21_000 + 1_000 * (_WORKER % 12)))
+# Below the ports that the system gives to outgoing connections, and apart for each test process, of other runs on this
+# machine too: a port that was free a moment ago still is, also while its server is killed and started again.
+_FIRST_PORT = 10_000 + 200 * (os.getpid() % 110)
+_PORTS = iter(range(_FIRST_PORT, _FIRST_PORT + 200))
 
 
 def free_port() -> int:
@@ -43,8 +43,11 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
 def answers(url: str) -> bool:
     """Whether a GET of the URL is answered, and not with a fault."""
     try:
-        return httpx2.get(url, timeout=2).status_code < 500
-    except httpx2.HTTPError:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status < 500)
+    except urllib.error.HTTPError as exc:
+        return exc.code < 500
+    except OSError:
         return False
 
 

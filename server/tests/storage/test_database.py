@@ -1,6 +1,8 @@
 """What both drivers promise: commits shared by many, failures shared by none."""
 
 import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from authserver.storage.sqlite import MEMORY, SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
+NOBODY = "postgresql://nobody@127.0.0.1:1/none"
 SETTING = "INSERT INTO runtime_settings (key, value, updated_at) VALUES ($1, $2, 0)"
 APPENDED = Append(table="dpop_jtis", columns={"jkt": "text", "jti": "text", "expires_at": "bigint"})
 
@@ -169,7 +172,7 @@ async def test_postgres_comes_back_by_itself_after_its_connections_were_cut(post
 
 async def test_an_absent_postgres_is_unavailable() -> None:
     with pytest.raises(StorageUnavailable):
-        await PostgresDatabase.open("postgresql://nobody@127.0.0.1:1/none", PoolLimits())
+        await PostgresDatabase.open(NOBODY, PoolLimits())
 
 
 async def _meet(admin: "asyncpg.Connection[Any]", number: int, waiting: int) -> None:
@@ -243,8 +246,9 @@ async def test_on_postgres_a_row_that_somebody_holds_fails_only_who_needs_it(pos
 class _LosesTheAnswer:
     """A connection that dies after the server has committed and before it could say so."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, failure: type[Exception]) -> None:
         self._connection = connection
+        self._failure = failure
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -253,18 +257,49 @@ class _LosesTheAnswer:
         status = await self._connection.execute(sql, *args)
         if sql == "COMMIT":
             self._connection.terminate()
-            raise ConnectionResetError
+            raise self._failure
         return str(status)
 
 
-async def test_a_commit_whose_answer_was_lost_is_not_run_twice(postgres_template: str) -> None:
-    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
-    await _set(db, "warm")
+async def _losing_answers(dsn: str, failure: type[Exception]) -> PostgresDatabase:
+    db = await PostgresDatabase.open(dsn, PoolLimits(min_conns=0))
+    await _set(db, uuid.uuid4().hex)
     connection = db._writer._connection
     assert connection is not None
-    db._writer._connection = _LosesTheAnswer(connection)
-    await _set(db, "once")
-    assert "once" in await _keys(db)
+    db._writer._connection = _LosesTheAnswer(connection, failure)
+    return db
+
+
+def _appending(key: str) -> Callable[[Writer], Awaitable[str]]:
+    async def append(tx: Writer) -> str:
+        await tx.execute(SETTING, key, "v")
+        return "the caller's"
+
+    return append
+
+
+@pytest.mark.parametrize("failure", [ConnectionResetError, TimeoutError])
+async def test_a_commit_whose_answer_was_lost_is_not_run_twice(
+    postgres_template: str, failure: type[Exception]
+) -> None:
+    db, key = await _losing_answers(postgres_template, failure), uuid.uuid4().hex
+    assert await db.write(_appending(key)) == "the caller's"
+    assert key in await _keys(db)
+    await db.close()
+
+
+async def test_a_commit_whose_outcome_nobody_can_tell_is_answered_when_somebody_can(postgres_template: str) -> None:
+    db, key = await _losing_answers(postgres_template, ConnectionResetError), uuid.uuid4().hex
+    db._writer._dsn = NOBODY
+    writing = asyncio.create_task(db.write(_appending(key)))
+    async with asyncio.timeout(10):
+        while key not in await _keys(db):
+            pass
+    # It is in the database, and nobody who could say so answers: the caller is told nothing, least of all a failure.
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(writing), 0.3)
+    db._writer._dsn = postgres_template
+    assert await writing == "the caller's"
     await db.close()
 
 

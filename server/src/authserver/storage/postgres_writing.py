@@ -34,6 +34,7 @@ _BATCH_UNITS = 256
 # Longer than a disk stalls on a busy machine; what waits longer is refused, so that a queue never grows old.
 _QUEUE_SECONDS = 5.0
 _TRIES = 5
+_ASK_AGAIN_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -97,18 +98,20 @@ class WriterTask:
             await self._commit_together(self._take())
 
     def _take(self) -> list[Unit]:
-        """Return the units of the next commit; one that waited too long is refused instead of served late."""
-        oldest = asyncio.get_running_loop().time() - _QUEUE_SECONDS
+        """Return the units of the next commit."""
+        self._refuse_late()
         units: list[Unit] = []
         while self._units and len(units) < _BATCH_UNITS:
             unit = self._units.popleft()
-            if unit.future.done():
-                continue
-            if unit.queued_at < oldest:
-                unit.fail(StorageUnavailable("the write queue is slow"))
-                continue
-            units.append(unit)
+            if not unit.future.done():
+                units.append(unit)
         return units
+
+    def _refuse_late(self) -> None:
+        """Refuse the units that waited too long instead of serving them late."""
+        oldest = asyncio.get_running_loop().time() - _QUEUE_SECONDS
+        while self._units and self._units[0].queued_at < oldest:
+            self._units.popleft().fail(StorageUnavailable("the write queue is slow"))
 
     async def _commit_together(self, units: list[Unit]) -> None:
         if not units:
@@ -132,7 +135,8 @@ class WriterTask:
         """Run units in one transaction; return why nothing of it was kept, or None.
 
         A conflict with another process is tried again. A connection that was lost is replaced, and what is tried again is
-        only what was not committed: a transaction lost during its commit is asked for by its id.
+        only what was not committed: a transaction lost during its commit is asked for by its id. Callers hear nothing
+        until the outcome is known: a failure tells them that nothing was spent.
         """
         for _ in range(_TRIES):
             transaction_id: str | None = None
@@ -140,31 +144,42 @@ class WriterTask:
                 connection = await self._connected()
                 await connection.execute("BEGIN")
                 results, transaction_id = await run_together(connection, [unit.transaction for unit in units])
+                for unit, result in zip(units, results, strict=True):
+                    unit.result = result
                 await connection.execute("COMMIT")
             except Exception as exc:  # noqa: BLE001  a worker loop: every failure belongs to its callers
                 retriable = await self._give_up(exc)
-                if retriable and transaction_id is not None:
-                    # The answer to COMMIT was lost, not its outcome.
+                # The answer to COMMIT was lost with the connection, not its outcome.
+                if transaction_id is not None and self._connection is None:
                     committed = await self._was_committed(transaction_id)
                     if committed:
                         return None
-                    retriable = committed is False
+                    retriable = retriable and committed is False
                 if not retriable:
                     return translated(exc)
             else:
-                for unit, result in zip(units, results, strict=True):
-                    unit.result = result
                 return None
         return StorageUnavailable("PostgreSQL keeps refusing the transaction")
 
     async def _was_committed(self, transaction_id: str) -> bool | None:
-        """Ask what became of a transaction whose connection was lost while it committed; None when nobody knows."""
-        try:
-            connection = await self._connected()
-            status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", transaction_id)
-        except (*GONE, asyncpg.PostgresError):
-            return None
-        return {"committed": True, "aborted": False}.get(status)
+        """Ask what became of a transaction whose connection was lost while it committed, until the server knows.
+
+        Nothing else can be written as long as it does not answer, and a request that waits too long loses its connection.
+        None: this process ends first, after its last request.
+        """
+        while not self._stopping:
+            try:
+                connection = await self._connected()
+                status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", transaction_id)
+            except (*GONE, asyncpg.PostgresError) as exc:
+                await self._give_up(exc)
+            else:
+                # In progress: the server has not noticed yet that the connection is lost.
+                if status != "in progress":
+                    return {"committed": True, "aborted": False}.get(status)
+            self._refuse_late()
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        return None
 
     async def _give_up(self, exc: Exception) -> bool:
         """Undo the open transaction; return whether the same units may be run again."""

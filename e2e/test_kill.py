@@ -1,0 +1,183 @@
+"""Kill -9 in the middle of a load of redemptions and refreshes, fifty times over, and at chosen points."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from urllib.parse import urlencode
+
+import httpx2
+import pytest
+
+from e2e.harness.installation import TWO_WORKERS, Installation
+from e2e.harness.load import PATIENCE_SECONDS, Load, Session
+from e2e.harness.oauth_client import Code
+from e2e.harness.processes import Process, wait_until
+from e2e.harness.site import LOAD_ENVIRONMENT, Site, prepared_site
+
+pytestmark = pytest.mark.anyio
+
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "50"))
+CLIENTS = 12
+WORKER_ROUNDS = 3
+
+
+@pytest.fixture(scope="module")
+def server_environment(server_environment: dict[str, str]) -> dict[str, str]:
+    """All load comes from one address here."""
+    return server_environment | LOAD_ENVIRONMENT
+
+
+@pytest.fixture(scope="module")
+def site(installation: Installation) -> Iterator[Site]:
+    with prepared_site(installation) as site:
+        yield site
+
+
+def kill_at(number: int, kill: Callable[[], None]) -> Callable[[int], None]:
+    """Return what to call with the number of answers so far: it kills once, in the middle of the next requests."""
+
+    def on_answer(answered: int) -> None:
+        if answered == number:
+            kill()
+
+    return on_answer
+
+
+def after(load: Load, number: int, kill: Callable[[], None]) -> Callable[[int], None]:
+    """As ``kill_at``, and the load ends when as many answers again have come."""
+
+    def on_answer(answered: int) -> None:
+        if answered == number:
+            kill()
+        elif answered == 2 * number:
+            load.stop()
+
+    return on_answer
+
+
+@pytest.mark.timeout(600)
+async def test_fifty_kills_under_load_lose_nothing_and_spend_nothing_twice(site: Site) -> None:
+    server = site.installation.serve()
+    # These live through all kills.
+    old = Load(site.client, site.person)
+    await old.run(4, on_answer=kill_at(40, old.stop))
+    cut_off = 0
+    try:
+        for n in range(ROUNDS):
+            load = Load(site.client, site.person)
+            await load.run(CLIENTS, on_answer=kill_at(10 + n * 37 % 90, server.kill))
+            server = site.installation.serve()
+            await site.check(load.sessions + old.sessions[:4])
+            cut_off += sum(session.pending is not None for session in load.sessions)
+    finally:
+        server.end()
+    # Not a kill at rest: requests were under way each time.
+    assert cut_off > ROUNDS
+
+
+async def answer_of_doomed(site: Site, form: dict[str, str]) -> httpx2.Response | None:
+    """Send a form to a server that is about to die; None when it died first."""
+    async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS, verify=False) as http:
+        try:
+            return await http.post(f"{site.client.issuer}/oauth/token", data=form)
+        except httpx2.HTTPError:
+            return None
+
+
+async def wait_for(condition: Callable[[], Awaitable[bool]], *, what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not await condition():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS} seconds"
+        await asyncio.sleep(0.005)
+
+
+async def test_a_kill_between_the_last_statement_and_the_commit_spends_nothing(site: Site) -> None:
+    with site.installation.serve() as server:
+        code = site.client.get_code(site.person)
+        refreshing = Session(site.client.get_code(site.person))
+        refreshing.answers.append(site.client.request_token(site.client.redemption(refreshing.code)).json())
+        forms = site.client.redemption(code), site.client.refresh(refreshing.newest)
+        async with site.inspection.holding_commits() as held:
+            sending = [asyncio.create_task(answer_of_doomed(site, form)) for form in forms]
+            await wait_for(held.has_open_writer, what="the writer is held")
+            server.kill()
+            assert await asyncio.gather(*sending) == [None, None]
+    with site.installation.serve():
+        assert not await is_redeemed(site, code)
+        await site.check([Session(code, pending=forms[0]), refreshing])
+
+
+async def is_redeemed(site: Site, code: Code) -> bool:
+    wanted = hashlib.sha256(code.value.encode()).hexdigest()
+    column = "hex(code_hash)" if site.inspection.is_sqlite else "encode(code_hash, 'hex')"
+    (rows,) = await site.inspection.rows(
+        f"SELECT 1 FROM authorizations WHERE lower({column}) = '{wanted}' AND consumed_at IS NOT NULL"
+    )
+    return bool(rows)
+
+
+async def test_a_kill_between_the_commit_and_the_answer_leaves_the_family_whole(site: Site) -> None:
+    with site.installation.serve() as server:
+        redeeming = Session(site.client.get_code(site.person))
+        refreshing = Session(site.client.get_code(site.person))
+        refreshing.answers.append(site.client.request_token(site.client.redemption(refreshing.code)).json())
+        (before,) = await site.inspection.rows("SELECT count(*) FROM issuances")
+        # Sent, and never read: whatever the server says is lost with it.
+        forms = site.client.redemption(redeeming.code), site.client.refresh(refreshing.newest)
+        redeeming.pending, refreshing.pending = forms
+        writers = [await post_unread(site, form) for form in forms]
+
+        async def both_are_stored() -> bool:
+            (now,) = await site.inspection.rows("SELECT count(*) FROM issuances")
+            return bool(now[0][0] == before[0][0] + 2)
+
+        await wait_for(both_are_stored, what="both are committed")
+        server.kill()
+        for writer in writers:
+            writer.close()
+    with site.installation.serve():
+        assert await is_redeemed(site, redeeming.code)
+        await site.check([redeeming, refreshing])
+
+
+async def post_unread(site: Site, form: dict[str, str]) -> asyncio.StreamWriter:
+    """Send a form and leave the answer in the network."""
+    _, writer = await asyncio.open_connection("127.0.0.1", site.installation.port)
+    body = urlencode(form).encode()
+    head = (
+        "POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    await writer.drain()
+    return writer
+
+
+def has_two_workers(server: Process) -> bool:
+    return len(server.workers) == 2
+
+
+@pytest.mark.parametrize("installation", [TWO_WORKERS], indirect=True, scope="module")
+async def test_killing_workers_and_their_supervisor_under_load_loses_nothing(site: Site) -> None:
+    server = site.installation.serve()
+    try:
+        for n in range(WORKER_ROUNDS):
+            load = Load(site.client, site.person)
+            victim = server.workers[n % 2]
+            # The other worker goes on; clients of the dead one end where they were cut off.
+            await asyncio.wait_for(
+                load.run(CLIENTS, on_answer=after(load, 30, partial(os.kill, victim, signal.SIGKILL))),
+                PATIENCE_SECONDS,
+            )
+            await site.check(load.sessions)
+            wait_until(partial(has_two_workers, server), seconds=PATIENCE_SECONDS, what="two workers")
+            load = Load(site.client, site.person)
+            await load.run(CLIENTS, on_answer=kill_at(30, server.kill))
+            server = site.installation.serve()
+            await site.check(load.sessions)
+    finally:
+        server.end()
