@@ -52,7 +52,7 @@ def server(site: Site) -> Iterator[Process]:
 
 async def is_noticed(load: Load, probes: Probes) -> None:
     """Wait until clients are refused and health says why."""
-    await wait_for(lambda: load.refused > CLIENTS and probes.health[-1:] == [503], what="the outage is noticed")
+    await wait_for(lambda: load.refused >= CLIENTS and probes.health[-1:] == [503], what="the outage is noticed")
 
 
 async def stop_immediately(cluster: Cluster, load: Load, probes: Probes) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from authserver.storage.database import Row, Value
+from authserver.storage.database import Row, StorageUnavailable, Value
 from authserver.storage.postgres_batches import batch_of, of_batch
 from authserver.storage.postgres_connections import CONNECT_SECONDS, GONE, LOST, RETRIED, translated
 
@@ -77,7 +77,7 @@ class Reads:
         for last in (False, True):
             try:
                 async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-                    rows: Sequence[Any] = await read(connection)
+                    rows: Sequence[Any] = await _ended_when_late(connection, read)
             except (*GONE, *RETRIED) as exc:
                 if last or not isinstance(exc, LOST):
                     raise translated(exc) from exc
@@ -85,6 +85,16 @@ class Reads:
             else:
                 return rows
         raise AssertionError
+
+
+async def _ended_when_late(connection: Any, read: Any) -> Sequence[Any]:
+    """Run a read; a connection whose server does not answer goes, since the pool would wait for it to take back the query."""
+    try:
+        rows: Sequence[Any] = await read(connection)
+    except (TimeoutError, asyncio.CancelledError):
+        connection.terminate()
+        raise
+    return rows
 
 
 class PointReads:
@@ -131,6 +141,12 @@ class PointReads:
         if len(waiting) > 1 and waiting[0][0]:
             try:
                 rows = await self._reads.fetch_together(sql, [args for args, _ in waiting])
+            except StorageUnavailable as exc:
+                # Nobody is to blame, and each alone would wait as long again.
+                for _, future in waiting:
+                    if not future.done():
+                        future.set_exception(StorageUnavailable(str(exc)))
+                return
             except Exception:  # noqa: BLE001, S110  one of them may be to blame: each is asked for by itself
                 pass
             else:
