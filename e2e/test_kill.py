@@ -18,7 +18,7 @@ from e2e.harness.oauth_client import Code
 from e2e.harness.processes import Process, wait_until
 from e2e.harness.site import LOAD_ENVIRONMENT, Site, prepared_site
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "50"))
 CLIENTS = 12
@@ -59,7 +59,6 @@ def after(load: Load, number: int, kill: Callable[[], None]) -> Callable[[int], 
     return on_answer
 
 
-@pytest.mark.timeout(600)
 async def test_fifty_kills_under_load_lose_nothing_and_spend_nothing_twice(site: Site) -> None:
     server = site.installation.serve()
     # These live through all kills.
@@ -155,6 +154,28 @@ async def post_unread(site: Site, form: dict[str, str]) -> asyncio.StreamWriter:
     writer.write(head.encode() + body)
     await writer.drain()
     return writer
+
+
+async def test_a_stop_under_load_answers_all_it_did_and_leaves_nothing_behind(site: Site) -> None:
+    server = site.installation.serve()
+    try:
+        load = Load(site.client, site.person)
+        await load.run(CLIENTS, on_answer=kill_at(40, partial(os.kill, server.pid, signal.SIGTERM)))
+        assert await asyncio.to_thread(server.wait) == 0
+    finally:
+        server.end()
+    with site.installation.serve():
+        # Who got no answer came too late to be served: nothing was done for them.
+        codes, tokens = await site.inspection.rows(
+            "SELECT code_hash FROM authorizations WHERE consumed_at IS NOT NULL",
+            "SELECT token_hash FROM refresh_tokens WHERE consumed_at IS NOT NULL",
+        )
+        spent = {bytes(spent_hash) for (spent_hash,) in [*codes, *tokens]}
+        for session in load.sessions:
+            form = session.pending or {}
+            secret = form.get("code") or form.get("refresh_token") or ""
+            assert hashlib.sha256(secret.encode()).digest() not in spent, session.story()
+        await site.check(load.sessions)
 
 
 def has_two_workers(server: Process) -> bool:

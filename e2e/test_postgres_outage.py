@@ -17,7 +17,7 @@ from e2e.harness.processes import Process, processes
 from e2e.harness.site import LOAD_ENVIRONMENT, Site, prepared_site
 from throwaway_postgres import Cluster, throwaway_cluster
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 CLIENTS = 8
 CONNECTIONS = 5

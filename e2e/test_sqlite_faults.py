@@ -15,7 +15,7 @@ from e2e.harness.outage import under_load, wait_for
 from e2e.harness.processes import Process
 from e2e.harness.site import LOAD_ENVIRONMENT, Site, prepared_site
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 CLIENTS = 8
 PAGE = 4096

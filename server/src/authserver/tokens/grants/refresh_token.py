@@ -224,7 +224,8 @@ class RefreshTokenGrant:
         family = token.family
         if family.retry_token_hash != token.token_hash or family.retry_response is None or family.rotated_at is None:
             return None
-        if now > family.rotated_at + self.grace or family.retry_request != _digest(request):
+        # Either way: a clock that was set back must not prolong it.
+        if abs(now - family.rotated_at) > self.grace or family.retry_request != _digest(request):
             return None
         body = open_sealed(presented, token.token_hash, family.retry_response)
         return parse_token_response(body) if body is not None else None
