@@ -14,6 +14,7 @@ from authserver.clients.records import Client, RegistrationSource
 from authserver.clients.store import find_client
 from authserver.login.sessions import Sessions, describe_account
 from authserver.login.site import Site
+from authserver.protocol.client_id_urls import is_client_id_url
 from authserver.protocol.errors import (
     AccessDenied,
     ConsentRequired,
@@ -102,7 +103,7 @@ class AuthorizationPages:
             raise PageRefusal(
                 "Invalid Client",
                 "This server does not know the application, or could not read the document that describes it.",
-                reason="client_unknown",
+                reason="client_document_unusable" if is_client_id_url(client_id or "") else "client_unknown",
             )
         if not client.is_active:
             raise PageRefusal(

@@ -79,7 +79,7 @@ class ClientResolver:
         _note_stored(client_id, client)
         documents = self._documents
         if documents is None:
-            note("metadata documents looked at", setting="cimd.enabled=false")
+            note("metadata documents looked at", setting="cimd.enabled=false", cause="they are switched off")
             return client
         try:
             if client is None:

@@ -12,6 +12,21 @@ from authserver.traces.records import Entry
 
 CATALOGUE: Mapping[str, Entry] = MappingProxyType(
     {
+        # What never became a request.
+        "head_malformed": Entry(
+            "What was sent is no HTTP/1.1 request.", "Speak HTTP/1.1 in clear; TLS ends in front of the server."
+        ),
+        "target_too_long": Entry(
+            "Path and query are longer than 32 KiB.", "Shorten the query: `state` is for the client to choose."
+        ),
+        "head_too_large": Entry(
+            "The headers are more or larger than the server reads.",
+            "Look for cookies of other applications on the same host, and for proxies that add headers.",
+        ),
+        "connections_full": Entry(
+            "There are as many connections as `server.max_connections` allows, and all are being served.",
+            "Try again; raise the key, with the limit of open files, when this is the usual load.",
+        ),
         # The request as a whole.
         "body_too_large": Entry(
             "The body is longer than the endpoint reads (64 KiB of a form, 1 MiB of a registration).",

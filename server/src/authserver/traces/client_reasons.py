@@ -8,10 +8,14 @@ from authserver.traces.records import Entry
 CLIENT_REASONS: Mapping[str, Entry] = MappingProxyType(
     {
         "client_unknown": Entry(
-            "No client is registered as {client_id}, or the document at that URL could not be used: {cause}.",
-            "A client_id that is no URL must be registered: `authserver admin client list`. For a URL the document must"
-            " answer 200 with a JSON content type, without redirect, from a public address, with `client_id` equal to"
-            " its own URL; `cimd.*` and `dcr.mode` must allow it. A failure is remembered for 30 seconds.",
+            "No client is registered as {client_id}.",
+            "`authserver admin client list` shows all. The client registers again, or is created with `authserver admin"
+            " client create`; a client that is known by a document sends the document's URL.",
+        ),
+        "client_document_unusable": Entry(
+            "The document at {client_id} could not be used: {cause}.",
+            "It must answer 200 with a JSON content type, without redirect, from a public address, with `client_id` equal"
+            " to its own URL; `cimd.enabled` and `dcr.mode` must allow it. A failure is remembered for 30 seconds.",
         ),
         "client_not_active": Entry(
             "The client {client_id} is {status}.",

@@ -17,8 +17,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from authserver.protocol.errors import new_reference
+from authserver.telemetry.decisions import Decision, Keep
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import HTTP_REQUESTS, OTHER
+from authserver.telemetry.notes import refuse
 from authserver.telemetry.origin import RequestOrigin, set_origin
 from authserver.web.http import MAX_TARGET_BYTES
 
@@ -39,6 +42,7 @@ _PHRASES = {
     431: "Request head too large.",
     503: "Too many connections.",
 }
+_REASONS = {400: "head_malformed", 414: "target_too_long", 431: "head_too_large", 503: "connections_full"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +97,11 @@ class Connection(HttpToolsProtocol):
         *,
         timeouts: Timeouts,
         crowd: Crowd,
+        keep_refusal: Keep | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._crowd = crowd
+        self._keep_refusal = keep_refusal
         self._read = timeouts.read if timeouts.read > 0 else math.inf
         self._write = timeouts.write if timeouts.write > 0 else math.inf
         self._idle = timeouts.idle if timeouts.idle > 0 else math.inf
@@ -244,7 +250,8 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         request_id, peer = secrets.token_hex(16), self.client[0] if self.client else ""
-        text = _PHRASES[status].encode("ascii")
+        reference = new_reference()
+        text = f"{_PHRASES[status]} ({reference})\n".encode("ascii")
         lines = [
             b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode("ascii")),
             *(b"%s: %s" % header for header in self.server_state.default_headers),
@@ -266,9 +273,15 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.time() + _LINGER_SECONDS
         HTTP_REQUESTS.inc(OTHER, "unmatched", str(status))
         # In a context of its own: what the connection does next belongs to no request of this id.
-        contextvars.Context().run(_note_refusal, status, RequestOrigin(ip=peer, request_id=request_id, user_agent=""))
+        decision = Decision("connection", request_id, self._keep_refusal)
+        origin = RequestOrigin(ip=peer, request_id=request_id, decision=decision)
+        contextvars.Context().run(_note_refusal, status, origin, reference)
 
 
-def _note_refusal(status: int, origin: RequestOrigin) -> None:
+def _note_refusal(status: int, origin: RequestOrigin, reference: str) -> None:
     set_origin(origin)
-    _log.warning("connection refused", status=status, cause=_PHRASES[status], remote_addr=origin.ip)
+    error, reason = HTTPStatus(status).phrase, _REASONS[status]
+    refuse(reference=reference, error=error, reason=reason, description=_PHRASES[status], status=status)
+    _log.warning(
+        "connection refused", status=status, cause=_PHRASES[status], remote_addr=origin.ip, reference=reference
+    )

@@ -17,6 +17,7 @@ import uvicorn
 
 from authserver.telemetry.logs import get_logger
 from authserver.web.connections import Connection, Crowd, Timeouts
+from authserver.web.server import WebApp
 
 T = TypeVar("T")
 
@@ -203,10 +204,13 @@ def _within_descriptors(wanted: int, listeners: int) -> int:
 
 
 def _config(listener: Listener, timeouts: Timeouts, shutdown_wait: float, crowd: Crowd) -> uvicorn.Config:
+    # Any application can be served; one of ours wants to know of what never reached it.
+    keep = listener.app.keep_refusal if isinstance(listener.app, WebApp) else None
+    connection = partial(Connection, timeouts=timeouts, crowd=crowd, keep_refusal=keep)
     return uvicorn.Config(
         listener.app,
         loop="none",
-        http=cast("type[asyncio.Protocol]", partial(Connection, timeouts=timeouts, crowd=crowd)),
+        http=cast("type[asyncio.Protocol]", connection),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -73,7 +73,7 @@ class WebApp:
         self._proxies = TrustedProxies(trusted_proxies)
         self._buckets = TokenBuckets(rate=limits.requests_per_second, burst=limits.burst) if limits else None
         self._monotonic = monotonic
-        self._keep_refusal = keep_refusal
+        self.keep_refusal = keep_refusal
         self._common: Headers = (
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
@@ -138,7 +138,7 @@ class WebApp:
         given = request.header(b"x-request-id")
         request.request_id = request_id = given if given and _REQUEST_ID.fullmatch(given) else random_bytes().hex()
         user_agent = (request.header(b"user-agent") or "")[:_LONGEST_USER_AGENT]
-        decision = Decision(f"{request.method} {target.template}", request_id, self._keep_refusal)
+        decision = Decision(f"{request.method} {target.template}", request_id, self.keep_refusal)
         set_origin(RequestOrigin(ip=address, request_id=request_id, user_agent=user_agent, decision=decision))
         return request, target, user_agent
 
