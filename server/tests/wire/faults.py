@@ -1,5 +1,6 @@
 """Makes one statement of the server fail, whichever is wanted: the database went away, or we have made a mistake."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,15 +20,23 @@ class Faults:
         failing: The number of the statement that fails, from 1; 0 fails none.
         error: What it fails with.
         seen: Statements so far.
+        task: Whose statements count: what runs beside the request, such as the writing of traces, does not.
     """
 
     failing: int = 0
     error: Exception | None = None
     seen: int = 0
+    task: asyncio.Task[Any] | None = None
 
     def begin(self, failing: int, error: Exception | None = None) -> None:
         """Count anew."""
         self.failing, self.error, self.seen = failing, error, 0
+        self.task = asyncio.current_task()
+
+    @property
+    def is_meant(self) -> bool:
+        """Whether it is the request that asks."""
+        return self.task is asyncio.current_task()
 
     def step(self) -> None:
         """Count a statement.
@@ -75,15 +84,26 @@ def inject(db: Database, monkeypatch: pytest.MonkeyPatch) -> Faults:
     fetch_one, fetch_all, write = db.fetch_one, db.fetch_all, db.write
 
     async def failing_fetch_one(sql: str, *args: Value) -> Row | None:
-        faults.step()
+        if faults.is_meant:
+            faults.step()
         return await fetch_one(sql, *args)
 
     async def failing_fetch_all(sql: str, *args: Value) -> Sequence[Row]:
-        faults.step()
+        if faults.is_meant:
+            faults.step()
         return await fetch_all(sql, *args)
 
     async def failing_write(transaction: Callable[[Writer], Awaitable[T]]) -> T:
-        return await write(lambda tx: transaction(_FailingWriter(tx, faults)))
+        if not faults.is_meant:
+            return await write(transaction)
+        before = faults.seen
+
+        async def failing(tx: Writer) -> T:
+            # A transaction may be run again: what failed fails again.
+            faults.seen = before
+            return await transaction(_FailingWriter(tx, faults))
+
+        return await write(failing)
 
     patched: dict[str, Any] = {"fetch_one": failing_fetch_one, "fetch_all": failing_fetch_all, "write": failing_write}
     for name, method in patched.items():

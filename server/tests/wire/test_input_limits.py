@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from authserver.clients.routes import MAX_BODY_BYTES
+from authserver.clients.shared_fetches import FETCHES_PER_HOST
 from authserver.login.lockout import identity_of
 from authserver.users import passwords
 from authserver.web.forms import LONGEST, MAX_FORM_BYTES, MAX_PARAMETERS
@@ -239,18 +240,18 @@ async def test_when_no_document_can_be_fetched_any_more_newcomers_are_told_to_wa
         gate = asyncio.Event()
         documents.fallback = lambda _path: Document(status=404, gate=gate)
         asked = [asyncio.create_task(wire.authorize(documents.url(f"/{n}"))) for n in range(20)]
-        await documents.wait_for_requests(16)
+        await documents.wait_for_requests(FETCHES_PER_HOST)
         done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-        while len(done) < 4:
+        while len(done) < 20 - FETCHES_PER_HOST:
             more, _ = await asyncio.wait(set(asked) - done, return_when=asyncio.FIRST_COMPLETED)
             done |= more
         gate.set()
         answers = await asyncio.gather(*asked)
 
     told = [answer for answer in answers if answer.status_code == 429]
-    assert len(told) == 4
+    assert len(told) == 20 - FETCHES_PER_HOST
     assert {answer.headers["retry-after"] for answer in told} == {"2"}
-    assert documents.most_in_flight == 16
+    assert documents.most_in_flight == FETCHES_PER_HOST
     assert all("location" not in answer.headers for answer in answers)
 
 
