@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from generate_cli import cli_page
+from generate_clients import clients_page
 from generate_config import example_file, reference_page
 from generate_threats import threats_page
 
@@ -16,6 +17,7 @@ GENERATED: list[tuple[str, Callable[[], str]]] = [
     ("docs/reference/configuration.md", reference_page),
     ("docs/reference/authserver.example.yaml", example_file),
     ("docs/reference/cli.md", cli_page),
+    ("docs/clients.md", clients_page),
     ("docs/security/threats.md", threats_page),
 ]
 
