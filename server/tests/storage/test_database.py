@@ -151,6 +151,34 @@ async def test_a_locked_sqlite_file_is_unavailable_and_heals(sqlite_template: Pa
     await holder.close()
 
 
+@pytest.mark.parametrize(
+    ("impair", "mend"),
+    [
+        ("PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1000000"),
+        ("PRAGMA query_only = 1", "PRAGMA query_only = 0"),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_a_sqlite_file_that_cannot_be_written_is_unavailable_and_heals(
+    sqlite_template: Path, tmp_path: Path, impair: str, mend: str
+) -> None:
+    path = tmp_path / "full.db"
+    path.write_bytes(sqlite_template.read_bytes())  # noqa: ASYNC240  a test may block
+    db = SqliteDatabase(str(path))
+    db.connection.execute(impair)
+
+    async def insert(tx: Writer, key: str) -> None:
+        await tx.execute("INSERT INTO runtime_settings (key, value, updated_at) VALUES ($1, $2, 0)", key, "v" * 100_000)
+
+    outcomes = await asyncio.gather(*(db.write(partial(insert, key=key)) for key in "abc"), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StorageUnavailable] * 3
+    assert await _keys(db) == set()
+    db.connection.execute(mend)
+    await db.write(partial(insert, key="a"))
+    assert await _keys(db) == {"a"}
+    await db.close()
+
+
 async def test_an_unopenable_sqlite_file_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable):
         SqliteDatabase(str(tmp_path))

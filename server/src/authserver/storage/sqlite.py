@@ -106,7 +106,7 @@ def _translated(exc: sqlite3.Error) -> Exception:
     name = getattr(exc, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return _Locked(f"SQLite does not answer: {name}")
-    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")):
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
         return StorageUnavailable(f"SQLite does not answer: {name}")
     return exc
 
