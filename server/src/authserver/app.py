@@ -14,7 +14,7 @@ from authserver.clients.administration import ClientAdministration, ClientTokens
 from authserver.clients.assertions import ClientAssertions
 from authserver.clients.authentication import ClientAuthenticator
 from authserver.clients.client_keys import ClientKeys
-from authserver.clients.limits import RegistrationLimits
+from authserver.clients.limits import ClientRates, RegistrationLimits
 from authserver.clients.lookup import ClientResolver
 from authserver.clients.metadata_documents import MetadataDocuments
 from authserver.clients.mode import DcrMode, RegistrationMode
@@ -35,6 +35,7 @@ from authserver.login.lockout import Lockout
 from authserver.login.nonces import LoginNonces
 from authserver.login.routes import LoginPages
 from authserver.login.sessions import Sessions
+from authserver.login.shared_lockout import SharedLockout
 from authserver.login.site import site_of
 from authserver.outbound.client import OutboundClient
 from authserver.protocol.jose import Algorithm
@@ -56,7 +57,9 @@ from authserver.traces.recorder import TraceRecorder
 from authserver.users.accounts import Accounts, UserTokens
 from authserver.users.passwords import Passwords
 from authserver.web.http import Route
+from authserver.web.limits import Buckets, MakeBuckets, TokenBuckets
 from authserver.web.server import WebApp
+from authserver.web.shared_limits import SharedBuckets
 
 _TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  the name of a grant
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -87,6 +90,20 @@ class Core:
     resources: ResourceAdministration
     secrets: ClientSecrets
     served: ServedMetadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How often who may do what; made before worker processes part, so that they count together.
+
+    Attributes:
+        requests: For each address, every request; None when that is not limited.
+    """
+
+    requests: Buckets | None
+    clients: ClientRates
+    registrations: RegistrationLimits
+    lockout: Lockout | SharedLockout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +171,27 @@ async def open_keys(config: Config, *, now: int) -> Keyring:
     return await open_keyring(store, now=now)
 
 
-async def build_server(core: Core, keyring: Keyring) -> Server:
-    """Wire every part to what it needs."""
+def build_limits(config: Config, *, are_shared: bool) -> Limits:
+    """Return the limits, of this process or of all that it forks from here on."""
+    make: MakeBuckets = SharedBuckets if are_shared else TokenBuckets
+    rates = config.rate_limit
+    return Limits(
+        requests=make(rate=rates.requests_per_second, burst=rates.burst) if rates.enabled else None,
+        clients=ClientRates(rates, monotonic=time.monotonic, make=make),
+        registrations=RegistrationLimits(config.dcr, monotonic=time.monotonic, make=make),
+        lockout=SharedLockout(rates) if are_shared else Lockout(rates),
+    )
+
+
+async def build_server(core: Core, keyring: Keyring, limits: Limits | None = None) -> Server:
+    """Wire every part to what it needs.
+
+    Args:
+        core: Opened.
+        keyring: Signs.
+        limits: Those that several processes share; None makes some for this one.
+    """
+    limits = limits or build_limits(core.config, are_shared=False)
     config, clock, db, trail = core.config, core.clock, core.db, core.trail
     site = site_of(config.server.issuer)
     catalog = ResourceCatalog(db)
@@ -166,10 +202,9 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
     )
     http = OutboundClient()
     documents = MetadataDocuments(http, config.cimd, core.served) if config.cimd.enabled else None
-    limits = RegistrationLimits(config.dcr, monotonic=time.monotonic)
-    resolver = ClientResolver(db, trail, documents, policy, forget_approved_redirects, limits)
+    resolver = ClientResolver(db, trail, documents, policy, forget_approved_redirects, limits.registrations)
     assertions = ClientAssertions(db, ClientKeys(http, config.cimd), issuer=config.server.issuer)
-    authenticator = ClientAuthenticator(db, core.secrets, assertions)
+    authenticator = ClientAuthenticator(db, core.secrets, assertions, limits.clients)
     sessions = Sessions(db, config.session, site=site)
     issuer = TokenIssuer(keyring, issuer=config.server.issuer, clock_ms=clock.milliseconds)
     grants = _grants(core, issuer, catalog)
@@ -207,7 +242,7 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
         catalog=catalog,
     )
     login = LoginPages(
-        LocalLogin(db, core.accounts, trail, Lockout(config.rate_limit)) if config.oidc.show_local_login else None,
+        LocalLogin(db, core.accounts, trail, limits.lockout) if config.oidc.show_local_login else None,
         sessions,
         LoginNonces(config.session, site=site),
         site=site,
@@ -229,7 +264,7 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
         ),
         *registration_routes(
             registration,
-            limits,
+            limits.registrations,
             clock=clock,
             root_alias=config.server.root_aliases,
         ),
@@ -243,7 +278,7 @@ async def build_server(core: Core, keyring: Keyring) -> Server:
     traces = TraceRecorder(db, config.traces, clock=clock)
     watcher.register_tick(traces.tick)
     return Server(
-        public=_public_app(config, routes, traces if config.traces.enabled else None),
+        public=_public_app(config, routes, limits, traces if config.traces.enabled else None),
         admin=_admin_app(config, db, health),
         watcher=watcher,
         traces=traces,
@@ -281,14 +316,14 @@ def _grants(core: Core, issuer: TokenIssuer, catalog: ResourceCatalog) -> GrantT
     )
 
 
-def _public_app(config: Config, routes: list[Route], traces: TraceRecorder | None) -> WebApp:
+def _public_app(config: Config, routes: list[Route], limits: Limits, traces: TraceRecorder | None) -> WebApp:
     return WebApp(
         routes,
         issuer=config.server.issuer,
         allowed_origins=config.server.allowed_origins,
         trusted_proxies=config.server.trusted_proxies,
         is_secure=config.session.secure,
-        limits=config.rate_limit if config.rate_limit.enabled else None,
+        limits=limits.requests,
         component="http",
         keep_refusal=traces.put if traces is not None else None,
     )

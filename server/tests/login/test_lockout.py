@@ -4,6 +4,7 @@ import pytest
 
 from authserver.config.sections.listeners import RateLimitConfig
 from authserver.login.lockout import Identity, Lockout, identity_of
+from authserver.login.shared_lockout import SharedLockout
 
 ANN = Identity(b"ann")
 BOB = Identity(b"bob")
@@ -22,16 +23,23 @@ def time() -> Time:
     return Time()
 
 
-@pytest.fixture
-def lockout(time: Time) -> Lockout:
-    return Lockout(RateLimitConfig(), clock=time)
+Kind = type[Lockout] | type[SharedLockout]
+
+KINDS = pytest.mark.parametrize("kind", [Lockout, SharedLockout])
 
 
-def fail(lockout: Lockout, times: int, identity: Identity = ANN) -> list[bool]:
+@pytest.fixture(params=[Lockout, SharedLockout])
+def lockout(request: pytest.FixtureRequest, time: Time) -> Lockout | SharedLockout:
+    """What is said of the lockout is true of that of one process and of that which several share."""
+    kind: Kind = request.param
+    return kind(RateLimitConfig(), clock=time)
+
+
+def fail(lockout: Lockout | SharedLockout, times: int, identity: Identity = ANN) -> list[bool]:
     return [lockout.record_failure(identity) for _ in range(times)]
 
 
-def test_the_tenth_failure_locks_for_a_quarter_of_an_hour(lockout: Lockout, time: Time) -> None:
+def test_the_tenth_failure_locks_for_a_quarter_of_an_hour(lockout: Lockout | SharedLockout, time: Time) -> None:
     assert fail(lockout, 9) == [False] * 9
     assert lockout.seconds_to_wait(ANN) == 0
     assert fail(lockout, 1) == [True]
@@ -42,20 +50,20 @@ def test_the_tenth_failure_locks_for_a_quarter_of_an_hour(lockout: Lockout, time
     assert lockout.seconds_to_wait(ANN) == 0
 
 
-def test_a_lockout_is_told_once_and_not_prolonged(lockout: Lockout, time: Time) -> None:
+def test_a_lockout_is_told_once_and_not_prolonged(lockout: Lockout | SharedLockout, time: Time) -> None:
     fail(lockout, 10)
     time.now += 100
     assert fail(lockout, 20) == [False] * 20
     assert lockout.seconds_to_wait(ANN) == 800
 
 
-def test_after_a_lockout_counting_starts_anew(lockout: Lockout, time: Time) -> None:
+def test_after_a_lockout_counting_starts_anew(lockout: Lockout | SharedLockout, time: Time) -> None:
     fail(lockout, 10)
     time.now += 900
     assert fail(lockout, 10) == [False] * 9 + [True]
 
 
-def test_failures_older_than_ten_minutes_do_not_count(lockout: Lockout, time: Time) -> None:
+def test_failures_older_than_ten_minutes_do_not_count(lockout: Lockout | SharedLockout, time: Time) -> None:
     fail(lockout, 5)
     time.now += 300
     fail(lockout, 4)
@@ -64,41 +72,72 @@ def test_failures_older_than_ten_minutes_do_not_count(lockout: Lockout, time: Ti
     assert fail(lockout, 1) == [True]
 
 
-def test_a_success_clears_the_counter(lockout: Lockout) -> None:
+def test_a_success_clears_the_counter(lockout: Lockout | SharedLockout) -> None:
     fail(lockout, 9)
     lockout.clear(ANN)
     assert fail(lockout, 9) == [False] * 9
 
 
-def test_others_are_not_affected(lockout: Lockout) -> None:
+def test_others_are_not_affected(lockout: Lockout | SharedLockout) -> None:
     fail(lockout, 10)
     assert lockout.seconds_to_wait(BOB) == 0
 
 
-def test_guesses_that_are_being_checked_count_as_failures(lockout: Lockout) -> None:
+def test_guesses_that_are_being_checked_count_as_failures(lockout: Lockout | SharedLockout) -> None:
+    fail(lockout, 8)
+    with lockout.checking(ANN) as first:
+        assert (first, lockout.seconds_to_wait(ANN)) == (0, 0)
+        with lockout.checking(ANN) as second:
+            assert (second, lockout.seconds_to_wait(ANN)) == (0, 1)
+            with lockout.checking(ANN) as third:
+                assert third == 1
+        assert lockout.seconds_to_wait(ANN) == 0
+    assert lockout.seconds_to_wait(ANN) == 0
+
+
+def test_a_guess_that_was_rejected_counts_once(lockout: Lockout | SharedLockout) -> None:
+    for _ in range(9):
+        with lockout.checking(ANN), lockout.checking(ANN):
+            assert not lockout.record_failure(ANN)
+    with lockout.checking(ANN) as wait:
+        assert wait == 0
+        assert lockout.record_failure(ANN)
+
+
+def test_a_success_leaves_the_open_guesses_of_others_counted(lockout: Lockout | SharedLockout) -> None:
     fail(lockout, 8)
     with lockout.checking(ANN):
-        assert lockout.seconds_to_wait(ANN) == 0
         with lockout.checking(ANN):
-            assert lockout.seconds_to_wait(ANN) == 1
+            lockout.clear(ANN)
+        for _ in range(9):
+            assert lockout.seconds_to_wait(ANN) == 0
+            with lockout.checking(ANN):
+                lockout.record_failure(ANN)
+        assert lockout.seconds_to_wait(ANN) == 1
     assert lockout.seconds_to_wait(ANN) == 0
 
 
+@KINDS
 @pytest.mark.parametrize("most", [0, -1])
-def test_it_can_be_switched_off(most: int, time: Time) -> None:
-    lockout = Lockout(RateLimitConfig(auth_fail_max=most), clock=time)
+def test_it_can_be_switched_off(kind: Kind, most: int, time: Time) -> None:
+    lockout = kind(RateLimitConfig(auth_fail_max=most), clock=time)
     assert not any(fail(lockout, 50))
+    lockout.clear(ANN)
+    with lockout.checking(ANN) as wait:
+        assert wait == 0
     assert lockout.seconds_to_wait(ANN) == 0
 
 
-def test_the_first_failure_locks_when_one_is_all_that_is_allowed(time: Time) -> None:
-    lockout = Lockout(RateLimitConfig(auth_fail_max=1), clock=time)
+@KINDS
+def test_the_first_failure_locks_when_one_is_all_that_is_allowed(kind: Kind, time: Time) -> None:
+    lockout = kind(RateLimitConfig(auth_fail_max=1), clock=time)
     assert lockout.seconds_to_wait(ANN) == 0
     assert fail(lockout, 1) == [True]
     assert lockout.seconds_to_wait(ANN) == 900
 
 
-def test_invented_identities_do_not_unlock_a_locked_one(lockout: Lockout) -> None:
+def test_invented_identities_do_not_unlock_a_locked_one(time: Time) -> None:
+    lockout = Lockout(RateLimitConfig(), clock=time)
     fail(lockout, 10)
     for number in range(300_000):
         lockout.record_failure(Identity(number.to_bytes(16)))

@@ -2,29 +2,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authserver.web.limits import TokenBuckets, address_key
+from authserver.web.limits import MakeBuckets, TokenBuckets, address_key
+from authserver.web.shared_limits import SharedBuckets
+
+# What is said of buckets is true of those of one process and of those that several share.
+BOTH = pytest.mark.parametrize("make", [TokenBuckets, SharedBuckets])
 
 
-def test_a_burst_is_granted_and_then_the_rate() -> None:
-    buckets = TokenBuckets(rate=2, burst=3)
+@BOTH
+def test_a_burst_is_granted_and_then_the_rate(make: MakeBuckets) -> None:
+    buckets = make(rate=2, burst=3)
 
-    assert [buckets.take("a", 100.0) for _ in range(4)] == [True, True, True, False]
-    assert [buckets.take("a", 100.5) for _ in range(2)] == [True, False]
-    assert [buckets.take("a", 900.0) for _ in range(4)] == [True, True, True, False]
+    assert [buckets.take("a", 100.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert [buckets.take("a", 100.5) for _ in range(2)] == [0, 0.5]
+    assert [buckets.take("a", 900.0) for _ in range(4)] == [0, 0, 0, 0.5]
 
 
-def test_asking_in_vain_costs_nothing() -> None:
-    buckets = TokenBuckets(rate=1, burst=1)
+@BOTH
+def test_who_waits_as_long_as_told_is_served(make: MakeBuckets) -> None:
+    buckets = make(rate=0.01, burst=1)
+    buckets.take("a", 7.0)
+
+    assert buckets.take("a", 7.0) == pytest.approx(100)
+    assert buckets.take("a", 90.0) == pytest.approx(17)
+    assert buckets.take("a", 107.0) == 0
+
+
+@BOTH
+def test_asking_in_vain_costs_nothing(make: MakeBuckets) -> None:
+    buckets = make(rate=1, burst=1)
     buckets.take("a", 0.0)
 
-    assert not any(buckets.take("a", 0.1 * n) for n in range(1, 10))
-    assert buckets.take("a", 1.0)
+    assert all(buckets.take("a", 0.1 * n) for n in range(1, 10))
+    assert not buckets.take("a", 1.0)
 
 
-def test_each_key_has_its_own_bucket() -> None:
-    buckets = TokenBuckets(rate=1, burst=1)
+@BOTH
+def test_each_key_has_its_own_bucket(make: MakeBuckets) -> None:
+    buckets = make(rate=1, burst=1)
 
-    assert [buckets.take(key, 0.0) for key in ("a", "b", "a")] == [True, True, False]
+    assert [buckets.take(key, 0.0) for key in ("a", "b", "a")] == [0, 0, 1]
 
 
 def test_at_the_bound_the_key_used_longest_ago_goes() -> None:
@@ -32,9 +49,9 @@ def test_at_the_bound_the_key_used_longest_ago_goes() -> None:
     for key in ("a", "b", "c", "a"):
         buckets.take(key, 0.0)
 
-    assert buckets.take("d", 0.0)
-    assert not buckets.take("a", 0.0)
-    assert not buckets.take("c", 0.0)
+    assert not buckets.take("d", 0.0)
+    assert buckets.take("a", 0.0)
+    assert buckets.take("c", 0.0)
     assert len(buckets) == 3
 
 
@@ -49,13 +66,14 @@ def test_idle_buckets_are_dropped_as_others_come() -> None:
     assert len(buckets) == 10
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 100)), max_size=200))
-def test_no_key_ever_gets_more_than_its_burst_and_its_rate(steps: list[tuple[str, float]]) -> None:
-    buckets = TokenBuckets(rate=1.5, burst=4)
+@BOTH
+@given(steps=st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 100)), max_size=200))
+def test_no_key_ever_gets_more_than_its_burst_and_its_rate(make: MakeBuckets, steps: list[tuple[str, float]]) -> None:
+    buckets = make(rate=1.5, burst=4)
     now, granted = 0.0, dict.fromkeys("abcdef", 0)
     for key, pause in steps:
         now += pause
-        granted[key] += buckets.take(key, now)
+        granted[key] += not buckets.take(key, now)
 
     assert all(count <= 4 + 1.5 * now + 1e-6 for count in granted.values())
 

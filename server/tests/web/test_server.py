@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authserver.config.model import RateLimitConfig
 from authserver.protocol.errors import InvalidClient, InvalidGrant, PageRefusal, ServerError
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry import logs, metrics
 from authserver.telemetry.logs import configure_logging
 from authserver.telemetry.origin import current_origin
 from authserver.web.http import BodyTooLarge, Cors, Endpoint, ErrorShape, HttpRequest, HttpResponse, Route
+from authserver.web.limits import TokenBuckets
 from authserver.web.pages import page
 from authserver.web.server import WebApp
 from server.tests.web.asgi import Answer, call, echo
@@ -367,7 +367,7 @@ class Monotonic:
 
 
 def limited(*routes: Route, clock: Monotonic | None = None, **changes: Any) -> WebApp:
-    limits = RateLimitConfig(requests_per_second=1, burst=2)
+    limits = TokenBuckets(rate=1, burst=2)
     return an_app(*routes, limits=limits, monotonic=clock or Monotonic(), **changes)
 
 
@@ -387,6 +387,16 @@ async def test_too_many_requests_are_told_to_slow_down(shape: ErrorShape) -> Non
     assert answer.one(b"cache-control") == b"no-store"
     assert answer.json()["error"] == "slow_down"
     assert answer.json()["error_description"].startswith("rate limit exceeded (ref_")
+
+
+async def test_who_must_wait_is_told_for_how_long() -> None:
+    clock = Monotonic()
+    app = an_app(ECHO, limits=TokenBuckets(rate=0.1, burst=1), monotonic=clock)
+    await call(app, target="/x")
+    clock.seconds += 2.5
+    assert (await call(app, target="/x")).one(b"retry-after") == b"8"
+    clock.seconds += 7.5
+    assert (await call(app, target="/x")).status == 200
 
 
 async def test_the_limit_counts_addresses_and_refills() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import uvloop
 
-from authserver.app import Clock, Core, Server, build_server, open_core, open_keys
+from authserver.app import Clock, Core, Limits, Server, build_server, open_core, open_keys
 from authserver.cli.installed import version
 from authserver.config.features import check_features
 from authserver.config.loader import LoadedConfig, with_session_secret
@@ -82,11 +82,11 @@ async def prepare_once(config: Config) -> None:
         await _prepare(core)
 
 
-async def build(core: Core) -> tuple[Keyring, Server]:
+async def build(core: Core, limits: Limits) -> tuple[Keyring, Server]:
     """Put a worker's server together; all else was done before."""
     keyring = await open_keys(core.config, now=core.clock())
     await core.mode.refresh()
-    return keyring, await build_server(core, keyring)
+    return keyring, await build_server(core, keyring, limits)
 
 
 async def _prepare(core: Core) -> Keyring:

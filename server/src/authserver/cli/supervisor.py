@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from authserver.cli.main import explain
 from authserver.cli.worker_group import READY, WorkerGroup
@@ -18,6 +19,9 @@ from authserver.config.workers import shared_between
 from authserver.telemetry.logs import get_logger, name_worker
 from authserver.telemetry.sharing import share_metrics, use_share
 from authserver.web.run import Listener, bind, run_on_fast_loop
+
+if TYPE_CHECKING:
+    from authserver.app import Limits
 
 _log = get_logger("main")
 
@@ -48,7 +52,8 @@ def supervise(loaded: LoadedConfig, config: Config, count: int) -> None:
 
 
 def _supervise(loaded: LoadedConfig, config: Config, count: int, directory: Path) -> None:
-    from authserver.cli import serving  # noqa: PLC0415  imports the instruments
+    from authserver.app import build_limits  # noqa: PLC0415  imports the instruments
+    from authserver.cli import serving  # noqa: PLC0415  so does this
     from authserver.telemetry.metrics import create_shares  # noqa: PLC0415  is where they are
 
     create_shares()
@@ -62,7 +67,7 @@ def _supervise(loaded: LoadedConfig, config: Config, count: int, directory: Path
         if config.admin.enabled:
             listeners.append(serving.admin_listener(config))
         listeners = [replace(listener, sock=bind(listener)) for listener in listeners]
-        worker = _Worker(config, listeners, directory)
+        worker = _Worker(config, listeners, directory, build_limits(config, are_shared=True))
         # What is there now is shared by all; collecting garbage in a worker must not copy it.
         gc.collect()
         gc.freeze()
@@ -81,6 +86,7 @@ class _Worker:
     config: Config
     listeners: list[Listener]
     directory: Path
+    limits: "Limits"
 
     def main(self, number: int, channel: socket.socket) -> int:
         """Serve until told to stop; return the exit code."""
@@ -105,7 +111,7 @@ class _Worker:
 
         asyncio.get_running_loop().add_reader(channel, end_alone)
         async with serving.opened(self.config, migrate=False) as core:
-            keyring, server = await serving.build(core)
+            keyring, server = await serving.build(core, self.limits)
             apps = (server.public, server.admin)
             listeners = [replace(listener, app=app) for listener, app in zip(self.listeners, apps, strict=False)]
             # The operators' listener lives in the first worker, and in whoever takes its place.

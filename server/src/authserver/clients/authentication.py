@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote_plus
 
 from authserver.clients.assertions import ClientAssertions
+from authserver.clients.limits import ClientRates
 from authserver.clients.records import Client
 from authserver.clients.secrets import ClientSecrets
 from authserver.clients.store import find_client, update_secret_hash
@@ -15,6 +16,7 @@ from authserver.protocol.errors import CLIENT_NOT_ACTIVE, InvalidClient
 from authserver.storage.database import Database, StorageUnavailable
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.notes import identified, note
+from authserver.telemetry.origin import current_origin
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -80,10 +82,13 @@ def parse_client_credentials(
 class ClientAuthenticator:
     """Finds the client of a request and checks its proof."""
 
-    def __init__(self, db: Database, secrets: ClientSecrets, assertions: ClientAssertions) -> None:
+    def __init__(
+        self, db: Database, secrets: ClientSecrets, assertions: ClientAssertions, rates: ClientRates | None = None
+    ) -> None:
         self._db = db
         self._secrets = secrets
         self._assertions = assertions
+        self._rates = rates
 
     async def authenticate(
         self, credentials: ClientCredentials, *, require_confidential: bool = False, now: int
@@ -98,6 +103,7 @@ class ClientAuthenticator:
         Raises:
             InvalidClient: It is unknown, did not prove itself, is not confidential where it must be, or may not act.
                 What anybody can cause for free is not audited (errors.md §9).
+            SlowDown: It is who it says, and asks too often.
             StorageUnavailable: The client, or whether its assertion was used before, cannot be looked up.
         """
         if credentials.assertion is not None:
@@ -114,8 +120,14 @@ class ClientAuthenticator:
             await self._check_secret(client, credentials)
         else:
             raise InvalidClient(reason="missing_client_assertion", audited=False)
-        _check_active(client)
+        self._admit(client)
         return client
+
+    def _admit(self, client: Client) -> None:
+        """Let the client in, now that it is who it says: unless it may not act, or asks too often."""
+        _check_active(client)
+        if self._rates is not None:
+            self._rates.check(client, current_origin().ip)
 
     async def _check_assertion(self, client_id: str, assertion: str, *, now: int) -> Client:
         """Return the client that signed an assertion, which is spent by it and by no check that failed.
@@ -132,7 +144,7 @@ class ClientAuthenticator:
             identified()
         except InvalidAssertion as exc:
             raise InvalidClient(reason=exc.reason, audited=False) from exc
-        _check_active(client)
+        self._admit(client)
         try:
             await self._assertions.spend(unverified, now=now)
         except InvalidAssertion as exc:

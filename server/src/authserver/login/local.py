@@ -6,6 +6,7 @@ from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.login.lockout import Lockout, identity_of
+from authserver.login.shared_lockout import SharedLockout
 from authserver.storage.database import Reader
 from authserver.telemetry.metrics import AUTH_DENIED, LOGIN_ATTEMPTS
 from authserver.telemetry.notes import note
@@ -29,7 +30,7 @@ class LockedOut(Exception):  # noqa: N818  an outcome, which becomes a page of i
 class LocalLogin:
     """Checks an address and a password. What is wrong with them is for audit and metrics alone."""
 
-    def __init__(self, db: Reader, accounts: Accounts, trail: AuditTrail, lockout: Lockout) -> None:
+    def __init__(self, db: Reader, accounts: Accounts, trail: AuditTrail, lockout: Lockout | SharedLockout) -> None:
         self._db = db
         self._accounts = accounts
         self._trail = trail
@@ -52,10 +53,9 @@ class LocalLogin:
             StorageUnavailable: Nothing was decided, and nothing counted.
         """
         identity = identity_of(email, client_address)
-        retry_after = self._lockout.seconds_to_wait(identity)
-        if retry_after:
-            raise LockedOut(retry_after)
-        with self._lockout.checking(identity):
+        with self._lockout.checking(identity) as retry_after:
+            if retry_after:
+                raise LockedOut(retry_after)
             verdict = await self._accounts.verify_password(await find_user_by_email(self._db, email.strip()), password)
             if verdict.accepted:
                 self._lockout.clear(identity)

@@ -1,6 +1,6 @@
 """The lockout: who guesses the password of an account too often waits, from where they guessed (public API, 21.2).
 
-Counts per process, on a clock that nobody can set. Tracks a bounded number of identities; what is locked is never
+Counts in one process, on a clock that nobody can set (several: ``shared_lockout``). Tracks a bounded number of identities; what is locked is never
 forgotten to make room.
 """
 
@@ -54,11 +54,15 @@ class Lockout:
         return int(len(recent) + self._being_checked.get(identity, 0) >= self._most_failures)
 
     @contextmanager
-    def checking(self, identity: Identity) -> Iterator[None]:
-        """Count the guess within as a failure while its outcome is open."""
+    def checking(self, identity: Identity) -> Iterator[int]:
+        """Yield ``seconds_to_wait``. When it is 0, the guess within counts as a failure while its outcome is open."""
+        wait = self.seconds_to_wait(identity)
+        if wait:
+            yield wait
+            return
         self._being_checked[identity] = self._being_checked.get(identity, 0) + 1
         try:
-            yield
+            yield 0
         finally:
             self._being_checked[identity] -= 1
             if not self._being_checked[identity]:

@@ -1,6 +1,7 @@
 """Refusals: what a client, or a person at a page, is told when a request may not be served."""
 
 import base64
+import math
 import secrets
 from typing import ClassVar
 
@@ -190,10 +191,10 @@ class SlowDown(OAuthError):
     status = 429
 
     def __init__(
-        self, description: str = "rate limit exceeded", *, reason: str | None = None, retry_after: int = 1
+        self, description: str = "rate limit exceeded", *, reason: str | None = None, retry_after: float = 1
     ) -> None:
         super().__init__(description, reason=reason, audited=False)
-        self.retry_after = retry_after
+        self.retry_after = max(1, math.ceil(retry_after))
 
 
 class ServerError(OAuthError):

@@ -2,15 +2,50 @@
 
 from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address
+from typing import Protocol
 
 _MAX_KEYS = 100_000
 _IDLE_SECONDS = 300.0
 
 
-class TokenBuckets:
-    """A bucket per key, each refilled at ``rate`` a second up to ``burst``; the number of keys is bounded.
+class Buckets(Protocol):
+    """A bucket per key, each refilled at one rate up to one burst; the number of keys is bounded."""
 
-    Per process. The key used longest ago goes first, which at the bound is a source that has long been quiet.
+    def take(self, key: str, now: float) -> float:
+        """Take one token; return 0 when there was one, else the seconds until there is.
+
+        Args:
+            key: The source, as ``address_key`` gives it, or whoever else is counted.
+            now: Monotonic seconds.
+        """
+        ...
+
+
+class MakeBuckets(Protocol):
+    """Makes buckets of one kind."""
+
+    def __call__(self, *, rate: float, burst: int) -> Buckets:
+        """Return new ones.
+
+        Args:
+            rate: Tokens a second.
+            burst: What a full bucket holds.
+        """
+        ...
+
+
+class Unlimited:
+    """Buckets that are never empty."""
+
+    def take(self, _key: str, _now: float) -> float:
+        """Return 0."""
+        return 0.0
+
+
+class TokenBuckets:
+    """The buckets of one process.
+
+    The key used longest ago goes first, which at the bound is a source that has long been quiet.
     """
 
     def __init__(self, *, rate: float, burst: int, max_keys: int = _MAX_KEYS) -> None:
@@ -20,13 +55,8 @@ class TokenBuckets:
         # Ordered by the last use: key -> (tokens left, when). A plain dict slows down as its front empties.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, key: str, now: float) -> bool:
-        """Take one token; False when there is none.
-
-        Args:
-            key: The source, as ``address_key`` gives it.
-            now: Monotonic seconds.
-        """
+    def take(self, key: str, now: float) -> float:
+        """Take one token; see ``Buckets.take``."""
         held = self._buckets.pop(key, None)
         if held is None:
             self._make_room(now)
@@ -35,7 +65,7 @@ class TokenBuckets:
             tokens = min(self._burst, held[0] + (now - held[1]) * self._rate)
         granted = tokens >= 1
         self._buckets[key] = (tokens - 1 if granted else tokens, now)
-        return granted
+        return 0.0 if granted else (1 - tokens) / self._rate
 
     def __len__(self) -> int:
         """Return the number of keys held."""

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from authserver.config.model import RateLimitConfig
 from authserver.protocol.errors import InvalidRequest, OAuthError, PageRefusal, SlowDown
 from authserver.protocol.identifiers import random_bytes
 from authserver.storage.database import StorageUnavailable
@@ -19,7 +18,7 @@ from authserver.web.cors import CorsPolicy
 from authserver.web.errors import fault, page_refusal, refusal
 from authserver.web.forms import UNREADABLE_FORM
 from authserver.web.http import BodyTooLarge, Cors, Disconnected, ErrorShape, HttpRequest, HttpResponse, Receive, Route
-from authserver.web.limits import TokenBuckets, address_key
+from authserver.web.limits import Buckets, Unlimited, address_key
 from authserver.web.pages import build_policy
 from authserver.web.proxies import TrustedProxies
 from authserver.web.routing import RouteTable, Target, decode_path
@@ -47,7 +46,7 @@ class WebApp:
         component: str,
         allowed_origins: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
-        limits: RateLimitConfig | None = None,
+        limits: Buckets | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         keep_refusal: Keep | None = None,
     ) -> None:
@@ -60,7 +59,7 @@ class WebApp:
             component: The listener's name in the log.
             allowed_origins: ``server.allowed_origins``.
             trusted_proxies: ``server.trusted_proxies``.
-            limits: The throughput limit, or None.
+            limits: The throughput limit, for each address; or None.
             monotonic: Seconds of a clock that never goes back.
             keep_refusal: Takes what explains a refusal; None when nobody wants to know.
 
@@ -71,7 +70,7 @@ class WebApp:
         self._routes = RouteTable(routes, base_path=urlsplit(issuer).path.rstrip("/"))
         self._cors = CorsPolicy(allowed_origins)
         self._proxies = TrustedProxies(trusted_proxies)
-        self._buckets = TokenBuckets(rate=limits.requests_per_second, burst=limits.burst) if limits else None
+        self._limits: Buckets = Unlimited() if limits is None else limits
         self._monotonic = monotonic
         self.keep_refusal = keep_refusal
         self._common: Headers = (
@@ -148,9 +147,10 @@ class WebApp:
         if request.method == "OPTIONS" and self._cors.may_ask(request, target.cors):
             return self._cors.preflight
         try:
-            if target.is_limited and self._buckets is not None and not self._take(self._buckets, request):
+            wait = self._limits.take(address_key(request.client_address), self._monotonic()) if target.is_limited else 0
+            if wait:
                 note("requests of one address counted", setting="rate_limit.requests_per_second, rate_limit.burst")
-                return refusal(SlowDown(reason="rate_limited"), request, ErrorShape.OAUTH)
+                return refusal(SlowDown(reason="rate_limited", retry_after=wait), request, ErrorShape.OAUTH)
             endpoint = target.endpoints.get(request.method)
             return target.otherwise if endpoint is None else await endpoint(request)
         except Disconnected:
@@ -178,9 +178,6 @@ class WebApp:
                 reference=fault_reference(),
             )
             return fault(request, target.errors)
-
-    def _take(self, buckets: TokenBuckets, request: HttpRequest) -> bool:
-        return buckets.take(address_key(request.client_address), self._monotonic())
 
     def _headers(self, request: HttpRequest, target: Target, response: HttpResponse) -> list[tuple[bytes, bytes]]:
         """Return the answer's own headers and those that every answer carries."""
