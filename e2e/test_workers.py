@@ -1,10 +1,12 @@
 """Two workers of one server on PostgreSQL: one port, one supervisor, killed and replaced under load."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import signal
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 from e2e.harness.installation import TWO_WORKERS, Demo, Installation
 from e2e.harness.oauth_client import OAuthClient
-from e2e.harness.person import Person
+from e2e.harness.person import Person, forms_of
 from e2e.harness.processes import Process, free_port, is_alive, wait_until
 
 pytestmark = [
@@ -23,17 +25,21 @@ pytestmark = [
 ]
 
 SECONDS = 10
-ADMIN_PORT = free_port()
-ADMIN = f"http://127.0.0.1:{ADMIN_PORT}"
 
 
 @pytest.fixture(scope="module")
-def server_environment(server_environment: dict[str, str]) -> dict[str, str]:
+def admin() -> str:
+    """The address of the operators' listener."""
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def server_environment(server_environment: dict[str, str], admin: str) -> dict[str, str]:
     """All load comes from one address here; the operators' listener is open."""
     return server_environment | {
         "AUTHPLANE_RATE_LIMIT_ENABLED": "false",
         "AUTHPLANE_ADMIN_ENABLED": "true",
-        "AUTHPLANE_ADMIN_ADDRESS": f"127.0.0.1:{ADMIN_PORT}",
+        "AUTHPLANE_ADMIN_ADDRESS": admin,
     }
 
 
@@ -58,9 +64,9 @@ def wait_for_two(process: Process, *, without: int = 0) -> None:
     wait_until(two_serve, seconds=SECONDS, what="two workers serve")
 
 
-def scraped(series: str) -> float:
+def scraped(admin: str, series: str) -> float:
     """Return the value of a series, 0 when it is not there."""
-    text = httpx2.get(f"{ADMIN}/metrics", timeout=SECONDS).text
+    text = httpx2.get(f"http://{admin}/metrics", timeout=SECONDS).text
     found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
@@ -85,11 +91,11 @@ def test_a_flow_is_served_by_whoever_takes_each_of_its_requests(
 
 
 async def test_a_worker_killed_under_load_is_replaced_while_the_other_serves(
-    server: Process, client: OAuthClient, person: Person
+    server: Process, client: OAuthClient, person: Person, admin: str
 ) -> None:
     wait_for_two(server)
     sent = 'authserver_http_requests_total{http_method="GET",http_route="/livez",http_status_code="200"}'
-    before = scraped(sent)
+    before = scraped(admin, sent)
     victim = next(
         line["pid"] for line in reversed(lines(server)) if line["msg"] == "worker serves" and line["worker"] == 0
     )
@@ -115,7 +121,7 @@ async def test_a_worker_killed_under_load_is_replaced_while_the_other_serves(
     died = [line for line in lines(server) if line["msg"] == "worker died"][-1]
     assert (died["pid"], died["ended"], died["level"]) == (victim, "signal 9", "ERROR")
     # The operators' listener lived in the victim; its successor has it, and what the victim counted.
-    assert outcomes["answered"] <= scraped(sent) - before <= 200
+    assert outcomes["answered"] <= scraped(admin, sent) - before <= 200
     assert client.request_token(client.refresh(tokens["refresh_token"])).status_code == 200
 
 
@@ -130,6 +136,85 @@ def test_a_hangup_reaches_every_worker(server: Process) -> None:
         )
 
     wait_until(all_reloaded, seconds=SECONDS, what="all workers reload")
+
+
+@contextlib.contextmanager
+def pinned(process: Process, origin: str) -> Iterator[list[httpx2.Client]]:
+    """Yield a connection to each worker, kept open: which of them answers is the test's choice."""
+    with contextlib.ExitStack() as stack:
+        by_worker: dict[int, httpx2.Client] = {}
+
+        def has_both() -> bool:
+            http, request_id = stack.enter_context(httpx2.Client(base_url=origin, timeout=SECONDS)), uuid.uuid4().hex
+            http.get("/livez", headers={"x-request-id": request_id})
+            found: list[dict[str, Any]] = []
+
+            def is_told() -> bool:
+                found[:] = [line for line in lines(process) if line.get("request_id") == request_id]
+                return bool(found)
+
+            wait_until(is_told, seconds=SECONDS, what="the access line")
+            by_worker.setdefault(found[0]["worker"], http)
+            return len(by_worker) == 2
+
+        wait_until(has_both, seconds=SECONDS, what="a connection to each worker")
+        yield [by_worker[0], by_worker[1]]
+
+
+def sign_in(http: httpx2.Client, email: str, password: str) -> httpx2.Response:
+    """Send the login form as a browser would."""
+    (form,) = [form for form in forms_of(http.get("/login").text) if "password" in form.names()]
+    fields = dict(form.fields) | {"email": email, "password": password}
+    return http.post("/login", data=fields, headers={"origin": "null"})
+
+
+def test_guesses_are_counted_together_and_the_eleventh_is_not_looked_at(
+    installation: Installation, server: Process
+) -> None:
+    wait_for_two(server)
+    account = installation.create_user()
+    with pinned(server, installation.issuer) as workers:
+        guesses = [sign_in(workers[n % 2], account.email, "wrong").status_code for n in range(10)]
+        assert guesses == [422] * 10
+        for http in workers:
+            refused = sign_in(http, account.email, account.password)
+            assert refused.status_code == 429
+            assert 800 < int(refused.headers["retry-after"]) <= 900
+
+
+def test_rates_hold_for_all_workers_together(installation: Installation, demo: Demo) -> None:
+    other_id, other_secret = installation.create_resource_client()
+    limits = {
+        "AUTHPLANE_ADMIN_ENABLED": "false",
+        "AUTHPLANE_RATE_LIMIT_ENABLED": "true",
+        "AUTHPLANE_RATE_LIMIT_RPS": "0.001",
+        "AUTHPLANE_RATE_LIMIT_BURST": "30",
+        "AUTHPLANE_RATE_LIMIT_CLIENT_RPS": "0.02",
+        "AUTHPLANE_RATE_LIMIT_CLIENT_BURST": "5",
+    }
+    before, port = dict(installation.environment), free_port()
+    installation.environment.update(limits)
+    try:
+        with installation.serve(port=port) as process, pinned(process, f"http://127.0.0.1:{port}") as workers:
+
+            def introspect(n: int, client: tuple[str, str]) -> httpx2.Response:
+                return workers[n % 2].post("/oauth/introspect", data={"token": "x"}, auth=client)
+
+            mine = [introspect(n, (demo.client_id, demo.client_secret)) for n in range(8)]
+            assert [answer.status_code for answer in mine] == [200] * 5 + [429] * 3
+            assert mine[-1].json()["error"] == "slow_down"
+            assert mine[-1].json()["reference"].startswith("ref_")
+            assert 1 < int(mine[-1].headers["retry-after"]) <= 50
+            assert introspect(0, (other_id, other_secret)).status_code == 200
+            assert introspect(1, (other_id, "wrong")).status_code == 401
+            # Ten of the address's thirty are spent.
+            documents = [workers[n % 2].get("/.well-known/jwks.json") for n in range(24)]
+            assert [answer.status_code for answer in documents] == [200] * 20 + [429] * 4
+            assert 1 < int(documents[-1].headers["retry-after"]) <= 1000
+            assert [http.get("/ready").status_code for http in workers] == [200, 200]
+    finally:
+        installation.environment.clear()
+        installation.environment.update(before)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
-from authserver.telemetry.logs import get_logger
+from authserver.telemetry.logs import flush_logs, get_logger
 
 _log = get_logger("supervisor")
 
@@ -247,6 +247,7 @@ def _run_and_exit(main: Main, number: int, channel: socket.socket) -> NoReturn:
     except BaseException:  # noqa: BLE001  the end of the process
         traceback.print_exc()
     finally:
+        flush_logs()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
