@@ -122,6 +122,7 @@ async def test_a_worker_killed_under_load_is_replaced_while_the_other_serves(
     assert (died["pid"], died["ended"], died["level"]) == (victim, "signal 9", "ERROR")
     # The operators' listener lived in the victim; its successor has it, and what the victim counted.
     assert outcomes["answered"] <= scraped(admin, sent) - before <= 200
+    assert scraped(admin, "authserver_active_token_families") >= 1
     assert client.request_token(client.refresh(tokens["refresh_token"])).status_code == 200
 
 

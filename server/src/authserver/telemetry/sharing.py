@@ -58,4 +58,10 @@ def read_shared(own: Iterable[Metric]) -> Iterator[Metric]:
     totals = {metric.name: metric for metric in collector.collect()}  # type: ignore[no-untyped-call]
     for metric in own:
         total = totals.get(metric.name)
-        yield total if total is not None else Metric(metric.name, metric.documentation, metric.type)
+        if total is not None and total.samples:
+            yield total
+        elif metric.type == "gauge":
+            # Nobody has set it yet.
+            yield metric
+        else:
+            yield Metric(metric.name, metric.documentation, metric.type)

@@ -1,0 +1,58 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from authserver.clients.store import insert_client
+from authserver.discovery.scraping import ScrapeRoutes
+from authserver.storage.database import Database
+from authserver.web.http import HttpRequest
+from server.tests.clients.builders import a_client
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def receive() -> Mapping[str, Any]:
+    raise AssertionError("there is no body")
+
+
+async def scraped(routes: ScrapeRoutes) -> list[str]:
+    (route,) = routes.routes()
+    assert (route.path, route.is_limited) == ("/metrics", False)
+    answer = await route.endpoints["GET"](
+        HttpRequest(method="GET", path="/metrics", query=b"", headers=[], receive=receive)
+    )
+    assert answer.status == 200
+    assert dict(answer.headers)[b"content-type"].startswith(b"text/plain; version=")
+    return answer.body.decode().splitlines()
+
+
+async def test_clients_are_counted_in_the_database_every_half_minute(db: Database) -> None:
+    clock = Clock()
+    routes = ScrapeRoutes(db=db, path="/metrics", monotonic=clock)
+    assert "authserver_active_clients 0.0" in await scraped(routes)
+    await db.write(lambda tx: insert_client(tx, a_client(id="one")))
+    assert "authserver_active_clients 0.0" in await scraped(routes)
+    clock.seconds += 30
+    lines = await scraped(routes)
+    assert "authserver_active_clients 1.0" in lines
+    assert "authserver_active_token_families 0.0" in lines
+    assert "# TYPE authserver_http_requests_total counter" in lines
+
+
+async def test_a_database_that_is_away_leaves_the_figures_as_they_were(db: Database) -> None:
+    clock = Clock()
+    routes = ScrapeRoutes(db=db, path="/metrics", monotonic=clock)
+    await db.write(lambda tx: insert_client(tx, a_client(id="one")))
+    assert "authserver_active_clients 1.0" in await scraped(routes)
+    await db.close()
+    clock.seconds += 30
+    assert "authserver_active_clients 1.0" in await scraped(routes)

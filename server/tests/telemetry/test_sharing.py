@@ -1,0 +1,68 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SECONDS = 30
+# Two processes count, one of them twice over: killed, and another in its place. Then a third one adds up.
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from authserver.telemetry.sharing import share_metrics, use_share
+
+share_metrics(Path(sys.argv[1]), 2)
+from authserver.telemetry import metrics
+metrics.create_shares()
+at_zero = metrics.scrape()
+
+def count(number):
+    pid = os.fork()
+    if pid == 0:
+        use_share(number)
+        metrics.KEY_ROTATION.inc()
+        metrics.HTTP_REQUESTS.inc("GET", f"/{number}", "200")
+        metrics.INTROSPECTION_DURATION.observe(0.002)
+        metrics.ACTIVE_CLIENTS.set(7 + number)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+for number in (0, 1, 0):
+    count(number)
+sys.stdout.buffer.write(at_zero + b"=====" + metrics.scrape())
+"""
+ALONE = "from authserver.telemetry import metrics; print(metrics.scrape().decode())"
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", *arguments], capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    return done.stdout
+
+
+def test_what_processes_counted_is_added_up_whether_or_not_they_live(tmp_path: Path) -> None:
+    at_zero, _, after = run(PROGRAM, str(tmp_path)).partition("=====")
+    lines = after.splitlines()
+    assert "authserver_key_rotation_total 3.0" in lines
+    assert "authserver_introspection_duration_seconds_count 3.0" in lines
+    assert 'authserver_introspection_duration_seconds_bucket{le="0.001"} 0.0' in lines
+    assert 'authserver_introspection_duration_seconds_bucket{le="0.005"} 3.0' in lines
+    assert 'authserver_http_requests_total{http_method="GET",http_route="/0",http_status_code="200"} 2.0' in lines
+    assert "authserver_active_clients 7.0" in lines, "the figure set last"
+    assert "authserver_key_rotation_total 0.0" in at_zero.splitlines()
+    files = [path.name for path in tmp_path.iterdir()]
+    assert sorted(files) == sorted(
+        f"{kind}_{number}.db" for kind in ("counter", "histogram", "gauge_mostrecent") for number in (0, 1)
+    )
+
+
+def test_several_processes_show_what_one_shows(tmp_path: Path) -> None:
+    at_zero, _, _ = run(PROGRAM, str(tmp_path)).partition("=====")
+
+    def shown(text: str) -> set[tuple[str, str]]:
+        series = re.findall(r"^(\w+)(\{.*\})? ", text, re.MULTILINE)
+        return {(name, ",".join(sorted(labels.strip("{}").split(",")))) for name, labels in series} | {
+            (line, "") for line in re.findall("^#.*$", text, re.MULTILINE)
+        }
+
+    assert shown(at_zero) == shown(run(ALONE))
