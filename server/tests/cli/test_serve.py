@@ -224,3 +224,10 @@ def test_what_cannot_start_says_why(start: Start, name: str, value: str, sentenc
     assert code == 1
     assert err.startswith(sentence)
     assert "Traceback" not in err
+
+
+@SQLITE
+def test_more_workers_than_sqlite_can_have_are_refused_at_the_command_line_too(start: Start) -> None:
+    code, err = start("--workers", "2").end()
+    assert code == 1
+    assert "server.workers=2 needs storage.driver=postgres" in err
