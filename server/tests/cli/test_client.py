@@ -140,7 +140,7 @@ def test_a_status_is_changed(command: Command) -> None:
     for verb, word in (("suspend", "suspended"), ("reactivate", "reactivated"), ("revoke", "revoked")):
         assert command("admin", "client", verb, "--id", client_id).out == f"client {word}: id={client_id}\n"
     done = command("admin", "client", "list")
-    assert done.out == f"id={client_id} name=Ada status=revoked source=admin\n"
+    assert done.out == f"id={client_id} name=Ada status=revoked source=admin last_used=never\n"
 
 
 def test_a_list_is_filtered_and_bounded(command: Command) -> None:
@@ -154,3 +154,12 @@ def test_a_list_is_filtered_and_bounded(command: Command) -> None:
     assert (count(), count("--limit", "2"), count("--status=active"), count("--status", "suspended")) == (3, 2, 2, 1)
     assert (count("--source", "admin"), count("--source", "dcr"), count("--source", "cimd")) == (3, 0, 0)
     assert command("admin", "client", "list", "--status", "gone").code == 1
+
+
+def test_one_client_is_shown_with_what_it_registered(command: Command) -> None:
+    client_id = create(command, "--scope", "read write")
+    done = command("admin", "client", "get", "--id", client_id)
+    assert done.code == 0, done.err
+    assert f"id={client_id} name=Ada status=active source=admin last_used=never issued_at=20" in done.out
+    assert "redirect_uris=http://127.0.0.1/callback" in done.out
+    assert command("admin", "client", "get", "--id", "nobody").err == "error: client not found: nobody\n"

@@ -268,6 +268,10 @@ async def test_clients_that_never_did_anything_go_when_named(db: Database) -> No
     await _a_client(db, "young", "dcr", issued_at=NOW - 29 * DAY)
     for name in ("family", "consent", "issuance"):
         await _a_client(db, name, "dcr", issued_at=old)
+    for n, name in enumerate(("abandoned", "asking"), 2):
+        await _a_client(db, name, "dcr", issued_at=old)
+        expires_at = old + 600 if name == "abandoned" else NOW + 600
+        await _insert(db, "authorizations", _authorization(n, client_id=name, expires_at=expires_at))
     await _insert(db, "authorizations", _authorization(1, client_id="family", consumed_at=1))
     await _insert(db, "issuances", _issuance(1, client_id="issuance", resource_id="r"))
     await _insert(
@@ -285,7 +289,7 @@ async def test_clients_that_never_did_anything_go_when_named(db: Database) -> No
         },
     )
 
-    assert await purge(db, Target.UNUSED_CLIENTS, now=NOW) == 2
+    assert await purge(db, Target.UNUSED_CLIENTS, now=NOW) == 3
     left = await _column(db, "SELECT id AS value FROM clients ORDER BY id")
-    assert left == ["consent", "family", "issuance", "unused-admin", "young"]
+    assert left == ["asking", "consent", "family", "issuance", "unused-admin", "young"]
     assert await _column(db, "SELECT version AS value FROM changes WHERE topic = 'clients'") == [1]

@@ -281,3 +281,9 @@ async def count_active_families(db: Reader) -> int:
         "SELECT count(*) AS number FROM authorizations WHERE consumed_at IS NOT NULL AND revoked_at IS NULL"
     )
     return int(row["number"]) if row else 0
+
+
+async def find_last_authorization(db: Reader, client_id: str) -> bytes | None:
+    """Return the id of a client's newest authorization."""
+    row = await db.fetch_one("SELECT id FROM authorizations WHERE client_id = $1 ORDER BY id DESC LIMIT 1", client_id)
+    return row["id"] if row else None

@@ -95,7 +95,8 @@ _AUDIT_EVENTS = (
 _UNUSED_CLIENTS = (
     "DELETE FROM clients WHERE id IN (SELECT id FROM clients c WHERE registration_source IN ('dcr', 'cimd')"
     " AND issued_at >= $1 AND issued_at < $2"
-    " AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.client_id = c.id)"
+    " AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.client_id = c.id"
+    " AND (a.consumed_at IS NOT NULL OR a.expires_at >= $2))"
     " AND NOT EXISTS (SELECT 1 FROM consent_grants g WHERE g.client_id = c.id)"
     " AND NOT EXISTS (SELECT 1 FROM issuances i WHERE i.client_id = c.id)"
     " ORDER BY issued_at LIMIT $3) RETURNING issued_at AS reached"

@@ -49,6 +49,11 @@ def new_id(now_ms: int) -> bytes:
     return ((now_ms & 0xFFFF_FFFF_FFFF) << 80 | random | _LAYOUT).to_bytes(_ID_BYTES, "big")
 
 
+def second_of(identifier: bytes) -> int:
+    """Return when an identifier was made, in seconds since the epoch."""
+    return int.from_bytes(identifier[:6], "big") // 1000
+
+
 def spell_id(identifier: bytes) -> str:
     """Return an identifier as it goes on the wire: 22 base64url characters."""
     return base64url(identifier)

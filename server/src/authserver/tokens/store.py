@@ -121,3 +121,9 @@ async def has_live_issuance(tx: Writer, *, user_id: str | None = None, client_id
         now,
     )
     return row is not None
+
+
+async def find_last_issuance(db: Reader, client_id: str) -> bytes | None:
+    """Return the id of the token that a client was given last."""
+    row = await db.fetch_one("SELECT id FROM issuances WHERE client_id = $1 ORDER BY id DESC LIMIT 1", client_id)
+    return row["id"] if row else None

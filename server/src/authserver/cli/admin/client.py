@@ -1,19 +1,22 @@
 """``authserver admin client`` (cli.md §4)."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import orjson
 
 from authserver.app import Core
-from authserver.cli.admin.opening import require, run, split_list
+from authserver.cli.admin.opening import as_text, require, run, split_list
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
 from authserver.clients.administration import ClientChanges, NewClient
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import Registered
-from authserver.clients.store import list_clients
+from authserver.clients.store import find_client, list_clients
+from authserver.protocol.operator_errors import NotFound
+from authserver.tokens.usage import find_last_used
 
 
 @click.group("client", cls=Group)
@@ -163,20 +166,55 @@ _change_status("revoke", "revoked", lambda core, client_id: core.clients.revoke(
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @click.pass_obj
 def list_(config_path: str | None, *, status: str | None, source: str | None, limit: int) -> None:
-    """List clients, newest first."""
-    clients = run(
-        config_path,
-        lambda core: list_clients(
+    """List clients, newest first, with when each was last used."""
+
+    async def every(core: Core) -> list[tuple[Client, int | None]]:
+        clients = await list_clients(
             core.db,
             limit=limit,
             status=ClientStatus(status) if status else None,
             source=RegistrationSource(source) if source else None,
-        ),
-    )
-    for client in clients:
-        click.echo(f"id={client.id} name={client.name} status={client.status} source={client.registration_source}")
+        )
+        return [(client, await find_last_used(core.db, client.id)) for client in clients]
+
+    clients = run(config_path, every)
+    for client, last_used in clients:
+        click.echo(_line(client, last_used))
     if not clients:
         click.echo("no clients found")
+
+
+@command.command("get")
+@click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
+@click.pass_obj
+def get(config_path: str | None, *, client_id: str) -> None:
+    """Show one client, with what it registered and when it was last used."""
+    require(client_id, "--id")
+
+    async def find(core: Core) -> tuple[Client, int | None]:
+        client = await find_client(core.db, client_id)
+        if client is None:
+            raise NotFound(f"client not found: {client_id}")
+        return client, await find_last_used(core.db, client_id)
+
+    client, last_used = run(config_path, find)
+    click.echo(
+        f"{_line(client, last_used)} issued_at={_time(client.issued_at)}"
+        f" auth_method={client.token_endpoint_auth_method} application_type={client.application_type or 'web'}"
+        f" grant_types={','.join(client.grant_types)} redirect_uris={','.join(client.redirect_uris)}"
+        f" scope={as_text(client.scope)}"
+    )
+
+
+def _line(client: Client, last_used: int | None) -> str:
+    used = "never" if last_used is None else _time(last_used)
+    return (
+        f"id={client.id} name={client.name} status={client.status} source={client.registration_source} last_used={used}"
+    )
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _read_jwks(path: str | None) -> object:
