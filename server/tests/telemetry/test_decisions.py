@@ -52,6 +52,7 @@ def test_a_refusal_keeps_what_was_asked_answered_and_looked_at() -> None:
         ("https://a.example/cb?code=1&x=2", "https://a.example/cb?..."),
         ("https://a.example/cb#access_token=1", "https://a.example/cb?..."),
         ("com.example.app:/cb?code=1", "com.example.app:/cb?..."),
+        ("/oauth/authorize?state=1", "/oauth/authorize?..."),
         ("https://ann:pass@a.example/cb", "https://a.example/cb"),
         ("ann@example.com", "[address]"),
         (f"client-{JWT}", "client-[redacted]"),
@@ -59,7 +60,7 @@ def test_a_refusal_keeps_what_was_asked_answered_and_looked_at() -> None:
         ("x" * 999, "x" * (LONGEST_VALUE - 3) + "..."),
         ("a" * 150 + " " + SECRET, "a" * 150 + " [redacted]"),
         ("a" * 190 + " " + SECRET + " b", "a" * 190 + " [redac..."),
-        ("esc\x1b[2J\u202e\r\nb", "esc?[2J???b"),
+        ("esc\x1b[2J\u202e\r\nb", "esc\ufffd[2J\ufffd\ufffd\ufffdb"),
         ("n7Yc0Zp5S3yR2o0uQm1xKQ", "n7Yc0Zp5S3yR2o0uQm1xKQ"),
     ],
 )

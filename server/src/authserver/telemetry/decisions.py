@@ -19,7 +19,7 @@ LONGEST_VALUE = 200
 _LONGEST_EXAMINED = 4096
 _MOST_BYTES = 8192
 
-_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:[^\s'\"?#]*)[?#][^\s'\"]*")
+_QUERY = re.compile(r"(?<=[^\s'\"])[?#][^\s'\"]+")
 _USER_INFORMATION = re.compile(r"://[^\s/'\"?#@]*@")
 _ADDRESS = re.compile(r"[^\s'\"@:/,]+@[^\s'\"@:/,]+")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}[A-Za-z0-9_.-]*")
@@ -150,8 +150,8 @@ class Decision:
 
 
 def without_controls(text: str) -> str:
-    """Return a text whose control and invisible characters became ``?``: no terminal and no database minds it."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    """Return a text whose control and invisible characters became U+FFFD: no terminal and no database minds it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _told(value: object) -> object:
@@ -182,7 +182,7 @@ def _without_secrets(text: str) -> str:
     if "@" in text:
         text = _ADDRESS.sub("[address]", _USER_INFORMATION.sub("://", text))
     if "?" in text or "#" in text:
-        text = _QUERY.sub(r"\1?...", text)
+        text = _QUERY.sub("?...", text)
     if "eyJ" in text:
         text = _JWT.sub(REDACTED, text)
     return _SECRET.sub(REDACTED, text)
