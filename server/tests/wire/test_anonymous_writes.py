@@ -1,13 +1,12 @@
 """Whoever has proved nothing makes the server write nothing (threat X7), but for what must be kept and is limited."""
 
-import asyncio
 import secrets
 
 import pytest
 
 from authserver.authorization.decisions import LIFETIME
 from server.tests.fakes.document_server import document_server
-from server.tests.wire.harness import REDIRECT, RESOURCE, Wire
+from server.tests.wire.harness import RESOURCE, Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -83,17 +82,6 @@ async def test_anonymous_traffic_grows_no_table(wire: Wire) -> None:
     grown = {table: (before[table], after[table]) for table in after if after[table] != before[table]}
     # Traces of refusals are kept on purpose, in a table that is bounded itself.
     assert {table: rows for table, rows in grown.items() if "trace" not in table} == {}
-
-
-async def test_who_may_write_anonymously_is_limited_and_its_rows_expire(wire: Wire) -> None:
-    """Registration and rejected passwords leave rows: the one has a rate, the other a lockout and a queue."""
-    document = {"client_name": "flood", "redirect_uris": [REDIRECT]}
-    answers = await asyncio.gather(*(wire.http.post("/oauth/register", json=document) for _ in range(300)))
-
-    refused = [answer for answer in answers if answer.status_code == 429]
-    assert 100 <= len(refused) <= 200
-    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
-    assert {answer.json()["error"] for answer in refused} == {"slow_down"}
 
 
 async def test_a_request_is_written_down_once_its_user_is_known_and_only_for_a_while(wire: Wire, now: int) -> None:
