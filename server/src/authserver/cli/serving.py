@@ -150,7 +150,6 @@ async def run(
     await core.mode.refresh()
     watch = asyncio.create_task(server.watcher.run())
     # What is there by now stays: looking through it again and again would hold up requests.
-    gc.collect()
     gc.freeze()
     try:
         await serve_listeners(
