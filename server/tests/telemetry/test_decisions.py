@@ -62,6 +62,10 @@ def test_a_refusal_keeps_what_was_asked_answered_and_looked_at() -> None:
         ("a" * 190 + " " + SECRET + " b", "a" * 190 + " [redac..."),
         ("esc\x1b[2J\u202e\r\nb", "esc\ufffd[2J\ufffd\ufffd\ufffdb"),
         ("n7Yc0Zp5S3yR2o0uQm1xKQ", "n7Yc0Zp5S3yR2o0uQm1xKQ"),
+        ('https://a.example/cb?x"y', 'https://a.example/cb?..."y'),
+        ('ann@example.com"', '[address]"'),
+        ("ann@example.com\\", "[address]"),
+        ("a" * 99 + "@b ann@example.com@c", "[address] [address]@c"),
     ],
 )
 def test_nothing_is_kept_that_could_be_a_secret(value: str, kept: str) -> None:
@@ -72,7 +76,7 @@ def test_nothing_is_kept_that_could_be_a_secret(value: str, kept: str) -> None:
     assert JWT not in refusal.decision
 
 
-@given(st.text())
+@given(st.text() | st.text("a@?#:/,\"'\\ "))
 def test_whatever_is_noted_can_be_kept(value: str) -> None:
     refusal, _ = refused(value, client_id=value, requested=(value, value))
     assert refusal.client_id.isprintable()

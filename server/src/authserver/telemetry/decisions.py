@@ -21,7 +21,8 @@ _MOST_BYTES = 8192
 
 _QUERY = re.compile(r"(?<=[^\s'\"])[?#][^\s'\"]+")
 _USER_INFORMATION = re.compile(r"://[^\s/'\"?#@]*@")
-_ADDRESS = re.compile(r"[^\s'\"@:/,]+@[^\s'\"@:/,]+")
+# Begins where such characters begin: tried at each of them, a long run would cost its length squared.
+_ADDRESS = re.compile(r"(?<![^\s'\"@:/,])[^\s'\"@:/,]+@[^\s'\"@:/,]+")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}[A-Za-z0-9_.-]*")
 # Codes, refresh tokens, client secrets, verifiers and challenges of usual length are 43 characters; identifiers are shorter.
 _SECRET = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
@@ -131,19 +132,18 @@ class Decision:
             steps.append({"step": step, **told})
         answer = {
             "endpoint": self.endpoint,
-            "request_id": self.request_id,
+            "request_id": _without_secrets(self.request_id),
             "status": status,
             "reason": reason,
             "description": _short(description),
             "steps": steps,
         }
-        decision = _without_secrets(_dump(answer))
         self._keep(
             Refused(
                 reference=reference,
                 error=_short(error),
-                client_id=_without_secrets(client_id),
-                decision=decision,
+                client_id=client_id,
+                decision=_dump(answer),
                 is_anonymous=self.is_anonymous,
             )
         )
@@ -169,11 +169,11 @@ def _told(value: object) -> object:
 
 
 def _short(text: str) -> str:
+    # Cleaned before it is cut, as half a secret would not be known again, and before it is JSON, whose escapes are not to
+    # be torn apart.
+    text = _without_secrets(text[:_LONGEST_EXAMINED])
     if len(text) > LONGEST_VALUE:
-        # Cleaned first, as a secret that was cut in two would not be known again.
-        text = _without_secrets(text[:_LONGEST_EXAMINED])
-        if len(text) > LONGEST_VALUE:
-            text = text[: LONGEST_VALUE - 3] + "..."
+        text = text[: LONGEST_VALUE - 3] + "..."
     return without_controls(text)
 
 
