@@ -55,6 +55,11 @@ CLIENT_REASONS: Mapping[str, Entry] = MappingProxyType(
             "`authserver admin dcr set --mode open` (or approved_redirects) opens registration;"
             " `authserver admin client create` registers one client.",
         ),
+        "client_rate_limited": Entry(
+            "Client {client_id} sent more requests than `rate_limit.client_requests_per_second` and"
+            " `rate_limit.client_burst` let through.",
+            "Wait as long as `Retry-After` says, or raise the two keys.",
+        ),
         "registration_rate_limited": Entry(
             "More clients registered than `dcr.rate_limit` and `dcr.rate_limit_burst` let through.",
             "Wait as long as `Retry-After` says, or raise the two keys.",
