@@ -65,8 +65,7 @@ def known_by(way: str, key: SigningKey, *, installation: Installation, authority
         yield None
 
 
-# Without EdDSA: both libraries sign with its new name, Ed25519 (RFC 9864), which the server does not know.
-SIGNERS = [(WAYS[0], "RS256"), (WAYS[0], "PS256"), *((way, "ES256") for way in WAYS)]
+SIGNERS = [*((WAYS[0], algorithm) for algorithm in ("RS256", "PS256", "Ed25519")), *((way, "ES256") for way in WAYS)]
 
 
 @pytest.fixture(params=SIGNERS, ids=[f"{way} with {algorithm}" for way, algorithm in SIGNERS])

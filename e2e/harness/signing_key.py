@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 RSA_BITS = 2048
 
@@ -25,11 +25,13 @@ class SigningKey:
 
 
 def make_signing_key(algorithm: str) -> SigningKey:
-    """Make a key for ES256, RS256 or PS256."""
+    """Make a key for ES256, RS256, PS256 or Ed25519."""
     key: Any
     to_jwk: Callable[[Any], str]
     if algorithm == "ES256":
         key, to_jwk = ec.generate_private_key(ec.SECP256R1()), ECAlgorithm.to_jwk
+    elif algorithm == "Ed25519":
+        key, to_jwk = ed25519.Ed25519PrivateKey.generate(), OKPAlgorithm.to_jwk
     else:
         key, to_jwk = rsa.generate_private_key(65_537, RSA_BITS), RSAAlgorithm.to_jwk
     names = {"kid": "first", "alg": algorithm}

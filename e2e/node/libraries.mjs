@@ -26,6 +26,7 @@ const algorithms = {
   ES256: { name: 'ECDSA', namedCurve: 'P-256' },
   RS256: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' },
   PS256: { name: 'RSA-PSS', hash: 'SHA-256' },
+  Ed25519: { name: 'Ed25519' },
 };
 const signing = key && {
   key: await crypto.subtle.importKey('jwk', key, algorithms[key.alg], false, ['sign']),

@@ -215,6 +215,13 @@ async def test_four_algorithms_are_taken_with_a_key_that_fits(wire: Wire, path: 
         assert not is_authenticated(await post(wire, path, form))
 
 
+@pytest.mark.parametrize("stated", [None, "EdDSA", "Ed25519"])
+async def test_the_new_name_of_the_edwards_curve_is_taken_for_the_old(wire: Wire, stated: str | None) -> None:
+    client = SigningClient(audience=ISSUER, alg="Ed25519", key=ED_KEY)
+    await operators_client(wire, client, jwks={"keys": [{**client.jwk, **({"alg": stated} if stated else {})}]})
+    assert is_authenticated(await post(wire, "/oauth/revoke", client.proof(now=wire.clock.seconds)))
+
+
 async def test_without_a_name_every_fitting_key_is_tried(wire: Wire) -> None:
     others = [public_jwk(ec.generate_private_key(ec.SECP256R1())) for _ in range(5)]
     client = SigningClient(audience=ISSUER, kid=None)

@@ -31,6 +31,13 @@ _PSS = padding.PSS(mgf=padding.MGF1(_SHA256), salt_length=padding.PSS.DIGEST_LEN
 _Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 
+def find_client_algorithm(name: object) -> ClientAlgorithm | None:
+    """Return the algorithm of a name that is served, or None. RFC 9864 renames EdDSA with this curve to Ed25519."""
+    if name == "Ed25519":
+        return "EdDSA"
+    return next((algorithm for algorithm in CLIENT_ALGORITHMS if algorithm == name), None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationKey:
     """A public key of somebody else, parsed once.
@@ -131,7 +138,7 @@ def _find_usable(entry: object) -> VerificationKey | None:
     except (ValueError, InvalidKey):
         return None
     stated = entry.get("alg")
-    algorithms = fitting if stated is None else frozenset(alg for alg in fitting if alg == stated)
+    algorithms = fitting if stated is None else fitting & {find_client_algorithm(stated)}
     return VerificationKey(kid=kid, algorithms=algorithms, _key=key) if algorithms else None
 
 
