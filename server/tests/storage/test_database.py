@@ -233,7 +233,7 @@ async def test_postgres_runs_again_what_a_deadlock_undid(postgres_template: str)
     )
     rows = await first.fetch_all("SELECT updated_at FROM runtime_settings WHERE key IN ('x', 'y')")
     assert [row["updated_at"] for row in rows] == [2, 2]
-    assert tries == 3
+    assert tries >= 3
     await admin.close()
     await first.close()
     await second.close()

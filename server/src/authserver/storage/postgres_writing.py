@@ -34,6 +34,8 @@ _BATCH_UNITS = 256
 # Longer than a disk stalls on a busy machine; what waits longer is refused, so that a queue never grows old.
 _QUEUE_SECONDS = 5.0
 _TRIES = 5
+# Between two tries: who goes on at once takes the row again before the other, who waited for it, has woken up.
+_BACK_OFF_SECONDS = 0.01
 _ASK_AGAIN_SECONDS = 0.1
 
 
@@ -138,7 +140,7 @@ class WriterTask:
         only what was not committed: a transaction lost during its commit is asked for by its id. Callers hear nothing
         until the outcome is known: a failure tells them that nothing was spent.
         """
-        for _ in range(_TRIES):
+        for tries in range(1, _TRIES + 1):
             transaction_id: str | None = None
             try:
                 connection = await self._connected()
@@ -157,6 +159,8 @@ class WriterTask:
                     retriable = retriable and committed is False
                 if not retriable:
                     return translated(exc)
+                if isinstance(exc, RETRIED):
+                    await asyncio.sleep(_BACK_OFF_SECONDS * tries)
             else:
                 return None
         return StorageUnavailable("PostgreSQL keeps refusing the transaction")
