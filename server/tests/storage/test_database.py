@@ -331,6 +331,14 @@ async def test_a_commit_whose_outcome_nobody_can_tell_is_answered_when_somebody_
     await db.close()
 
 
+async def test_a_commit_that_the_server_never_heard_of_is_known_not_to_be(postgres_template: str) -> None:
+    """As when a server that is behind takes the place of one that failed: nobody can ever say more."""
+    db = await PostgresDatabase.open(postgres_template, PoolLimits(max_conns=1, min_conns=1))
+    async with asyncio.timeout(5):
+        assert await db._writer._was_committed("999999999999") is False
+    await db.close()
+
+
 CLAIM = Claim(
     table="runtime_settings",
     assignments="value = $2, updated_at = $3",

@@ -175,6 +175,9 @@ class WriterTask:
             try:
                 connection = await self._connected()
                 status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", transaction_id)
+            except asyncpg.InvalidParameterValueError:
+                # This server has not come as far: it took the place of the one that failed, and never heard of it.
+                return False
             except (*GONE, asyncpg.PostgresError) as exc:
                 await self._give_up(exc)
             else:
