@@ -113,6 +113,16 @@ def test_hostile_values_still_make_one_line_of_json(stream: io.BytesIO) -> None:
     assert len(line["d"]) == 22
 
 
+def test_no_line_tells_a_terminal_what_to_do(stream: io.BytesIO) -> None:
+    told = "\x1b[2J \x7f \x9b2J \u2028 \u202e Zoë — ok"
+    log.info("odd", told=told)
+
+    (line,) = stream.getvalue().decode().split("\n")[:-1]
+    assert line.isprintable()
+    assert "Zoë — ok" in line
+    assert json.loads(line)["told"] == told
+
+
 def test_text_lines_carry_the_same_keys(stream: io.BytesIO) -> None:
     configure_logging(line_format="text", stream=stream)
     log.info("tokens issued", client_id="a b", n=1, ok=True, nothing=None, many=["x", "y"], forged="x\nlevel=ERROR")

@@ -69,6 +69,8 @@ _SECRET_FIELDS = frozenset(
 )
 _JWT = re.compile(rb"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
 _PLAIN = re.compile(r"[^\s\"=]+")
+# Of what JSON leaves as it is: C1 controls, which terminals obey, line separators, and what turns the direction of text.
+_UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 # Fields that a caller may not overwrite by naming one of its own the same.
 _OWN_FIELDS = ("time", "level", "msg", "service", "component", "source", "request_id", "trace_id")
@@ -263,10 +265,15 @@ def _second(seconds: int) -> str:
 
 def _render_json(line: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(line, default=_spell, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+        rendered = orjson.dumps(line, default=_spell, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+        return rendered if rendered.isascii() else _UNSAFE.sub(_escape, rendered.decode()).encode()
     except orjson.JSONEncodeError:
         # Unpaired surrogates and huge numbers, which only hostile input has.
         return json.dumps(line, default=_spell).encode() + b"\n"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def _render_text(line: dict[str, Any]) -> bytes:
