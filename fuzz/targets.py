@@ -49,7 +49,10 @@ async def authorize(world: World, data: bytes) -> None:
 
 
 async def token(world: World, data: bytes) -> None:
-    """``POST`` to a form endpoint. Switches: ``i`` introspection, ``r`` revocation, ``j`` JSON; then ``Authorization``."""
+    """``POST`` to a form endpoint. After the switches, and a blank, comes ``Authorization``.
+
+    Switches: ``i`` introspection, ``r`` revocation, ``j`` JSON asked for, ``c`` a body that calls itself JSON.
+    """
     first, body = _split(data)
     switches, _, authorization = first.partition(" ")
     path = "/oauth/introspect" if "i" in switches else "/oauth/revoke" if "r" in switches else "/oauth/token"

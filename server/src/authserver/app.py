@@ -1,4 +1,4 @@
-"""Puts the server together: a bill of materials. The only module that knows all the parts, and the one that reads the clock."""
+"""Puts the server together: a bill of materials. The only module that knows all the parts, and that reads the clock."""
 
 import time
 from collections.abc import Callable
@@ -330,7 +330,7 @@ def _public_app(config: Config, routes: list[Route], limits: Limits, traces: Tra
 
 
 def _admin_app(config: Config, db: Database, health: HealthRoutes) -> WebApp:
-    """Return what the admin listener serves: health and metrics, for now."""
+    """Return what the admin listener serves: health and metrics."""
     routes = health.routes()
     metrics = config.observability.metrics
     if metrics.provider in {"prometheus", "both"}:

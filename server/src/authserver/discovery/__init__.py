@@ -1,4 +1,5 @@
-"""What clients read first: server metadata, keys, protected-resource metadata, health.
+"""What clients read first: server metadata, keys, protected-resource metadata; and what monitors read: health, metrics.
 
-Owns the documents under ``/.well-known/`` and ``/livez``, ``/health``, ``/ready``. Has no table.
+Owns the documents under ``/.well-known/``, ``/livez``, ``/health``, ``/ready``, and ``/metrics`` of the operators' listener.
+Has no table.
 """

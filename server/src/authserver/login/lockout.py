@@ -1,7 +1,7 @@
 """The lockout: who guesses the password of an account too often waits, from where they guessed (public API, 21.2).
 
-Counts in one process, on a clock that nobody can set (several: ``shared_lockout``). Tracks a bounded number of identities; what is locked is never
-forgotten to make room.
+Counts in one process, on a clock that nobody can set (several: ``shared_lockout``). Tracks a bounded number of identities;
+what is locked is never forgotten to make room.
 """
 
 import hashlib

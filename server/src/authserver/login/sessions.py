@@ -1,7 +1,7 @@
 """The browser session: a cookie that names a user, believed only as far as the user's row agrees.
 
-Nothing is stored. The cookie holds ``user id | session epoch | when signed in | expiry | code``; raising the epoch of a user ends every
-copy of every cookie made before.
+Nothing is stored. The cookie holds ``user id | session epoch | when signed in | expiry | code``; raising the epoch of a
+user ends every copy of every cookie made before.
 """
 
 import re

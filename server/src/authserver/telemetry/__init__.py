@@ -2,5 +2,5 @@
 
 Owns the log format, the list of all metrics, the one ambient value of the program, the request's origin, and with it the
 noted steps of a decision. Leaves the audit trail to ``audit``, keeping refusals to ``traces`` and the scrape endpoint to
-``admin``.
+``discovery``.
 """

@@ -18,7 +18,6 @@ from authserver.traces.store import TRIM_ROWS, append_traces, delete_expired, de
 BATCH_ROWS = 256
 BUFFER_ROWS = 2048
 RETRY_SECONDS = 1.0
-CLOSE_SECONDS = 2.0
 TRIM_SECONDS = 300
 
 _log = get_logger("traces")
