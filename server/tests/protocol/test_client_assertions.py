@@ -79,7 +79,8 @@ def test_another_type_is_refused(typ: object) -> None:
         1,
         ["ES256"],
         {"ES256": 1},
-        "Ed25519",
+        "Ed448",
+        "ed25519",
     ],
 )
 def test_another_algorithm_is_refused(alg: object) -> None:
