@@ -44,7 +44,38 @@ def test_an_ipv4_client_in_ipv6_spelling_is_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "forwarded", ["", "unknown", "203.0.113.1, _hidden", "10.0.0.3", "1.2.3.4.5", "203.0.113.1:80"]
+    ("forwarded", "client"),
+    [
+        ("203.0.113.1:5555", "203.0.113.1"),
+        ("[2001:db9::1]", "2001:db9::1"),
+        ("[2001:db9::1]:44", "2001:db9::1"),
+        ("[::ffff:203.0.113.1]:44", "203.0.113.1"),
+        ("203.0.113.1:5555, 10.0.0.2:443", "203.0.113.1"),
+    ],
+)
+def test_the_port_of_the_client_is_no_part_of_its_address(forwarded: str, client: str) -> None:
+    assert address("10.0.0.1", forwarded) == client
+
+
+@pytest.mark.parametrize(
+    "forwarded",
+    [
+        "",
+        "unknown",
+        "203.0.113.1, _hidden",
+        "10.0.0.3",
+        "1.2.3.4.5",
+        "203.0.113.1:",
+        "203.0.113.1:x",
+        "[203.0.113.1]",
+        "[203.0.113.1]:80",
+        "[2001:db9::1",
+        "2001:db9::1]",
+        "[2001:db9::1]:",
+        "[2001:db9::1]80",
+        "[2001:db9::1]:654321",
+        "[]",
+    ],
 )
 def test_without_a_usable_address_it_is_the_proxy(forwarded: str) -> None:
     assert address("10.0.0.1", forwarded) == "10.0.0.1"

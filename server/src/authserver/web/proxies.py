@@ -1,11 +1,16 @@
 """Whose word counts about where a request came from (``server.trusted_proxies``, ruling R34)."""
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from authserver.web.http import HttpRequest
 
 _MAX_HOPS = 32
+# Some proxies write the port of the connection behind the address, and then an IPv6 address in brackets.
+_FORWARDED = re.compile(
+    r"(?P<ipv4>[0-9.]+):[0-9]{1,5}|\[(?P<ipv6>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)\](:[0-9]{1,5})?", re.ASCII
+)
 
 
 class TrustedProxies:
@@ -26,7 +31,7 @@ class TrustedProxies:
             return peer
         hops = ",".join(request.header_values(b"x-forwarded-for")).split(",")[-_MAX_HOPS:]
         for hop in reversed(hops):
-            address = _parse(hop.strip())
+            address = _parse(_without_port(hop.strip()))
             if address is None:
                 return peer
             if not self._is_listed(str(address)):
@@ -36,6 +41,11 @@ class TrustedProxies:
     def _is_listed(self, text: str) -> bool:
         address = _parse(text)
         return address is not None and any(address in network for network in self._networks)
+
+
+def _without_port(hop: str) -> str:
+    match = _FORWARDED.fullmatch(hop)
+    return hop if match is None else match["ipv4"] or match["ipv6"]
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
