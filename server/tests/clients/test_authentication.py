@@ -49,7 +49,7 @@ def test_a_basic_header_is_decoded_whatever_the_case_of_its_scheme(scheme: str) 
         ("https%3A%2F%2Fclient.example%2Fid:s", ("https://client.example/id", "s")),
         ("client:a:b", ("client", "a:b")),
         ("%C3%BC:%C3%A9", ("ü", "é")),
-        ("client:", ("client", "")),
+        ("client:", ("client", None)),
     ],
 )
 def test_both_halves_of_a_basic_header_are_form_encoded(text: str, expected: tuple[str, str | None]) -> None:

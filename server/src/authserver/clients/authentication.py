@@ -212,7 +212,8 @@ def _decode_basic(authorization: str) -> ClientCredentials | None:
     client_id, client_secret = _decode_form(name), _decode_form(secret)
     if not client_id or client_secret is None:
         raise InvalidClient(reason="malformed_credentials", audited=False)
-    return ClientCredentials(client_id=client_id, client_secret=client_secret)
+    # Some libraries send a header for a public client, too: with nothing behind the colon.
+    return ClientCredentials(client_id=client_id, client_secret=client_secret or None)
 
 
 def _decode_form(value: bytes) -> str | None:
