@@ -326,6 +326,15 @@ def test_the_document_of_a_command_line_client_is_accepted() -> None:
     assert metadata.token_endpoint_auth_method == "none"
 
 
+def test_a_response_type_for_other_servers_is_left_out_of_a_document() -> None:
+    assert document(response_types=["id_token", "code", "code id_token"]) == document()
+
+
+def test_a_document_without_the_response_type_that_is_served_is_refused() -> None:
+    with pytest.raises(InvalidClientMetadata, match="response_types: none of them is served here"):
+        document(response_types=["id_token", "token"])
+
+
 def test_a_document_says_nothing_about_agents_or_scopes() -> None:
     metadata = document(agent=True, agent_description="x", scope="admin", application_type="anything")
     assert metadata == document()

@@ -30,6 +30,7 @@ NONE = "none"
 PRIVATE_KEY_JWT = "private_key_jwt"
 SHARED_SECRET_METHODS = frozenset({"client_secret_basic", "client_secret_post", "client_secret_jwt"})
 
+_CODE = "code"
 _MAX_NAME_BYTES = 255
 _MAX_JWKS_URI_CHARACTERS = 2048
 _REDIRECTED_GRANTS = frozenset({AUTHORIZATION_CODE, REFRESH_TOKEN})
@@ -159,7 +160,7 @@ def parse_metadata_document(
             members, are_required=True, is_public=method == NONE, most=MAX_DOCUMENT_REDIRECT_URIS
         ),
         grant_types=_choose_grant_types(members, usable_grants),
-        response_types=_read_response_types(members),
+        response_types=_choose_response_types(members),
         token_endpoint_auth_method=method,
         jwks=jwks,
         jwks_uri=jwks_uri,
@@ -207,10 +208,17 @@ def _read_grant_types(members: MetadataMembers, served_grants: Collection[str]) 
     return grant_types
 
 
+def _choose_response_types(members: MetadataMembers) -> tuple[str, ...]:
+    """Return ``code``: what else a document names is for other servers, as with its grants."""
+    if _CODE not in (members.names("response_types") or (_CODE,)):
+        members.refuse("response_types: none of them is served here")
+    return (_CODE,)
+
+
 def _read_response_types(members: MetadataMembers) -> tuple[str, ...]:
-    response_types = members.names("response_types") or ("code",)
+    response_types = members.names("response_types") or (_CODE,)
     for name in response_types:
-        if name != "code":
+        if name != _CODE:
             members.refuse(f"response_types: {quoted(name)} is not supported")
     return response_types
 
