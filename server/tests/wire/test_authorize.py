@@ -142,6 +142,9 @@ async def test_deny_tells_the_client_and_spends_the_request(wire: Wire) -> None:
     assert (query["error"], query["state"], query["iss"]) == ("access_denied", "a state", ISSUER)
     assert (await wire.http.get(asked.headers["location"])).status_code == 400
     assert dict(await wire.audit())["consent.denied"].startswith("session=")
+    row = await wire.core.db.fetch_one("SELECT reference FROM audit_events WHERE action = 'consent.denied'")
+    assert row is not None
+    assert query["error_description"] == f"the user denied the request ({row['reference']})"
 
 
 @pytest.mark.parametrize(

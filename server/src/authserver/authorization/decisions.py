@@ -115,13 +115,20 @@ class Decisions:
         AUTH_FLOW_DURATION.observe(now - pending.created_at)
         return code
 
-    async def deny(self, pending: Authorization, *, now: int) -> bool:
-        """Delete the request: the user said no. False when another answer was faster."""
+    async def deny(self, pending: Authorization, *, reference: str, now: int) -> bool:
+        """Delete the request: the user said no. False when another answer was faster.
+
+        Args:
+            pending: The request the page showed.
+            reference: The reference id of the refusal that the client is sent.
+            now: Seconds since the epoch.
+        """
         event = AuditEvent(
             Action.CONSENT_DENIED,
             actor_id=pending.user_id,
             client_id=pending.client_id,
             detail=detail(session=pending.id),
+            reference=reference,
         )
 
         async def deny(tx: Writer) -> bool:

@@ -211,9 +211,9 @@ class AuthorizationPages:
         return await self._approved(pending, tuple(form.values("scopes")), now=now)
 
     async def _denied(self, pending: Authorization | None, *, now: int) -> HttpResponse:
-        if pending is None or not await self.decisions.deny(pending, now=now):
-            raise PageRefusal("Invalid Session", _EXPIRED)
         refusal = AccessDenied("the user denied the request", reason="user_denied")
+        if pending is None or not await self.decisions.deny(pending, reference=refusal.reference, now=now):
+            raise PageRefusal("Invalid Session", _EXPIRED)
         return error_answer(
             pending.redirect_uri, refusal, client_id=pending.client_id, state=pending.state, issuer=self.issuer
         )
