@@ -55,6 +55,19 @@ async def test_a_redirect_uri_page_is_explained_by_both_lists(wire: Wire) -> Non
     assert (told["error"], told["status"], told["endpoint"]) == ("Invalid Redirect URI", "400", "GET /oauth/authorize")
 
 
+async def test_a_redirect_uri_that_a_document_lacks_is_mended_in_the_document(wire: Wire) -> None:
+    async with document_server() as documents:
+        client_id = documents.document("/client")
+        answer = await wire.authorize(client_id, redirect_uri=REDIRECT)
+    assert answer.status_code == 400
+
+    told = await explained(wire, answer, "redirect_uri_not_in_document")
+
+    assert f"requested {REDIRECT}; there: http://127.0.0.1/callback" in told["meaning"]
+    assert f"in the document at {client_id}" in told["fix"]
+    assert "client update" not in told["fix"]
+
+
 AUTHORIZE_CASES: list[tuple[dict[str, str | None], str, str]] = [
     ({"client_id": "nobody"}, "client_unknown", "No client is registered as nobody"),
     ({"response_type": "token"}, "unsupported_response_type", "response_type=code"),

@@ -298,7 +298,7 @@ def _trusted_redirect(form: Form, client: Client) -> str:
         raise PageRefusal(
             "Invalid Redirect URI",
             "The application asked to send you to an address that is not registered for it.",
-            reason="redirect_uri_mismatch",
+            reason="redirect_uri_not_in_document" if _is_from_document(client) else "redirect_uri_mismatch",
         )
     return redirect_uri
 
@@ -326,9 +326,11 @@ def _restate(pending: Authorization, resource: Resource | None) -> str:
 
 def _document_host(client: Client) -> str:
     """Return the host that vouches for a client known by its metadata document, else nothing (UI-01)."""
-    if client.registration_source is not RegistrationSource.CIMD:
-        return ""
-    return urlsplit(client.id).hostname or ""
+    return (urlsplit(client.id).hostname or "") if _is_from_document(client) else ""
+
+
+def _is_from_document(client: Client) -> bool:
+    return client.registration_source is RegistrationSource.CIMD
 
 
 def _in_catalog_order(scopes: tuple[str, ...], resource: Resource | None) -> tuple[ResourceScope, ...]:

@@ -87,6 +87,11 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             " client again). Only the port of a loopback host may differ; localhost and 127.0.0.1 are different hosts,"
             " and a trailing slash counts.",
         ),
+        "redirect_uri_not_in_document": Entry(
+            "The requested redirect URI is not one of the client's document: requested {redirect_uri}; there: {registered}.",
+            "Add the exact URI to `redirect_uris` in the document at {client_id}: whatever is changed here, the next fetch"
+            " overwrites. It is fetched again when what is kept of it expires, after `cimd.cache_ttl` at the latest.",
+        ),
         "redirect_uri_changed": Entry(
             "The token request names another redirect URI than the authorization request: sent {redirect_uri},"
             " authorized {expected}.",
