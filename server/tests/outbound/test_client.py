@@ -1,14 +1,17 @@
 import asyncio
 import gzip
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from authserver.outbound.client import OutboundClient, OutboundFailed, OutboundRefused, OutboundResponse
+from authserver.outbound.client import OutboundClient, OutboundFailed, OutboundRefused, OutboundResponse, resolve
 from server.tests.fakes.certificates import tls_contexts
 from server.tests.fakes.document_server import Answer, document_server
 
@@ -147,6 +150,42 @@ async def test_the_next_address_is_tried_when_one_takes_no_connection() -> None:
         client = OutboundClient(resolver=Names(["127.0.0.9", "127.0.0.1"]))
         assert (await fetch(server.url("/", host="two.example"), client)).status == 200
     assert f"Host: two.example:{server.port}" in server.requests[0]
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A name server that does not answer for slow.example until this is set."""
+    answered, ask = threading.Event(), socket.getaddrinfo
+
+    def slow(host: str, *args: Any, **options: Any) -> Any:
+        if host == "slow.example":
+            answered.wait(20)
+            raise socket.gaierror
+        return ask(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    yield answered
+    answered.set()
+
+
+async def test_lookups_that_nobody_answers_are_bounded(answered: threading.Event) -> None:
+    waiting = [asyncio.create_task(resolve("slow.example", 443)) for _ in range(128)]
+    await asyncio.sleep(0)  # each has begun
+    with pytest.raises(OSError, match="too many"):
+        await resolve("127.0.0.1", 443)
+    answered.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert await resolve("127.0.0.1", 443) == ["127.0.0.1"]
+
+
+async def test_a_name_whose_server_does_not_answer_holds_up_no_other(answered: threading.Event) -> None:
+    waiting = [asyncio.create_task(resolve("slow.example", 443)) for _ in range(40)]
+    async with asyncio.timeout(10):
+        assert await resolve("127.0.0.1", 443) == ["127.0.0.1"]
+    assert not any(task.done() for task in waiting)
+    answered.set()
+    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(outcome, OSError)
 
 
 async def test_a_name_that_does_not_resolve_is_a_failure() -> None:

@@ -5,8 +5,10 @@ still proves the host's name. A name server that answers differently the second 
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _USER_AGENT = "authserver"
+
+# More than the fetches that may be under way leave behind in the time that a system asks for a name.
+_MOST_LOOKUPS = 128
+_lookups = threading.BoundedSemaphore(_MOST_LOOKUPS)
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 """Returns the addresses of a host name, in the order to try them; raises OSError when there are none."""
@@ -65,9 +71,46 @@ class OutboundResponse:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Ask the system's resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for _, _, _, _, sockaddr in found))
+    """Ask the system's resolver, in a thread that nobody else waits for.
+
+    A lookup cannot be ended, and a name server may keep it for half a minute. Those of the loop share a few threads, two
+    with uvloop: whoever names such a host would stop every other lookup of the process, those of the database included.
+
+    Raises:
+        OSError: The name has no addresses, or too many lookups are under way.
+    """
+    if not _lookups.acquire(blocking=False):
+        raise OSError("too many lookups are under way")
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(found: list[str] | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    def look_up() -> None:
+        found: list[str] | Exception
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = list(dict.fromkeys(str(sockaddr[0]) for _, _, _, _, sockaddr in entries))
+        except (OSError, ValueError) as exc:
+            found = exc
+        finally:
+            _lookups.release()
+        # The loop is gone when the process is ending.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, found)
+
+    try:
+        threading.Thread(target=look_up, name="lookup", daemon=True).start()
+    except RuntimeError as exc:
+        _lookups.release()
+        raise OSError("no thread to look a name up") from exc
+    return await answer
 
 
 class OutboundClient:
