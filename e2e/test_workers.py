@@ -183,6 +183,64 @@ def test_guesses_are_counted_together_and_the_eleventh_is_not_looked_at(
             assert 800 < int(refused.headers["retry-after"]) <= 900
 
 
+def series_of(admin: str) -> set[str]:
+    """Return what is shown, without values; not of requests, whose series begin with the first of each kind."""
+    lines = httpx2.get(f"http://{admin}/metrics", timeout=SECONDS).text.splitlines()
+    series = {line if line.startswith("#") else line.rpartition(" ")[0] for line in lines}
+    return {each for each in series if not each.startswith("authserver_http_request")}
+
+
+def test_metrics_are_the_totals_of_all_workers(
+    installation: Installation, server: Process, client: OAuthClient, person: Person, admin: str
+) -> None:
+    wait_for_two(server)
+    account = installation.create_user()
+    expected = {
+        'authserver_tokens_issued_total{grant_type="authorization_code"}': 4,
+        "authserver_tokens_refreshed_total": 4,
+        'authserver_tokens_revoked_total{reason="explicit"}': 4,
+        'authserver_login_attempts_total{result="failure"}': 4,
+        'authserver_login_attempts_total{result="success"}': 1,
+        'authserver_consent_decisions_total{decision="granted"}': 1,
+        'authserver_introspection_total{result="error"}': 4,
+        'authserver_token_issuance_duration_seconds_count{grant_type="refresh_token"}': 4,
+    }
+    first = client.get_code(person)
+    codes = [first, *(client.get_code(person) for _ in range(3))]
+    before = {series: scraped(admin, series) for series in expected}
+    with pinned(server, installation.issuer) as workers:
+        another = OAuthClient(client.issuer, resource=client.resource)
+        with contextlib.closing(Person(account, issuer=installation.issuer)) as other_person:
+            another.get_code(other_person)
+        for n, code in enumerate(codes):
+            http = workers[n % 2]
+            assert sign_in(http, account.email, "wrong").status_code == 422
+            tokens = http.post("/oauth/token", data=client.redemption(code)).json()
+            tokens = http.post("/oauth/token", data=client.refresh(tokens["refresh_token"])).json()
+            form = {"token": tokens["refresh_token"], "client_id": client.client_id}
+            assert http.post("/oauth/introspect", data=form).status_code == 401
+            assert http.post("/oauth/revoke", data=form).status_code == 200
+    assert {series: scraped(admin, series) - before[series] for series in expected} == expected
+
+
+def test_workers_that_have_counted_nothing_show_what_one_process_shows(installation: Installation) -> None:
+    def shown_by(workers: int) -> set[str]:
+        admin = f"127.0.0.1:{free_port()}"
+        changes = {"AUTHPLANE_SERVER_WORKERS": str(workers), "AUTHPLANE_ADMIN_ADDRESS": admin}
+        before = dict(installation.environment)
+        installation.environment.update(changes)
+        try:
+            with installation.serve(port=free_port()):
+                return series_of(admin)
+        finally:
+            installation.environment.clear()
+            installation.environment.update(before)
+
+    alone = shown_by(1)
+    assert "authserver_tokens_refreshed_total" in alone
+    assert shown_by(2) == alone
+
+
 def test_rates_hold_for_all_workers_together(installation: Installation, demo: Demo) -> None:
     other_id, other_secret = installation.create_resource_client()
     limits = {

@@ -30,6 +30,22 @@ for number in (0, 1, 0):
     count(number)
 sys.stdout.buffer.write(at_zero + b"=====" + metrics.scrape())
 """
+TOO_LATE = """
+import sys
+from pathlib import Path
+from authserver.telemetry import metrics
+from authserver.telemetry.sharing import share_metrics
+
+try:
+    share_metrics(Path(sys.argv[1]), 2)
+except RuntimeError as exc:
+    print(exc)
+"""
+SUPERVISED = """
+import sys
+import authserver.cli.supervisor
+print("authserver.telemetry.metrics" in sys.modules)
+"""
 ALONE = "from authserver.telemetry import metrics; print(metrics.scrape().decode())"
 
 
@@ -66,3 +82,13 @@ def test_several_processes_show_what_one_shows(tmp_path: Path) -> None:
         }
 
     assert shown(at_zero) == shown(run(ALONE))
+
+
+def test_instruments_that_were_made_before_they_were_shared_are_refused(tmp_path: Path) -> None:
+    refused = run(TOO_LATE, str(tmp_path))
+    assert refused == "authserver.telemetry.metrics was imported before metrics were shared\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_supervisor_makes_no_instrument_before_it_shares_them() -> None:
+    assert run(SUPERVISED) == "False\n"

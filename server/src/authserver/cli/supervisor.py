@@ -18,10 +18,10 @@ from authserver.config.model import Config
 from authserver.config.workers import shared_between
 from authserver.telemetry.logs import get_logger, name_worker
 from authserver.telemetry.sharing import share_metrics, use_share
-from authserver.web.run import Listener, bind, run_on_fast_loop
 
 if TYPE_CHECKING:
     from authserver.app import Limits
+    from authserver.web.run import Listener
 
 _log = get_logger("main")
 
@@ -44,7 +44,7 @@ def supervise(loaded: LoadedConfig, config: Config, count: int) -> None:
     """
     directory = Path(tempfile.mkdtemp(prefix="authserver-metrics-"))
     try:
-        # Before anything imports an instrument.
+        # Before anything imports an instrument: what this module needs of the web is imported where it is used.
         share_metrics(directory, count)
         _supervise(loaded, _for_each(config, count), count, directory)
     finally:
@@ -55,6 +55,7 @@ def _supervise(loaded: LoadedConfig, config: Config, count: int, directory: Path
     from authserver.app import build_limits  # noqa: PLC0415  imports the instruments
     from authserver.cli import serving  # noqa: PLC0415  so does this
     from authserver.telemetry.metrics import create_shares  # noqa: PLC0415  is where they are
+    from authserver.web.run import bind  # noqa: PLC0415  counts connections
 
     create_shares()
     serving.announce(loaded)
@@ -84,12 +85,14 @@ class _Worker:
     """What each worker inherits."""
 
     config: Config
-    listeners: list[Listener]
+    listeners: "list[Listener]"
     directory: Path
     limits: "Limits"
 
     def main(self, number: int, channel: socket.socket) -> int:
         """Serve until told to stop; return the exit code."""
+        from authserver.web.run import run_on_fast_loop  # noqa: PLC0415  loaded long ago
+
         use_share(number)
         name_worker(number)
         return _explained(lambda: run_on_fast_loop(lambda: self._serve(number, channel)))
@@ -151,11 +154,11 @@ def _for_each(config: Config, count: int) -> Config:
     return replace(config, storage=replace(config.storage, postgres=postgres))
 
 
-def _addresses(listeners: list[Listener]) -> list[tuple[str, int]]:
+def _addresses(listeners: "list[Listener]") -> list[tuple[str, int]]:
     return [listener.sock.getsockname()[:2] for listener in listeners if listener.sock is not None]
 
 
-def _close(listeners: list[Listener]) -> None:
+def _close(listeners: "list[Listener]") -> None:
     for listener in listeners:
         if listener.sock is not None:
             listener.sock.close()

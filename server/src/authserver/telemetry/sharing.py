@@ -5,6 +5,7 @@ not to its process: who takes the place of a dead one goes on counting where tha
 """
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import prometheus_client.values
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+_INSTRUMENTS = "authserver.telemetry.metrics"
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -32,7 +34,12 @@ def share_metrics(directory: Path, count: int) -> None:
     Args:
         directory: Empty, and nobody else's.
         count: How many.
+
+    Raises:
+        RuntimeError: The instruments are made already, and would count for one process each.
     """
+    if _INSTRUMENTS in sys.modules:
+        raise RuntimeError(f"{_INSTRUMENTS} was imported before metrics were shared")
     _share.directory, _share.count = str(directory), count
     os.environ[_VARIABLE] = _share.directory  # noqa: TID251  the library asks for it there
     prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: _share.number)  # type: ignore[no-untyped-call]  # the library leaves it so
