@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import uvloop
 
 from authserver.telemetry.origin import NOWHERE, current_origin
 from authserver.web.http import HttpRequest, HttpResponse, Route
-from authserver.web.run import Listener, ListenError, bind, run_on_fast_loop, serve_listeners
+from authserver.web.run import Listener, ListenError, bind, serve_listeners
 from authserver.web.server import WebApp
 from server.tests.web.asgi import echo
 
@@ -169,13 +168,6 @@ async def test_when_one_listener_cannot_open_none_is_left_open() -> None:
             )
 
     bind(Listener(app=None, address=f"127.0.0.1:{port}", name="again")).close()
-
-
-def test_the_program_runs_on_the_fast_loop() -> None:
-    async def main() -> str:
-        return type(asyncio.get_running_loop()).__module__
-
-    assert run_on_fast_loop(main) == uvloop.Loop.__module__
 
 
 # What goes over the wire

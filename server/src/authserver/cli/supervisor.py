@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from authserver.cli.main import explain
+import uvloop
+
+from authserver.cli.explained import explain
 from authserver.cli.worker_group import READY, WorkerGroup
 from authserver.config.loader import LoadedConfig
 from authserver.config.model import Config
@@ -68,12 +70,12 @@ def _supervise(loaded: LoadedConfig, config: Config, count: int, directory: Path
         if config.admin.enabled:
             listeners.append(serving.admin_listener(config))
         listeners = [replace(listener, sock=bind(listener)) for listener in listeners]
-        worker = _Worker(config, listeners, directory, build_limits(config, are_shared=True))
+        work = _Work(config, listeners, directory, build_limits(config, are_shared=True))
         # What is there now is shared by all; collecting garbage in a worker must not copy it.
         gc.collect()
         gc.freeze()
         group.run(
-            worker.main,
+            work.main,
             on_started=lambda: serving.log_listening(_addresses(listeners)),
             on_stopping=lambda: _close(listeners),
         )
@@ -81,8 +83,8 @@ def _supervise(loaded: LoadedConfig, config: Config, count: int, directory: Path
 
 
 @dataclass(frozen=True, slots=True)
-class _Worker:
-    """What each worker inherits."""
+class _Work:
+    """What each worker inherits, and does."""
 
     config: Config
     listeners: "list[Listener]"
@@ -91,11 +93,9 @@ class _Worker:
 
     def main(self, number: int, channel: socket.socket) -> int:
         """Serve until told to stop; return the exit code."""
-        from authserver.web.run import run_on_fast_loop  # noqa: PLC0415  loaded long ago
-
         use_share(number)
         name_worker(number)
-        return _explained(lambda: run_on_fast_loop(lambda: self._serve(number, channel)))
+        return _explained(lambda: uvloop.run(self._serve(number, channel)))
 
     async def _serve(self, number: int, channel: socket.socket) -> None:
         from authserver.cli import serving  # noqa: PLC0415  loaded long ago

@@ -3,23 +3,20 @@
 import asyncio
 import contextlib
 import errno
-import importlib.util
 import math
 import resource
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import uvicorn
 
 from authserver.telemetry.logs import get_logger
 from authserver.web.connections import Connection, Crowd, Timeouts
 from authserver.web.server import WebApp
-
-T = TypeVar("T")
 
 MAX_CONNECTIONS = 2048
 
@@ -71,24 +68,6 @@ class _Server(uvicorn.Server):
                 if isinstance(connection, Connection):
                     connection.end_if_late(now)
         return await super().on_tick(counter)
-
-
-def run_on_fast_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run the program on the event loop that the listeners are fast on.
-
-    Args:
-        main: Makes the coroutine to run.
-
-    Raises:
-        ListenError: The loop, or the HTTP parser that goes with it, is not installed.
-    """
-    for name in ("uvloop", "httptools"):
-        if importlib.util.find_spec(name) is None:
-            raise ListenError(f"the package {name} is not installed; install authplane-server with its dependencies")
-    import uvloop  # noqa: PLC0415  its absence is told above
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main())
 
 
 def bind(listener: Listener) -> socket.socket:
