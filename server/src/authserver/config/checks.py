@@ -100,7 +100,7 @@ def _fault(declared: Declared, value: Any) -> str | None:
 def spell_bound(declared: Declared, bound: float) -> str:
     """Write a bound as the values of its key are written."""
     duration = declared.kind in {Kind.DURATION, Kind.STRICT_DURATION}
-    return spell_duration(bound) if duration else f"{bound:g}"
+    return spell_duration(bound) if duration else f"{bound:.15g}"
 
 
 def _server_failures(config: Config) -> Iterator[str]:

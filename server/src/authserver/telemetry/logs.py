@@ -23,12 +23,12 @@ from typing import Any, BinaryIO, Literal
 import orjson
 
 from authserver.protocol.identifiers import spell_id
+from authserver.telemetry.decisions import REDACTED
 from authserver.telemetry.origin import current_origin
 
 LineFormat = Literal["json", "text"]
 
 SERVICE = "authserver"
-REDACTED = "[redacted]"
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _LOGGING_MODULES = ("authserver.telemetry.", "logging")
