@@ -53,6 +53,47 @@ async def test_a_head_beyond_a_limit_is_refused_with_the_limit_it_broke(
     assert (line["msg"], line["status"], line["request_id"]) == ("connection refused", status, headers["x-request-id"])
 
 
+@pytest.mark.parametrize("is_secure", [False, True])
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"no http at all\r\n\r\n", 400),
+        (GET % (b"/" + b"q" * MAX_TARGET_BYTES), 414),
+        (b"GET /echo HTTP/1.1\r\n" + b"x: y\r\n" * (MAX_HEADERS + 1) + b"\r\n", 431),
+        (GET % b"/echo", 503),
+    ],
+)
+async def test_refusals_of_connections_carry_what_every_answer_carries(
+    head: bytes, status: int, *, is_secure: bool
+) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: HttpRequest) -> HttpResponse:
+        arrived.set()
+        await go_on.wait()
+        return HttpResponse(204)
+
+    names = ("content-security-policy", "referrer-policy", "strict-transport-security")
+    async with running(an_app(is_secure=is_secure, slow=slow), max_connections=1) as server:
+        async with connected(server.port) as client:
+            client.send(GET % b"/nowhere")
+            _, usual, _ = await client.answer()
+        async with AsyncExitStack() as stack:
+            if status == 503:
+                busy = await stack.enter_async_context(connected(server.port))
+                busy.send(GET % b"/slow")
+                await asyncio.wait_for(arrived.wait(), BOUND)
+            async with connected(server.port) as client:
+                client.send(head)
+                answered, headers, _ = await client.answer()
+            go_on.set()
+
+    assert answered == status
+    assert [headers.get(name) for name in names] == [usual.get(name) for name in names]
+    assert ("strict-transport-security" in headers) is is_secure
+    assert "base-uri 'none'" in headers["content-security-policy"]
+
+
 async def test_heads_at_the_limits_are_served_in_one_piece_and_in_many() -> None:
     target = b"/echo?" + b"q" * (MAX_TARGET_BYTES - 6)
     filler = b"".join(b"x-%03d: %s\r\n" % (n, b"a" * 100) for n in range(MAX_HEADERS - 1))

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.anyio
 GET = b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-def an_app(**endpoints: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> WebApp:
+def an_app(*, is_secure: bool = False, **endpoints: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> WebApp:
     routes = [Route(path=f"/{name}", endpoints={"GET": e, "POST": e}) for name, e in endpoints.items()]
     return WebApp(
         [*routes, Route(path="/echo", endpoints={"GET": echo, "POST": echo})],
         issuer="http://localhost",
-        is_secure=False,
+        is_secure=is_secure,
         component="http",
     )
 

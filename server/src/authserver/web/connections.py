@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -98,9 +99,11 @@ class Connection(HttpToolsProtocol):
         timeouts: Timeouts,
         crowd: Crowd,
         keep_refusal: Keep | None = None,
+        common_headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._crowd = crowd
+        self._common_headers = common_headers
         self._keep_refusal = keep_refusal
         self._read = timeouts.read if timeouts.read > 0 else math.inf
         self._write = timeouts.write if timeouts.write > 0 else math.inf
@@ -254,14 +257,10 @@ class Connection(HttpToolsProtocol):
         text = f"{_PHRASES[status]} ({reference})\n".encode("ascii")
         lines = [
             b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode("ascii")),
-            *(b"%s: %s" % header for header in self.server_state.default_headers),
+            *(b"%s: %s" % header for header in (*self.server_state.default_headers, *self._common_headers)),
             b"content-type: text/plain; charset=utf-8",
             b"content-length: %d" % len(text),
             b"cache-control: no-store",
-            b"x-content-type-options: nosniff",
-            b"x-frame-options: DENY",
-            b"referrer-policy: no-referrer",
-            b"content-security-policy: default-src 'none'; frame-ancestors 'none'",
             b"x-request-id: " + request_id.encode("ascii"),
             *((b"retry-after: 1",) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()),
             b"connection: close",

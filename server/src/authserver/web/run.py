@@ -183,9 +183,15 @@ def _within_descriptors(wanted: int, listeners: int) -> int:
 
 
 def _config(listener: Listener, timeouts: Timeouts, shutdown_wait: float, crowd: Crowd) -> uvicorn.Config:
-    # Any application can be served; one of ours wants to know of what never reached it.
-    keep = listener.app.keep_refusal if isinstance(listener.app, WebApp) else None
-    connection = partial(Connection, timeouts=timeouts, crowd=crowd, keep_refusal=keep)
+    # Any application can be served; one of ours wants to know of what never reached it, and has it answered as its own.
+    app = listener.app if isinstance(listener.app, WebApp) else None
+    connection = partial(
+        Connection,
+        timeouts=timeouts,
+        crowd=crowd,
+        keep_refusal=app.keep_refusal if app is not None else None,
+        common_headers=app.common_headers if app is not None else (),
+    )
     return uvicorn.Config(
         listener.app,
         loop="none",

@@ -81,6 +81,11 @@ class WebApp:
         )
         self._with_policy: Headers = (*self._common, (_POLICY, build_policy()))
 
+    @property
+    def common_headers(self) -> Headers:
+        """The headers of every answer, also of those that are given without asking this application."""
+        return self._with_policy
+
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one ASGI event."""
         if scope["type"] == "http":
