@@ -142,6 +142,42 @@ async def test_what_is_no_http_is_refused(nonsense: bytes) -> None:
         assert await client.is_closed()
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /noted HTTP/1.1\r\n",
+        b"GET /noted HTTP/1.1\r\nHost: a\r\nhOST: a\r\n",
+        b"GET /noted HTTP/1.0\r\nhost: a\r\nhost: b\r\n",
+    ],
+)
+async def test_a_request_that_does_not_name_its_host_once_is_refused(head: bytes) -> None:
+    reached = []
+
+    async def note(request: HttpRequest) -> HttpResponse:
+        reached.append(request)
+        return HttpResponse(204)
+
+    async with running(an_app(noted=note)) as server, connected(server.port) as client:
+        client.send(GET % b"/nowhere")
+        await client.answer()
+        client.send(head + b"\r\n" + GET % b"/noted")
+
+        assert (await client.answer())[0] == 400
+        assert await client.is_closed()
+
+    assert reached == []
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET /echo HTTP/1.0\r\n\r\n", b"GET /echo HTTP/1.0\r\nhost: x\r\n\r\n", GET % b"/echo"]
+)
+async def test_a_host_may_be_missing_from_http_1_0_alone(head: bytes) -> None:
+    async with running(an_app()) as server, connected(server.port) as client:
+        client.send(head)
+
+        assert (await client.answer())[0] == 200
+
+
 async def test_trailers_are_read_past_and_reach_no_endpoint() -> None:
     seen = []
 

@@ -14,7 +14,8 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
     {
         # What never became a request.
         "head_malformed": Entry(
-            "What was sent is no HTTP/1.1 request.", "Speak HTTP/1.1 in clear; TLS ends in front of the server."
+            "What was sent is no HTTP/1.1 request, or one that does not have exactly one `Host` header.",
+            "Speak HTTP/1.1 in clear; TLS ends in front of the server.",
         ),
         "target_too_long": Entry(
             "Path and query are longer than 32 KiB.", "Shorten the query: `state` is for the client to choose."

@@ -208,9 +208,13 @@ class Connection(HttpToolsProtocol):
         """Hand the request over.
 
         Raises:
-            ValueError: Too many are waiting to be answered; the connection is gone.
+            ValueError: It does not name the host it is for, once (RFC 9112 §3.2); or too many are waiting to be answered:
+                then the connection is gone.
         """
         self._is_in_head = False
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+            raise ValueError("not one host")
         super().on_headers_complete()
         if len(self.pipeline) > _MAX_PIPELINED:
             self.transport.abort()
