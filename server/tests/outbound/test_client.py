@@ -180,6 +180,7 @@ async def test_lookups_that_nobody_answers_are_bounded(answered: threading.Event
 
 async def test_a_name_whose_server_does_not_answer_holds_up_no_other(answered: threading.Event) -> None:
     waiting = [asyncio.create_task(resolve("slow.example", 443)) for _ in range(40)]
+    await asyncio.sleep(0)  # each has begun
     async with asyncio.timeout(10):
         assert await resolve("127.0.0.1", 443) == ["127.0.0.1"]
     assert not any(task.done() for task in waiting)
