@@ -12,7 +12,6 @@ from fuzz.world import World
 CHANGED = {"authorize": 1500, "token": 1200, "register": 1500, "document": 400, "parsers": 3000}
 
 
-@pytest.mark.requirement("X11")
 @pytest.mark.parametrize("target", NAMES)
 def test_no_input_of_the_corpus_nor_its_changes_break_a_property(target: str) -> None:
     async def run() -> int:

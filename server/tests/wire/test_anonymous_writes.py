@@ -68,7 +68,6 @@ async def ask_everything(wire: Wire, client_id: str, foreign: str) -> None:
     await http.post("/oauth/register", content=noise)
 
 
-@pytest.mark.requirement("X7")
 async def test_anonymous_traffic_grows_no_table(wire: Wire) -> None:
     client_id = (await wire.register())["client_id"]
     async with document_server() as documents:

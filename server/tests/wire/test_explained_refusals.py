@@ -269,7 +269,6 @@ CANARIES = {
 }
 
 
-@pytest.mark.requirement("X10")
 async def test_no_secret_reaches_a_trace_the_log_or_the_audit_trail(wire: Wire, logged: io.BytesIO) -> None:
     """Canaries through every endpoint, refused each time, and then every sink is searched."""
     client = await wire.register(token_endpoint_auth_method="client_secret_post")
