@@ -247,6 +247,25 @@ async def test_when_everybody_is_being_served_a_newcomer_is_told_to_come_back(lo
     assert [line["status"] for line in logged() if line["msg"] == "connection refused"] == [503]
 
 
+async def test_a_newcomer_without_room_makes_none_for_the_next() -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: HttpRequest) -> HttpResponse:
+        arrived.set()
+        await go_on.wait()
+        return HttpResponse(204)
+
+    async with running(an_app(slow=slow), max_connections=1) as server, connected(server.port) as busy:
+        busy.send(GET % b"/slow")
+        await asyncio.wait_for(arrived.wait(), BOUND)
+        async with connected(server.port) as silent, connected(server.port) as newcomer:
+            newcomer.send(GET % b"/echo")
+            assert (await newcomer.answer())[0] == 503
+            silent.send(GET % b"/echo")
+            assert (await silent.answer())[0] == 503
+        go_on.set()
+
+
 async def test_a_newcomer_without_room_that_says_nothing_is_let_go() -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 

@@ -136,6 +136,8 @@ class Connection(HttpToolsProtocol):
             return
         # An answer before the request was read would be lost with the connection.
         self._is_surplus = True
+        # It holds no place that it could give to the next.
+        del self._crowd.waiting[self]
         self._deadline = self.loop.time() + _LINGER_SECONDS
         if surplus > _MAX_SURPLUS:
             self.transport.abort()
