@@ -32,6 +32,7 @@ CONTRACT = {
     "authserver_connection_connect_total": ["provider"],
     "authserver_connection_disconnect_total": ["provider"],
     "authserver_encrypt_errors_total": ["driver", "operation", "error_type"],
+    "authserver_connections_ended_total": ["reason"],
     "authplane_client_credentials_issued_total": [],
     "authplane_client_credentials_denied_total": ["reason"],
     "authplane_dpop_proofs_validated_total": ["result"],

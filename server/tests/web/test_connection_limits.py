@@ -1,8 +1,10 @@
 import asyncio
 import contextlib
 import resource
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -280,6 +282,101 @@ async def test_a_newcomer_without_room_that_says_nothing_is_let_go() -> None:
         async with connected(server.port) as newcomer:
             assert await newcomer.is_closed(within=BOUND)
         go_on.set()
+
+
+# What is left of connections that were ended without an answer
+
+
+def ended(reason: str) -> float:
+    series = f'authserver_connections_ended_total{{reason="{reason}"}} '
+    (line,) = [line for line in scrape().decode().splitlines() if line.startswith(series)]
+    return float(line.removeprefix(series))
+
+
+def reported(lines: Lines) -> dict[str, int]:
+    """Return how many connections the log says were ended, by reason."""
+    counts: Counter[str] = Counter()
+    for line in lines():
+        if line["msg"] == "connections ended":
+            assert (line["level"], line["last_remote_addr"]) == ("INFO", "127.0.0.1")
+            counts[line["reason"]] += line["count"]
+    return dict(counts)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason", "sent"),
+    [
+        ("read_timeout", "read_timeout", b"GET /ec"),
+        ("idle_timeout", "idle_timeout", GET % b"/echo"),
+        ("write_timeout", "write_timeout", GET % b"/stuck"),
+    ],
+)
+async def test_connections_that_took_too_long_are_counted_and_told_of(
+    setting: str, reason: str, sent: bytes, logged: Lines
+) -> None:
+    async def stuck(_request: HttpRequest) -> HttpResponse:
+        await asyncio.sleep(BOUND)
+        return HttpResponse(204)
+
+    before = ended(reason)
+    times: dict[str, Any] = {setting: 0.3}
+    async with running(an_app(stuck=stuck), shutdown_wait=1, **times) as server, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(server.port)) for _ in range(3)]
+        for client in clients:
+            client.send(sent)
+        for client in clients:
+            await asyncio.wait_for(read_to_the_end(client), BOUND)
+
+    assert ended(reason) == before + 3
+    assert reported(logged) == {reason: 3}
+
+
+async def read_to_the_end(client: Client) -> None:
+    with contextlib.suppress(ConnectionResetError):
+        await client.reader.read()
+
+
+async def test_who_made_room_is_counted_and_told_of_in_one_line(logged: Lines) -> None:
+    before = ended("room")
+    async with running(an_app(), max_connections=MOST) as server, crowded(server.port, 10 * MOST):
+        pass
+
+    assert ended("room") == before + 9 * MOST
+    assert reported(logged) == {"room": 9 * MOST}
+    lines = [line for line in logged() if line["msg"] == "connections ended"]
+    assert len(lines) <= 3, "one a second"
+
+
+async def test_a_surplus_that_got_no_answer_is_counted_and_told_of(logged: Lines) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: HttpRequest) -> HttpResponse:
+        arrived.set()
+        await go_on.wait()
+        return HttpResponse(204)
+
+    before = ended("surplus")
+    async with running(an_app(slow=slow), max_connections=1) as server, AsyncExitStack() as stack:
+        busy = await stack.enter_async_context(connected(server.port))
+        busy.send(GET % b"/slow")
+        await asyncio.wait_for(arrived.wait(), BOUND)
+        silent = [await stack.enter_async_context(connected(server.port)) for _ in range(70)]
+        for client in silent:
+            assert await client.is_closed(within=BOUND)
+        go_on.set()
+        assert (await busy.answer(has_body=False))[0] == 204
+
+    assert ended("surplus") == before + 70
+    assert reported(logged) == {"surplus": 70}
+
+
+async def test_a_refusal_that_was_answered_is_no_end_without_one(logged: Lines) -> None:
+    async with running(an_app()) as server, connected(server.port) as client:
+        client.send(b"no http at all\r\n\r\n")
+        assert (await client.answer())[0] == 400
+        assert await client.is_closed()
+
+    assert reported(logged) == {}
 
 
 def test_the_number_of_connections_stays_within_the_open_files_the_system_allows(

@@ -33,3 +33,7 @@ ENCRYPTION_ERRORS = frozenset(
 )
 OPERATIONS = frozenset({"create", "update", "delete", "list", "get", "add", "remove"})
 HTTP_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Why a connection was ended without an answer.
+CONNECTION_ENDS = frozenset(
+    {"read_timeout", "write_timeout", "idle_timeout", "room", "surplus", "pipeline", "malformed"}
+)

@@ -201,6 +201,11 @@ HTTP_REQUESTS = Counter(
     "HTTP requests, both listeners",
     {"http_method": values.HTTP_METHODS, "http_route": None, "http_status_code": None},
 )
+CONNECTIONS_ENDED = Counter(
+    "authserver_connections_ended_total",
+    "Connections that the server ended without an answer",
+    {"reason": values.CONNECTION_ENDS},
+)
 
 # Counters: later subsystems, which came with another prefix.
 

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from authserver.protocol.errors import new_reference
 from authserver.telemetry.decisions import Decision, Keep
 from authserver.telemetry.logs import get_logger
-from authserver.telemetry.metrics import HTTP_REQUESTS, OTHER
+from authserver.telemetry.metrics import CONNECTIONS_ENDED, HTTP_REQUESTS, OTHER
 from authserver.telemetry.notes import refuse
 from authserver.telemetry.origin import RequestOrigin, set_origin
 from authserver.web.http import MAX_TARGET_BYTES
@@ -68,10 +68,28 @@ class Crowd:
     Attributes:
         most: How many are served at once.
         waiting: Those from which the server waits for something, longest first.
+        ended: Those that were ended without an answer and not reported yet, by reason: how many, and the last one's address.
     """
 
     most: int
     waiting: "dict[Connection, None]" = field(default_factory=dict)
+    ended: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def note_end(self, reason: str, address: str) -> None:
+        """Count a connection that is ended without an answer.
+
+        Args:
+            reason: One of ``CONNECTION_ENDS``.
+            address: The client's.
+        """
+        CONNECTIONS_ENDED.inc(reason)
+        self.ended[reason] = (self.ended.get(reason, (0, ""))[0] + 1, address)
+
+    def report(self) -> None:
+        """Log what ended since the last report: one line for each reason, however many there were."""
+        for reason, (count, address) in self.ended.items():
+            _log.info("connections ended", reason=reason, count=count, last_remote_addr=address)
+        self.ended.clear()
 
     def make_room(self, newcomer: "Connection") -> bool:
         """End the connection that has kept us waiting longest; False when the newcomer is the only one that does."""
@@ -79,7 +97,7 @@ class Crowd:
         if longest is newcomer:
             return False
         del self.waiting[longest]
-        longest.transport.abort()
+        longest.end("room")
         return True
 
 
@@ -124,8 +142,26 @@ class Connection(HttpToolsProtocol):
         Args:
             now: The loop's time.
         """
-        if now > self._deadline:
+        if now <= self._deadline:
+            return
+        if self._is_refused:
+            # It got its answer, and a moment to read it.
             self.transport.abort()
+        elif self._is_surplus:
+            self.end("surplus")
+        elif self._is_idle:
+            self.end("idle_timeout")
+        else:
+            self.end("write_timeout" if self._is_read else "read_timeout")
+
+    def end(self, reason: str) -> None:
+        """End the connection without an answer.
+
+        Args:
+            reason: One of ``CONNECTION_ENDS``.
+        """
+        self._crowd.note_end(reason, self.client[0] if self.client else "")
+        self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         """Begin, if there is room or some can be made."""
@@ -140,7 +176,7 @@ class Connection(HttpToolsProtocol):
         del self._crowd.waiting[self]
         self._deadline = self.loop.time() + _LINGER_SECONDS
         if surplus > _MAX_SURPLUS:
-            self.transport.abort()
+            self.end("surplus")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -219,7 +255,7 @@ class Connection(HttpToolsProtocol):
             raise ValueError("not one host")
         super().on_headers_complete()
         if len(self.pipeline) > _MAX_PIPELINED:
-            self.transport.abort()
+            self.end("pipeline")
             raise ValueError("too many requests at once")
 
     def on_message_complete(self) -> None:
@@ -256,7 +292,7 @@ class Connection(HttpToolsProtocol):
             return
         if self.cycle is not None and not self.cycle.response_complete:
             # The client would take this for the answer that is still due.
-            self.transport.abort()
+            self.end("malformed")
             return
         request_id, peer = secrets.token_hex(16), self.client[0] if self.client else ""
         reference = new_reference()

@@ -54,6 +54,10 @@ class Listener:
 class _Server(uvicorn.Server):
     """uvicorn without signal handling of its own: the process has several listeners and one way to stop."""
 
+    def __init__(self, config: uvicorn.Config, crowd: Crowd) -> None:
+        super().__init__(config)
+        self._crowd = crowd
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -67,7 +71,12 @@ class _Server(uvicorn.Server):
             for connection in tuple(self.server_state.connections):
                 if isinstance(connection, Connection):
                     connection.end_if_late(now)
+            self._crowd.report()
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._crowd.report()
 
 
 def bind(listener: Listener) -> socket.socket:
@@ -153,7 +162,7 @@ async def serve_listeners(
         for sock in sockets:
             sock.close()
         raise
-    servers = [_Server(_config(listener, timeouts, shutdown_wait, Crowd(most=most))) for listener in listeners]
+    servers = [_serving(listener, timeouts, shutdown_wait, most) for listener in listeners]
     async with asyncio.TaskGroup() as group:
         for server, sock in zip(servers, sockets, strict=True):
             group.create_task(server.serve(sockets=[sock]))
@@ -182,7 +191,8 @@ def _within_descriptors(wanted: int, listeners: int) -> int:
     return most
 
 
-def _config(listener: Listener, timeouts: Timeouts, shutdown_wait: float, crowd: Crowd) -> uvicorn.Config:
+def _serving(listener: Listener, timeouts: Timeouts, shutdown_wait: float, most: int) -> _Server:
+    crowd = Crowd(most=most)
     # Any application can be served; one of ours wants to know of what never reached it, and has it answered as its own.
     app = listener.app if isinstance(listener.app, WebApp) else None
     connection = partial(
@@ -192,7 +202,7 @@ def _config(listener: Listener, timeouts: Timeouts, shutdown_wait: float, crowd:
         keep_refusal=app.keep_refusal if app is not None else None,
         common_headers=app.common_headers if app is not None else (),
     )
-    return uvicorn.Config(
+    config = uvicorn.Config(
         listener.app,
         loop="none",
         http=cast("type[asyncio.Protocol]", connection),
@@ -206,3 +216,4 @@ def _config(listener: Listener, timeouts: Timeouts, shutdown_wait: float, crowd:
         timeout_keep_alive=math.ceil(timeouts.idle) + 1 if timeouts.idle > 0 else _NEVER,
         timeout_graceful_shutdown=max(1, math.ceil(shutdown_wait)),
     )
+    return _Server(config, crowd)
