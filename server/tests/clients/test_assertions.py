@@ -8,14 +8,16 @@ import pytest
 from authserver.clients.assertions import ClientAssertions
 from authserver.clients.authentication import ClientAuthenticator, ClientCredentials, parse_client_credentials
 from authserver.clients.client_keys import ClientKeys
+from authserver.clients.limits import ClientRates
 from authserver.clients.records import Client, ClientStatus
 from authserver.clients.secrets import ClientSecrets
 from authserver.clients.store import insert_client
 from authserver.config.secret import Secret
 from authserver.config.sections.clients import CimdConfig
+from authserver.config.sections.listeners import RateLimitConfig
 from authserver.maintenance.purge import Target, purge
 from authserver.outbound.client import OutboundClient
-from authserver.protocol.errors import InvalidClient
+from authserver.protocol.errors import InvalidClient, SlowDown
 from authserver.storage.database import Database, StorageUnavailable
 from server.tests.clients.builders import NOW, a_client
 from server.tests.conftest import open_target
@@ -29,9 +31,9 @@ JWKS = orjson.dumps(SIGNER.jwks).decode()
 SIGNING = a_client(jwks=JWKS, token_endpoint_auth_method="private_key_jwt")
 
 
-def an_authenticator(db: Database) -> ClientAuthenticator:
+def an_authenticator(db: Database, rates: ClientRates | None = None) -> ClientAuthenticator:
     assertions = ClientAssertions(db, ClientKeys(OutboundClient(), CimdConfig()), issuer=ISSUER)
-    return ClientAuthenticator(db, ClientSecrets(Secret("")), assertions)
+    return ClientAuthenticator(db, ClientSecrets(Secret("")), assertions, rates)
 
 
 async def authenticated(db: Database, assertion: str, client_id: str = "", *, now: int = NOW) -> Client:
@@ -161,6 +163,26 @@ async def test_only_a_client_that_proved_itself_learns_that_it_may_not_act(db: D
     refusal = await refused(db, SIGNER.assertion(now=NOW))
     assert (refusal.description, refusal.audited) == ("client is suspended or revoked", True)
     assert await spent(db) == []
+
+
+async def test_a_replayed_assertion_takes_no_request_from_its_client(db: Database) -> None:
+    await stored(db)
+    config = RateLimitConfig(client_requests_per_second=1, client_burst=2)
+    authenticator = an_authenticator(db, ClientRates(config, monotonic=lambda: 50.0))
+
+    async def come(assertion: str) -> Client:
+        return await authenticator.authenticate(ClientCredentials(client_id="", assertion=assertion), now=NOW)
+
+    captured = SIGNER.assertion(now=NOW)
+    await come(captured)
+    for _ in range(5):
+        with pytest.raises(InvalidClient) as replay:
+            await come(captured)
+        assert replay.value.reason == "assertion_replayed"
+    await come(SIGNER.assertion(now=NOW))
+    with pytest.raises(SlowDown) as refusal:
+        await come(SIGNER.assertion(now=NOW))
+    assert (refusal.value.reason, refusal.value.retry_after) == ("client_rate_limited", 1.0)
 
 
 async def test_no_verdict_without_the_store(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,17 +120,17 @@ class ClientAuthenticator:
             await self._check_secret(client, credentials)
         else:
             raise InvalidClient(reason="missing_client_assertion", audited=False)
-        self._admit(client)
+        _check_active(client)
+        self._count(client)
         return client
 
-    def _admit(self, client: Client) -> None:
-        """Let the client in, now that it is who it says: unless it may not act, or asks too often."""
-        _check_active(client)
+    def _count(self, client: Client) -> None:
+        """Let the client in, now that it is who it says: unless it asks too often."""
         if self._rates is not None:
             self._rates.check(client, current_origin().ip)
 
     async def _check_assertion(self, client_id: str, assertion: str, *, now: int) -> Client:
-        """Return the client that signed an assertion, which is spent by it and by no check that failed.
+        """Return the client that signed an assertion, which is spent by it and by no failed check of who it is.
 
         Who replays one, or is suspended, has had a signed assertion in hand; anything else anybody can send.
         """
@@ -144,11 +144,14 @@ class ClientAuthenticator:
             identified()
         except InvalidAssertion as exc:
             raise InvalidClient(reason=exc.reason, audited=False) from exc
-        self._admit(client)
+        _check_active(client)
         try:
             await self._assertions.spend(unverified, now=now)
         except InvalidAssertion as exc:
             raise InvalidClient(reason=exc.reason, client_id=client.id) from exc
+        # After it is spent: whoever replays one that was seen somewhere would take the client's own requests from it. So a
+        # request that comes too often has spent its assertion, and is repeated with another one.
+        self._count(client)
         return client
 
     async def _check_secret(self, client: Client, credentials: ClientCredentials) -> None:
