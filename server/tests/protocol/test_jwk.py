@@ -181,6 +181,27 @@ def test_keys_on_other_curves_and_of_other_sizes_are_ignored() -> None:
     assert usable(public_jwk(ed25519.Ed25519PrivateKey.generate(), crv="Ed448")) == 0
 
 
+@pytest.mark.parametrize(
+    ("bits", "exponent", "taken"),
+    [
+        (2048, 3, 1),
+        (4096, 65537, 1),
+        (4096, 2**17 - 1, 1),
+        (4096, 2**17 + 1, 0),
+        (4096, 2**32 - 1, 0),
+        (4097, 65537, 0),
+        (8192, 65537, 0),
+        (2047, 65537, 0),
+    ],
+)
+def test_rsa_keys_that_take_long_are_ignored(bits: int, exponent: int, taken: int) -> None:
+    numbers = {"n": 2**bits - 1, "e": exponent}
+    members = {
+        name: segment(number.to_bytes((number.bit_length() + 7) // 8, "big")) for name, number in numbers.items()
+    }
+    assert usable({"kty": "RSA"} | members) == taken
+
+
 def test_keys_are_found_by_name_and_without_one_all_that_fit() -> None:
     other = public_jwk(ec.generate_private_key(ec.SECP256R1()), kid="b")
     keys = a_set(PUBLIC["ES256"] | {"kid": "a"}, other, PUBLIC["RS256"] | {"kid": "a"})

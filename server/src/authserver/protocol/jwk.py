@@ -21,8 +21,8 @@ MAX_KEYS = 100
 MAX_USABLE_KEYS = 20
 
 _COORDINATE_BYTES = 32
-_RSA_BITS = range(2048, 8192 + 1)
-_MAX_EXPONENT_BITS = 32
+_RSA_BITS = range(2048, 4096 + 1)
+_MAX_EXPONENT_BITS = 17
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _SHA256 = hashes.SHA256()
 _PKCS1 = padding.PKCS1v15()
@@ -158,7 +158,7 @@ def _load(entry: Mapping[str, object]) -> tuple[_Key, frozenset[ClientAlgorithm]
             )
         case "RSA", _:
             n, e = (int.from_bytes(_bytes(entry, name), "big") for name in ("n", "e"))
-            # Longer ones, and such exponents, are for whoever wants to keep the server busy.
+            # Others are for whoever wants to keep the server busy; 65537 is what everybody uses.
             if n.bit_length() not in _RSA_BITS or e.bit_length() > _MAX_EXPONENT_BITS:
                 raise InvalidKey("an RSA key of a size that is not taken")
             return rsa.RSAPublicNumbers(e, n).public_key(), frozenset({"RS256", "PS256"})
