@@ -28,19 +28,25 @@ from authserver.web.forms import LONGEST, Form, parse_form
 from fuzz.world import REDIRECT, Answer, World
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 TOKEN_TYPES = {"Bearer"}
 GRANTS = frozenset({"authorization_code", "refresh_token"})
 METHODS = frozenset({"none", "client_secret_basic", "client_secret_post", "private_key_jwt"})
 
 
-def sent_state(query: bytes) -> str | None:
-    """Return the state that must come back, as the standard library reads it; None when nothing is promised."""
-    try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=False, encoding="utf-8", errors="strict")
-    except (UnicodeDecodeError, ValueError):
-        return None
-    states = [value for name, value in pairs if name == "state"]
-    return states[0] if states and len(states[0]) <= LONGEST["state"] else ""
+def sent_state(query: bytes) -> str:
+    """Return the state that must come back: the first that can be read, as the standard library reads it, if not too long."""
+    for part in query.split(b"&"):
+        if BROKEN_ESCAPE.search(part):
+            continue
+        try:
+            pairs = parse_qsl(part.decode(), encoding="utf-8", errors="strict")
+        except UnicodeDecodeError:
+            continue
+        for name, value in pairs:
+            if name == "state" and "\0" not in value:
+                return value if len(value) <= LONGEST["state"] else ""
+    return ""
 
 
 def check_token_answer(path: str, body: bytes) -> None:

@@ -59,7 +59,7 @@ def check_refusal(answer: Answer) -> None:
     assert ("www-authenticate" in str(answer.headers)) == (answer.status == 401)
 
 
-def check_redirect(answer: Answer, *, state: str | None, registered: tuple[str, ...] = (REDIRECT, NATIVE)) -> None:
+def check_redirect(answer: Answer, *, state: str, registered: tuple[str, ...] = (REDIRECT, NATIVE)) -> None:
     """Check where an authorization request was sent: on, here, or back to an address of the client's, with ``iss``."""
     location = answer.header(b"location") or ""
     if location.startswith(("/login?redirect=", "/consent?session_id=")):
@@ -75,8 +75,7 @@ def check_redirect(answer: Answer, *, state: str | None, registered: tuple[str, 
     assert told.get("error") != "server_error"
     if "error" in told:
         assert DESCRIPTION.fullmatch(told["error_description"]), told
-    if state is not None:
-        assert told.get("state", "") == state
+    assert told.get("state", "") == state
 
 
 def is_registered(address: str, registered: tuple[str, ...]) -> bool:
