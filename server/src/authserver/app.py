@@ -10,6 +10,7 @@ from authserver.authorization.consent_store import forget_approved_redirects
 from authserver.authorization.decisions import Decisions
 from authserver.authorization.request import RequestChecker, RequestRules
 from authserver.authorization.routes import AuthorizationPages
+from authserver.authorization.sign_in import SignInDemands
 from authserver.clients.administration import ClientAdministration, ClientTokens
 from authserver.clients.assertions import ClientAssertions
 from authserver.clients.authentication import ClientAuthenticator
@@ -239,6 +240,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         ),
         decisions=Decisions(db=db, trail=trail, clock_ms=clock.milliseconds),
         sessions=sessions,
+        demands=SignInDemands(config.session),
         catalog=catalog,
     )
     login = LoginPages(

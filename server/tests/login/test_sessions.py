@@ -17,6 +17,9 @@ from server.tests.login.builders import a_request, a_user
 pytestmark = pytest.mark.anyio
 
 
+ID = "0123456789abcdef"
+
+
 def with_cookie(value: str) -> HttpRequest:
     return a_request(headers=((b"cookie", b"authserver_session=" + value.encode()),))
 
@@ -28,8 +31,16 @@ def value_of(sessions: Sessions, user: User, *, now: int) -> str:
 async def test_a_signed_in_user_is_found_until_the_session_expires(sessions: Sessions, user: User, now: int) -> None:
     request = with_cookie(value_of(sessions, user, now=now))
     found = await sessions.find(request, now=now + 86399)
-    assert found == (LoginSession(user_id=user.id, epoch=0, authenticated_at=now, expires_at=now + 86400), user)
+    assert found is not None
+    session = LoginSession(
+        user_id=user.id, epoch=0, sign_in_id=found[0].sign_in_id, authenticated_at=now, expires_at=now + 86400
+    )
+    assert found == (session, user)
     assert await sessions.find(request, now=now + 86400) is None
+
+
+async def test_two_sign_ins_of_one_second_can_be_told_apart(sessions: Sessions, user: User, now: int) -> None:
+    assert value_of(sessions, user, now=now) != value_of(sessions, user, now=now)
 
 
 async def test_the_cookie_is_for_the_server_alone(sessions: Sessions, user: User, now: int) -> None:
@@ -51,7 +62,8 @@ async def test_nobody_is_signed_in_by_an_altered_cookie(sessions: Sessions, user
 
 
 @pytest.mark.parametrize(
-    "value", ["", "|", "|||", "user-1|0|1790000000|1790000100", "user-1|0|1790000000|1790000100|", "\xff|0|9|x"]
+    "value",
+    ["", "|", "||||", f"user-1|0|{ID}|1790000000|1790000100", f"user-1|0|{ID}|1790000000|1790000100|", "\xff|0|9|x"],
 )
 async def test_nobody_is_signed_in_by_a_made_up_cookie(sessions: Sessions, user: User, now: int, value: str) -> None:
     assert await sessions.find(with_cookie(value), now=now) is None

@@ -1,7 +1,7 @@
 """``prompt``, ``max_age`` and ``login_hint`` (public API §4.1), consent given again (§6.2), unreadable parameters."""
 
 import re
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
@@ -98,11 +98,68 @@ async def test_a_new_sign_in_and_a_new_consent_can_be_asked_for_together(wire: W
     assert "code" in query_of(await wire.allow(to_consent))
 
 
-async def test_a_mark_of_the_future_is_not_believed_and_ends_no_users_way(wire: Wire) -> None:
+def mark_of(to_login: Answer) -> str:
+    """Return the mark that a request was sent to sign in with."""
+    way_back = parse_qs(urlsplit(to_login.headers["location"]).query)["redirect"][0]
+    return parse_qs(urlsplit(way_back).query)["sign_in_since"][0]
+
+
+@pytest.mark.parametrize("demand", [{"prompt": "login"}, {"max_age": "0"}, {"max_age": "59"}])
+@pytest.mark.parametrize(
+    "forged", ["1", "{now}", "{later}", "{now}..", "{now}..{code}", "another request's", "altered"]
+)
+async def test_a_mark_that_is_not_ours_skips_no_sign_in_and_ends_no_users_way(
+    wire: Wire, demand: dict[str, str], forged: str
+) -> None:
     client_id = await a_client_with_consent(wire)
-    forged = str(wire.clock.seconds + 3600)
-    asked = await wire.authorize(client_id, prompt="login", sign_in_since=forged)
+    forged = forged.format(now=wire.clock.seconds, later=wire.clock.seconds + 3600, code="A" * 43)
+    stranger = wire.new_browser()
+    given = await stranger.get("/oauth/authorize", params=wire.request(client_id, **demand, state="another"))
+    if forged == "another request's":
+        forged = mark_of(given)
+    elif forged == "altered":
+        since, seen, code = mark_of(given).split(".")
+        forged = f"{int(since) - 3600}.{seen}.{code}"
+    asked = await wire.authorize(client_id, **demand, sign_in_since=forged)
     assert "code" in query_of(await sign_in_at(wire, asked))
+    await stranger.aclose()
+
+
+@pytest.mark.parametrize("demand", [{"prompt": "login"}, {"max_age": "0"}])
+async def test_the_way_back_alone_is_no_sign_in_however_young_the_session(wire: Wire, demand: dict[str, str]) -> None:
+    client_id = str((await wire.register())["client_id"])
+    await wire.code(client_id)
+    asked = await wire.authorize(client_id, **demand)
+    again = await wire.http.get(hidden_fields(await wire.http.get(asked.headers["location"]))["redirect"])
+    # All this happens within a second: the sign-in that follows is told from the one before all the same.
+    assert "code" in query_of(await sign_in_at(wire, again))
+
+
+async def test_an_answered_mark_is_no_sign_in_later_on(wire: Wire) -> None:
+    client_id = await a_client_with_consent(wire)
+    asked = await wire.authorize(client_id, prompt="login")
+    way_back = hidden_fields(await wire.http.get(asked.headers["location"]))["redirect"]
+    assert "code" in query_of(await sign_in_at(wire, asked))
+    wire.clock.seconds += SLOW
+    assert (await wire.http.get(way_back)).headers["location"].startswith("/login?redirect=")
+
+
+async def test_a_way_back_that_the_browser_escaped_anew_is_known(wire: Wire) -> None:
+    client_id = await a_client_with_consent(wire)
+    query = urlencode(wire.request(client_id, prompt="login", state="it's")).replace("%27", "'").replace("%3A", ":")
+    asked = await wire.http.get(f"/oauth/authorize?{query}&empty=&empty2")
+    form = hidden_fields(await wire.http.get(asked.headers["location"]))
+    await wire.http.post("/login", data={**form, "email": EMAIL, "password": PASSWORD})
+    back = form["redirect"].replace("'", "%27").replace(":", "%3a")
+    assert query_of(await wire.http.get(back))["state"] == "it's"
+    assert "code" in query_of(await wire.http.get(back))
+
+
+@pytest.mark.parametrize("more", [{}, {"sign_in_since": "1"}])
+async def test_without_asking_nobody_can_sign_in_anew(wire: Wire, more: dict[str, str]) -> None:
+    client_id = await a_client_with_consent(wire)
+    answer = await wire.authorize(client_id, prompt="none", max_age="0", **more)
+    assert query_of(answer)["error"] == "login_required"
 
 
 async def test_the_login_hint_is_filled_in_and_nothing_else(wire: Wire, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,10 +8,11 @@ from authserver.authorization.answers import code_answer, error_answer, redirect
 from authserver.authorization.decisions import Decisions
 from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
 from authserver.authorization.request import RequestChecker
-from authserver.authorization.sign_in import SignInDemand, mark_query, read_demand
+from authserver.authorization.sign_in import SignInDemands
 from authserver.clients.lookup import ClientResolver
 from authserver.clients.records import Client, RegistrationSource
 from authserver.clients.store import find_client
+from authserver.login.records import LoginSession
 from authserver.login.sessions import Sessions, describe_account
 from authserver.login.site import Site
 from authserver.protocol.client_id_urls import is_client_id_url
@@ -55,6 +56,7 @@ class AuthorizationPages:
     checker: RequestChecker
     decisions: Decisions
     sessions: Sessions
+    demands: SignInDemands
     catalog: ResourceCatalog
 
     def routes(self) -> list[Route]:
@@ -115,7 +117,7 @@ class AuthorizationPages:
         self, request: HttpRequest, form: Form, asked: AuthorizationRequest, *, now: int
     ) -> HttpResponse:
         """Find out who is signed in and whether they need to be asked."""
-        demand = read_demand(form, now=now)
+        demand = self.demands.read(form)
         prompt = demand.prompt
         found = await self.sessions.find(request, now=now)
         if found is None or not demand.is_met(found[0], now=now):  # 10, 11
@@ -123,7 +125,7 @@ class AuthorizationPages:
                 reason = "nobody is signed in" if found is None else "the user signed in too long ago"
                 note("sign-in looked for", found=reason)
                 raise LoginRequired(reason)
-            return self._to_login(request, demand, is_signed_in=found is not None, now=now)
+            return self._to_login(request, form, found[0] if found else None, now=now)
         _, user = found
         _note_user(user)
         # A redirect of ours can stand between another site and this request, so only a browser that says that its user
@@ -141,14 +143,14 @@ class AuthorizationPages:
         session_id = await self.decisions.open(asked, user_id=user.id, now=now)
         return redirect(self.site.path(f"/consent?session_id={spell_id(session_id)}"))
 
-    def _to_login(self, request: HttpRequest, demand: SignInDemand, *, is_signed_in: bool, now: int) -> HttpResponse:
+    def _to_login(self, request: HttpRequest, form: Form, seen: LoginSession | None, *, now: int) -> HttpResponse:
         """Send the browser to sign in and back to this request; a session that is good, but too old, stays until then."""
-        target = self.site.path(f"{request.path}?{mark_query(request.query, demand, now=now)}")
+        target = self.site.path(f"{request.path}?{self.demands.mark(request.query, form, seen=seen, now=now)}")
         location = self.site.path(f"/login?redirect={quote(target, safe='')}")
         if len(location) > MAX_TARGET_BYTES:
             raise InvalidRequest("the request is too long to be kept through a sign-in", reason="request_too_long")
         answer = redirect(location)
-        return answer if is_signed_in else self._signed_out(request, answer)
+        return answer if seen else self._signed_out(request, answer)
 
     def _signed_out(self, request: HttpRequest, answer: HttpResponse) -> HttpResponse:
         """Return an answer that also takes back a cookie which is no longer good."""

@@ -1,10 +1,11 @@
 """The browser session: a cookie that names a user, believed only as far as the user's row agrees.
 
-Nothing is stored. The cookie holds ``user id | session epoch | when signed in | expiry | code``; raising the epoch of a
-user ends every copy of every cookie made before.
+Nothing is stored. The cookie holds ``user id | session epoch | sign-in id | when signed in | expiry | code``; raising
+the epoch of a user ends every copy of every cookie made before.
 """
 
 import re
+import secrets
 
 from authserver.config.sections.listeners import SessionConfig
 from authserver.login.cookies import Cookie, Header
@@ -21,7 +22,9 @@ _log = get_logger("login")
 
 _NUMBER = "0|[1-9][0-9]{0,18}"
 _PAYLOAD = re.compile(
-    rf"(?P<user_id>[^|]+)\|(?P<epoch>{_NUMBER})\|(?P<authenticated_at>{_NUMBER})\|(?P<expires_at>{_NUMBER})", re.ASCII
+    rf"(?P<user_id>[^|]+)\|(?P<epoch>{_NUMBER})\|(?P<sign_in_id>[0-9a-f]{{16}})"
+    rf"\|(?P<authenticated_at>{_NUMBER})\|(?P<expires_at>{_NUMBER})",
+    re.ASCII,
 )
 
 
@@ -50,7 +53,8 @@ class Sessions:
 
     def issue(self, user: User, *, now: int) -> Header:
         """Return the header that signs a user in."""
-        payload = f"{user.id}|{user.session_epoch}|{now}|{now + self._cookie.max_age}"
+        sign_in_id = secrets.token_hex(8)
+        payload = f"{user.id}|{user.session_epoch}|{sign_in_id}|{now}|{now + self._cookie.max_age}"
         return self._cookie.set(f"{payload}|{self._session_mac.sign(payload)}")
 
     def clear(self) -> Header:
@@ -108,6 +112,7 @@ class Sessions:
         return LoginSession(
             user_id=match["user_id"],
             epoch=int(match["epoch"]),
+            sign_in_id=match["sign_in_id"],
             authenticated_at=int(match["authenticated_at"]),
             expires_at=int(match["expires_at"]),
         )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlencode
 
 from authserver.protocol.errors import InvalidRequest
 from authserver.protocol.quoting import quoted
@@ -82,6 +82,10 @@ class Form:
     def values(self, name: str) -> list[str]:
         """Return every value of a parameter, in the order sent."""
         return [value for value in self._values.get(name, ()) if value]
+
+    def spell(self, *, without: str) -> str:
+        """Return all parameters but one as a text that tells them apart from any others, however they were escaped."""
+        return urlencode([pair for pair in self._values.items() if pair[0] != without], doseq=True)
 
     def check_readable(self) -> None:
         """Check that every parameter could be read.
