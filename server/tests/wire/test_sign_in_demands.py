@@ -234,6 +234,24 @@ async def test_another_account_is_asked_the_same(wire: Wire, now: int) -> None:
     assert [row["user_id"] for row in granted] != [wire.user.id]
 
 
+async def test_another_account_is_asked_even_if_it_agreed_before(wire: Wire, now: int) -> None:
+    await wire.core.accounts.create_user(email="eve@example.com", password=PASSWORD, now=now)
+    client_id = (await wire.register())["client_id"]
+    await wire.sign_in(email="eve@example.com")
+    await wire.allow(await wire.authorize(client_id))
+    assert "code" in query_of(await wire.authorize(client_id))
+
+    await wire.sign_in()
+    page = await wire.http.get((await wire.authorize(client_id, prompt="consent")).headers["location"])
+    signed_out = await wire.http.post("/logout", data={"redirect": hidden_fields(page)["redirect"]})
+    form = hidden_fields(await wire.http.get(signed_out.headers["location"]))
+    signed_in = await wire.http.post("/login", data={**form, "email": "eve@example.com", "password": PASSWORD})
+    asked = await wire.http.get(signed_in.headers["location"])
+
+    assert asked.headers["location"].startswith("/consent?session_id=")
+    assert "code" in query_of(await wire.allow(asked))
+
+
 @pytest.mark.parametrize("part", ["surprise=100%", "%zz=1", "state=%ff", "scope=a%00b", "login_hint=%e2%28%a1"])
 async def test_what_cannot_be_read_is_refused_at_the_client(wire: Wire, part: str) -> None:
     client_id = (await wire.register())["client_id"]

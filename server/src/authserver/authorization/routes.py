@@ -311,7 +311,11 @@ def _note_user(user: User) -> None:
 
 
 def _restate(pending: Authorization, resource: Resource | None) -> str:
-    """Return the query of a pending request, so that another account can be asked the same."""
+    """Return the query of a pending request, so that another account can be asked the same.
+
+    That account is asked even if it agreed before: the request may have demanded so, and who changes accounts on a page
+    that asks expects to see it again.
+    """
     parameters = {
         "response_type": "code",
         "client_id": pending.client_id,
@@ -322,6 +326,7 @@ def _restate(pending: Authorization, resource: Resource | None) -> str:
         "code_challenge": pending.code_challenge,
         "code_challenge_method": "S256",
         "dpop_jkt": pending.dpop_jkt or "",
+        "prompt": "consent",
     }
     return urlencode({name: value for name, value in parameters.items() if value})
 
