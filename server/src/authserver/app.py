@@ -337,4 +337,13 @@ def _admin_app(config: Config, db: Database, health: HealthRoutes) -> WebApp:
     metrics = config.observability.metrics
     if metrics.provider in {"prometheus", "both"}:
         routes += ScrapeRoutes(db=db, path=metrics.path, monotonic=time.monotonic).routes()
-    return WebApp(routes, issuer=config.server.issuer, is_secure=config.session.secure, component="admin-http")
+    rate, burst = config.admin.requests_per_second, config.admin.burst
+    return WebApp(
+        routes,
+        issuer=config.server.issuer,
+        is_secure=config.session.secure,
+        # Of this process: the listener lives in one worker.
+        limits=TokenBuckets(rate=rate, burst=burst) if rate > 0 and burst > 0 else None,
+        limited_by="admin.requests_per_second, admin.burst",
+        component="admin-http",
+    )

@@ -26,7 +26,7 @@ async def receive() -> Mapping[str, Any]:
 
 async def scraped(routes: ScrapeRoutes) -> list[str]:
     (route,) = routes.routes()
-    assert (route.path, route.is_limited) == ("/metrics", False)
+    assert (route.path, route.is_limited) == ("/metrics", True)
     answer = await route.endpoints["GET"](
         HttpRequest(method="GET", path="/metrics", query=b"", headers=[], receive=receive)
     )

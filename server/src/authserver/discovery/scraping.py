@@ -32,8 +32,8 @@ class ScrapeRoutes:
     _counting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def routes(self) -> list[Route]:
-        """Mount it outside the throughput limit."""
-        return [Route(path=self.path, endpoints={"GET": self.metrics}, is_limited=False)]
+        """Mount it under the throughput limit: every scrape adds up what all processes counted."""
+        return [Route(path=self.path, endpoints={"GET": self.metrics})]
 
     async def metrics(self, _request: HttpRequest) -> HttpResponse:
         """Serve all metrics as text. A database that is away leaves the figures from it as they were."""

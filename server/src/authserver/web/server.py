@@ -47,6 +47,7 @@ class WebApp:
         allowed_origins: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
         limits: Buckets | None = None,
+        limited_by: str = "rate_limit.requests_per_second, rate_limit.burst",
         monotonic: Callable[[], float] = time.monotonic,
         keep_refusal: Keep | None = None,
     ) -> None:
@@ -60,6 +61,7 @@ class WebApp:
             allowed_origins: ``server.allowed_origins``.
             trusted_proxies: ``server.trusted_proxies``.
             limits: The throughput limit, for each address; or None.
+            limited_by: The settings that it comes from.
             monotonic: Seconds of a clock that never goes back.
             keep_refusal: Takes what explains a refusal; None when nobody wants to know.
 
@@ -71,6 +73,7 @@ class WebApp:
         self._cors = CorsPolicy(allowed_origins)
         self._proxies = TrustedProxies(trusted_proxies)
         self._limits: Buckets = Unlimited() if limits is None else limits
+        self._limited_by = limited_by
         self._monotonic = monotonic
         self.keep_refusal = keep_refusal
         self._common: Headers = (
@@ -154,7 +157,7 @@ class WebApp:
         try:
             wait = self._limits.take(address_key(request.client_address), self._monotonic()) if target.is_limited else 0
             if wait:
-                note("requests of one address counted", setting="rate_limit.requests_per_second, rate_limit.burst")
+                note("requests of one address counted", setting=self._limited_by)
                 return refusal(SlowDown(reason="rate_limited", retry_after=wait), request, ErrorShape.OAUTH)
             endpoint = target.endpoints.get(request.method)
             return target.otherwise if endpoint is None else await endpoint(request)
