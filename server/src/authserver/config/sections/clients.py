@@ -33,7 +33,8 @@ class DcrConfig:
         float,
         Key(
             "AUTHPLANE_DCR_RATE_LIMIT",
-            "Registrations a second of one address, ten times as many in all, per process; 0 or less is no limit.",
+            "Registrations a second of one address, ten times as many in all, for all workers together; 0 or less is no"
+            " limit.",
         ),
     ] = 10.0
     rate_limit_burst: Annotated[

@@ -68,7 +68,7 @@ class ServerConfig:
         int,
         Key(
             "AUTHPLANE_SERVER_MAX_CONNECTIONS",
-            "Connections that each listener of a process serves at once. At the bound the client that has been silent"
+            "Connections that each listener serves at once, in each worker. At the bound the client that has been silent"
             " longest makes room; when every one is being served, further ones are answered 503.",
             above=0,
         ),
@@ -88,7 +88,8 @@ class ServerConfig:
         tuple[str, ...],
         Key(
             "AUTHPLANE_SERVER_TRUSTED_PROXIES",
-            "Addresses and CIDR ranges of proxies whose `X-Forwarded-For` the public listener believes.",
+            "Addresses and CIDR ranges of proxies whose `X-Forwarded-For` the public listener believes; without it all"
+            " who come through a proxy share its limits.",
             rule="no range that holds every address",
         ),
     ] = ()
@@ -117,7 +118,12 @@ class AdminConfig:
         ),
     ] = NO_SECRET
     requests_per_second: Annotated[
-        float, Key(None, "Requests a second that one address may send to the admin listener; 0 is no limit.")
+        float,
+        Key(
+            None,
+            "Requests a second that one address may send to the admin listener, health apart; 0 or less, here or in"
+            " `admin.burst`, is no limit.",
+        ),
     ] = 0.0
     burst: Annotated[int, Key(None, "Requests that one address may send to the admin listener at once.")] = 0
     audit_default_lookback: Annotated[
@@ -147,7 +153,9 @@ class RateLimitConfig:
         float,
         Key(
             "AUTHPLANE_RATE_LIMIT_RPS",
-            "Requests a second that one address may send in the long run.",
+            "Requests a second that one address may send in the long run, to all workers together. It stands in front of"
+            " the limit of a client: behind one shared egress address raise it; behind a proxy set"
+            " `server.trusted_proxies`.",
             above=0,
             when="rate_limit.enabled",
         ),
@@ -156,7 +164,7 @@ class RateLimitConfig:
         int,
         Key(
             "AUTHPLANE_RATE_LIMIT_BURST",
-            "Requests that one address may send at once.",
+            "Requests that one address may send at once, to all workers together.",
             above=0,
             when="rate_limit.enabled",
         ),
@@ -166,7 +174,7 @@ class RateLimitConfig:
         Key(
             "AUTHPLANE_RATE_LIMIT_CLIENT_RPS",
             "Requests a second that one client may send to the token, introspection and revocation endpoints in the long"
-            " run; a public client is counted for each address apart.",
+            " run, to all workers together; a public client is counted for each address apart.",
             above=0,
             when="rate_limit.enabled",
         ),
