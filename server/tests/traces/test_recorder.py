@@ -95,6 +95,36 @@ async def test_in_a_flood_anonymous_refusals_make_room_for_the_others(db: Databa
     assert f"ref_{BUFFER_ROWS + 9}" in kept
 
 
+async def test_anonymous_refusals_push_nobody_elses_out(db: Database, recorder: TraceRecorder) -> None:
+    for n in range(60):
+        recorder.put(a_refusal(-1 - n, is_anonymous=False))
+    await recorder.flushed()
+    for n in range(1000):
+        recorder.put(a_refusal(n))
+        if n % 50 == 0:
+            await recorder.flushed()
+    await recorder.flushed()
+
+    kept = await references(db)
+    assert kept[:60] == [f"ref_{-1 - n}" for n in range(60)]
+    assert kept[-1] == "ref_999"
+    assert 60 < len(kept) <= 300
+
+
+async def test_those_of_users_and_clients_keep_within_their_share(db: Database, recorder: TraceRecorder) -> None:
+    for n in range(300):
+        recorder.put(a_refusal(n))
+    await recorder.flushed()
+    for n in range(300, 1000):
+        recorder.put(a_refusal(n, is_anonymous=False))
+        if n % 50 == 0:
+            await recorder.flushed()
+    await recorder.flushed()
+
+    assert (await references(db))[-75:] == [f"ref_{n}" for n in range(925, 1000)]
+    assert len(await references(db)) <= 300
+
+
 async def test_two_processes_keep_the_table_within_its_bound(database_target: str, db: Database, time: Time) -> None:
     other_db = await open_target(database_target)
     recorders = [TraceRecorder(each, TracesConfig(max=300), clock=time) for each in (db, other_db)]

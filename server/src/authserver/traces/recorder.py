@@ -13,7 +13,13 @@ from authserver.storage.database import Database, StorageUnavailable, Writer
 from authserver.telemetry.decisions import Refused
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import REFUSAL_TRACES_DROPPED
-from authserver.traces.store import TRIM_ROWS, append_traces, delete_expired, delete_surplus
+from authserver.traces.store import (
+    TRIM_ROWS,
+    append_traces,
+    delete_anonymous_surplus,
+    delete_expired,
+    delete_known_surplus,
+)
 
 BATCH_ROWS = 256
 BUFFER_ROWS = 2048
@@ -38,6 +44,9 @@ class TraceRecorder:
         """
         self._db = db
         self._config = config
+        # Nobody who has proved nothing can push out what is here of the others.
+        self._most_known = config.max // 4
+        self._most_anonymous = config.max - self._most_known
         self._clock = clock
         self._anonymous: Waiting = deque()
         self._known: Waiting = deque()
@@ -98,8 +107,10 @@ class TraceRecorder:
 
     def _take(self) -> list[tuple[Refused, int]]:
         batch: list[tuple[Refused, int]] = []
-        while len(batch) < min(BATCH_ROWS, self._config.max) and len(self):
-            batch.append((self._known or self._anonymous).popleft())
+        while self._known and len(batch) < min(BATCH_ROWS, self._most_known):
+            batch.append(self._known.popleft())
+        while self._anonymous and len(batch) < min(BATCH_ROWS, self._most_anonymous):
+            batch.append(self._anonymous.popleft())
         return batch
 
     def _put_back(self, batch: list[tuple[Refused, int]]) -> None:
@@ -110,9 +121,15 @@ class TraceRecorder:
             (self._anonymous if entry[0].is_anonymous else self._known).appendleft(entry)
 
     async def _write(self, batch: list[tuple[Refused, int]]) -> None:
+        anonymous = sum(refused.is_anonymous for refused, _ in batch)
+        known = len(batch) - anonymous
+
         async def write(tx: Writer) -> None:
             # First, so that there are never more than so many.
-            await delete_surplus(tx, keep=self._config.max - len(batch))
+            if anonymous:
+                await delete_anonymous_surplus(tx, keep=self._most_anonymous - anonymous)
+            if known:
+                await delete_known_surplus(tx, keep=self._most_known - known)
             await append_traces(tx, batch)
 
         await self._db.write(write)

@@ -12,7 +12,14 @@ TRIM_ROWS = 500
 
 _TRACES = Append(
     "refusal_traces",
-    {"reference": "text", "error": "text", "client_id": "text", "decision": "text", "created_at": "bigint"},
+    {
+        "reference": "text",
+        "error": "text",
+        "client_id": "text",
+        "decision": "text",
+        "created_at": "bigint",
+        "is_anonymous": "boolean",
+    },
 )
 _COLUMNS = f"id, {_TRACES.names}"
 
@@ -20,12 +27,34 @@ _COLUMNS = f"id, {_TRACES.names}"
 async def append_traces(tx: Writer, refusals: Iterable[tuple[Refused, int]]) -> None:
     """Append refusals with the seconds they happened at."""
     for refused, now in refusals:
-        await tx.append(_TRACES, refused.reference, refused.error, refused.client_id, refused.decision, now)
+        await tx.append(
+            _TRACES,
+            refused.reference,
+            refused.error,
+            refused.client_id,
+            refused.decision,
+            now,
+            refused.is_anonymous,
+        )
 
 
-async def delete_surplus(tx: Writer, *, keep: int) -> None:
-    """Delete all but the newest ``keep`` rows. Ids without a row count too, so a few more may go."""
-    await tx.execute("DELETE FROM refusal_traces WHERE id <= (SELECT max(id) FROM refusal_traces) - $1", keep)
+async def delete_anonymous_surplus(tx: Writer, *, keep: int) -> None:
+    """Delete the anonymous ones but for the newest ``keep`` rows of all. Ids without a row count too: more may go."""
+    await tx.execute(
+        "DELETE FROM refusal_traces WHERE is_anonymous = $1 AND id <= (SELECT max(id) FROM refusal_traces) - $2",
+        True,
+        keep,
+    )
+
+
+async def delete_known_surplus(tx: Writer, *, keep: int) -> None:
+    """Delete all but the newest ``keep`` of those that are not anonymous."""
+    await tx.execute(
+        "DELETE FROM refusal_traces WHERE is_anonymous = $1 AND id <="
+        " (SELECT id FROM refusal_traces WHERE is_anonymous = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
+        False,
+        keep,
+    )
 
 
 async def delete_expired(tx: Writer, *, before: int) -> int:

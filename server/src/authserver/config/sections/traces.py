@@ -17,7 +17,12 @@ class TracesConfig:
     ] = True
     max: Annotated[
         int,
-        Key("AUTHPLANE_TRACES_MAX", "How many refusals are kept; the oldest go first.", least=100, most=1_000_000),
+        Key(
+            "AUTHPLANE_TRACES_MAX",
+            "How many refusals are kept, the newest. A quarter is for users and clients that proved who they are.",
+            least=100,
+            most=1_000_000,
+        ),
     ] = 10_000
     max_age: Annotated[
         Seconds,
