@@ -89,12 +89,36 @@ async def test_keys_are_fetched_at_first_use_and_kept(bench: Bench) -> None:
 
 async def test_keys_are_kept_as_long_as_their_headers_say(bench: Bench) -> None:
     bench.publish(FIRST, **{"Cache-Control": "max-age=100"})
-    bench.publish(FIRST, path="/unkept", **{"Cache-Control": "no-store"})
     for later in (0, 99, 100):
         await bench.find(FIRST, now=NOW + later)
-    for _ in range(2):
-        await bench.find(FIRST, path="/unkept")
-    assert bench.server.paths() == ["/jwks", "/jwks", "/unkept", "/unkept"]
+    assert bench.server.paths() == ["/jwks", "/jwks"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "config"),
+    [({"Cache-Control": "no-store"}, {}), ({"Cache-Control": "max-age=0"}, {}), ({}, {"cache_ttl": 1})],
+)
+async def test_keys_are_kept_for_ten_seconds_whatever_is_said(
+    bench: Bench, headers: dict[str, str], config: dict[str, int]
+) -> None:
+    bench.configure(**config)
+    bench.publish(FIRST, **headers)
+    for later in (0, 1, 9):
+        await bench.find(FIRST, now=NOW + later)
+    assert len(bench.server.requests) == 1
+    bench.publish(SECOND, **headers)
+    await bench.find(SECOND, now=NOW + 10)
+    assert len(bench.server.requests) == 2
+
+
+async def test_a_set_that_asks_not_to_be_kept_is_fetched_seven_times_a_minute_at_most(bench: Bench) -> None:
+    bench.publish(FIRST, **{"Cache-Control": "no-store"})
+    await bench.find(FIRST)
+    assert [await bench.refused(SECOND) for _ in range(2)] == ["assertion_key_unknown"] * 2
+    assert len(bench.server.requests) == 2
+    for later in range(1, 60):
+        assert await bench.refused(SECOND, now=NOW + later) == "assertion_key_unknown"
+    assert len(bench.server.requests) == 7
 
 
 async def test_an_unknown_name_has_the_set_fetched_anew_once_a_minute(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from authserver.protocol.jwk import MAX_KEY_SET_BYTES, KeySet, VerificationKey, 
 from authserver.telemetry.logs import get_logger
 
 RENEWAL_INTERVAL = 60
+LEAST_TTL = 10
 
 _MAX_SETS = 512
 
@@ -36,6 +37,8 @@ class ClientKeys:
             # Only while documents are on is the switch kept off in production.
             allow_private=config.enabled and config.allow_private_addresses,
             require_https=True,
+            # Keys are fetched before anything is proved: a set that is never kept would be fetched by every stranger.
+            least_ttl=LEAST_TTL,
         )
         self._fetches = SharedFetches[KeySet](http, rules, max_entries=_MAX_SETS)
         self._renewed = ExpiringCache[bool](_MAX_SETS)

@@ -49,6 +49,7 @@ class FetchRules:
         max_bytes: The largest body taken.
         timeout: Seconds for everything together.
         cache_ttl: How long something is kept at most.
+        least_ttl: How long it is kept at least, whatever its answer and ``cache_ttl`` say.
     """
 
     max_bytes: int
@@ -56,6 +57,7 @@ class FetchRules:
     cache_ttl: int
     allow_private: bool
     require_https: bool
+    least_ttl: int = 0
 
 
 class SharedFetches(Generic[T]):
@@ -142,7 +144,7 @@ class SharedFetches(Generic[T]):
                 _log.debug("client document refused", url=url, cause=str(exc))
                 raise
         lifetime = find_lifetime(response.headers, most=self._rules.cache_ttl, now=now)
-        self._kept.put(url, value, expires_at=now + lifetime, now=now)
+        self._kept.put(url, value, expires_at=now + max(lifetime, self._rules.least_ttl), now=now)
         return value
 
     async def _request(self, url: str) -> OutboundResponse:
