@@ -4,12 +4,20 @@ import os
 import signal
 from collections.abc import Callable
 
+import pytest
+
 from authserver.config.sections.listeners import RateLimitConfig
 from authserver.login.lockout import Identity
 from authserver.login.shared_lockout import SharedLockout
-from server.tests.web.sharing import in_processes
+from server.tests.web.sharing import SECONDS, in_processes, stopped_within
 
 ANN = Identity(b"ann".rjust(16))
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have processes wait for one that lost its core: what is exact otherwise is to be exact here."""
+    monkeypatch.setattr("authserver.web.shared_rows.PATIENCE", SECONDS)
 
 
 def identity(number: int) -> Identity:
@@ -54,6 +62,18 @@ def test_a_guess_that_died_with_its_process_counts_and_freezes_nobody() -> None:
         assert wait == 0
     killed(die_in_the_middle)
     assert lockout.seconds_to_wait(ANN) == 1
+
+
+def test_a_process_that_is_stopped_while_it_holds_a_row_neither_freezes_nor_unlocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("authserver.web.shared_rows.PATIENCE", 0.005)
+    lockout = a_lockout()
+    row, _ = lockout._rows.place(ANN)
+    with stopped_within(lockout._rows, row):
+        (outcomes,) = in_processes(1, lambda: [lockout.record_failure(ANN) for _ in range(10)])
+        assert outcomes == [False] * 9 + [True]
+        assert in_processes(1, lambda: lockout.seconds_to_wait(ANN)) == [900]
 
 
 def test_a_process_killed_while_it_holds_a_row_frees_it() -> None:

@@ -3,9 +3,17 @@ import multiprocessing
 import os
 import signal
 
+import pytest
+
 from authserver.web.shared_limits import SharedBuckets
 from authserver.web.shared_rows import SharedRows
-from server.tests.web.sharing import SECONDS, in_processes
+from server.tests.web.sharing import SECONDS, in_processes, stopped_within
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have processes wait for one that lost its core: what is exact otherwise is to be exact here."""
+    monkeypatch.setattr("authserver.web.shared_rows.PATIENCE", SECONDS)
 
 
 def test_processes_draw_from_one_bucket_to_the_last_token() -> None:
@@ -55,6 +63,31 @@ def test_a_process_killed_while_it_holds_a_row_frees_it() -> None:
     assert process.exitcode == -signal.SIGKILL
     with rows.locked(2):
         rows.memory[32:36] = b"free"
+
+
+def test_a_process_that_is_stopped_while_it_holds_a_row_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("authserver.web.shared_rows.PATIENCE", 0.005)
+    buckets = SharedBuckets(rate=1e-6, burst=50)
+    row, _ = buckets._rows.place(b"a")
+    with stopped_within(buckets._rows, row):
+        (granted,) = in_processes(1, lambda: [buckets.take("a", 50.0) == 0 for _ in range(100)])
+        assert granted == [True] * 50 + [False] * 50
+    assert buckets.take("a", 50.0) > 0
+
+
+def test_a_row_that_was_not_to_be_had_is_locked_again_when_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("authserver.web.shared_rows.PATIENCE", 0.005)
+    rows = SharedRows(rows=1, row_bytes=8)
+
+    def others_get_it() -> bool:
+        return in_processes(1, lambda: rows._try(0))[0]
+
+    with stopped_within(rows, 0), rows.locked(0):
+        pass
+    assert others_get_it()
+    with rows.locked(0):
+        assert not others_get_it()
+    assert others_get_it()
 
 
 def test_one_row_is_changed_by_one_process_at_a_time() -> None:

@@ -1,8 +1,10 @@
 """Memory that the workers of one server share: rows of a fixed size, each with a lock of its own.
 
 Made before the workers part. It is a file that has no name, mapped by all. A row is locked with a record lock of the system,
-which is given back when its holder dies: a worker killed in the middle of a change stops nobody. What it leaves behind may
-mix the old with the new, so whoever reads a row must be able to live with that.
+which is given back when its holder dies: a worker killed in the middle of a change stops nobody. One that is stopped in the
+middle keeps its row, and the others use it without the lock: what is counted in it is then counted approximately, which is
+better than a server that stands still. Either may leave a mix of old and new, so whoever reads a row must be able to live
+with that.
 """
 
 import contextlib
@@ -11,10 +13,17 @@ import hashlib
 import mmap
 import os
 import secrets
+import time
 import weakref
 from collections.abc import Iterator
 
+# Longer than a holder runs that has its core; within it the event loop of who waits does nothing else.
+PATIENCE = 0.005
+
 _NAME_BYTES = 8
+_SECONDS_BETWEEN_TRIES = 0.000_05
+# A row that was not to be had is not waited for again until then: its holder is likely to be stopped.
+_IMPATIENT_SECONDS = 1.0
 
 
 class SharedRows:
@@ -34,6 +43,8 @@ class SharedRows:
         weakref.finalize(self, os.close, self._file)
         os.ftruncate(self._file, self._rows * row_bytes)
         self.memory = mmap.mmap(self._file, self._rows * row_bytes)
+        # The rows that this process did not get, and until when it does not wait for them.
+        self._impatient_until: dict[int, float] = {}
 
     def place(self, key: bytes) -> tuple[int, int]:
         """Return the row of a key, and its name there: 64 bits, never 0."""
@@ -47,9 +58,34 @@ class SharedRows:
 
     @contextlib.contextmanager
     def locked(self, row: int) -> Iterator[None]:
-        """Keep every other process from the row. One thread of a process uses it, and nothing is awaited within."""
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, row)
+        """Keep every other process from the row, unless one holds it that does not go on.
+
+        One thread of a process uses it, and nothing is awaited within.
+        """
+        held = self._try(row) or self._wait_for(row)
         try:
             yield
         finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, row)
+            if held:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, row)
+
+    def _try(self, row: int) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, row)
+        except (BlockingIOError, PermissionError):
+            return False
+        self._impatient_until.pop(row, None)
+        return True
+
+    def _wait_for(self, row: int) -> bool:
+        """Try for a few milliseconds; False when the row was not to be had."""
+        now = time.monotonic()
+        if self._impatient_until.get(row, now) > now:
+            return False
+        end = now + PATIENCE
+        while time.monotonic() < end:
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+            if self._try(row):
+                return True
+        self._impatient_until[row] = end + _IMPATIENT_SECONDS
+        return False
