@@ -221,6 +221,8 @@ def test_metrics_are_the_totals_of_all_workers(
             assert http.post("/oauth/introspect", data=form).status_code == 401
             assert http.post("/oauth/revoke", data=form).status_code == 200
     assert {series: scraped(admin, series) - before[series] for series in expected} == expected
+    measured = 'authserver_db_operation_duration_seconds_count{operation="%s",store="postgres"}'
+    assert all(scraped(admin, measured % operation) > 0 for operation in ("units_commit", "rows_read"))
 
 
 def test_workers_that_have_counted_nothing_show_what_one_process_shows(installation: Installation) -> None:

@@ -21,6 +21,7 @@ from authserver.storage.database import (
 )
 from authserver.storage.postgres import PoolLimits, PostgresDatabase
 from authserver.storage.sqlite import MEMORY, SqliteDatabase
+from authserver.telemetry.metrics import scrape
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +39,33 @@ async def _set(db: Database, key: str) -> None:
 
 async def _keys(db: Database) -> set[str]:
     return {row["key"] for row in await db.fetch_all("SELECT key FROM runtime_settings")}
+
+
+def _measured(db: Database, operation: str) -> tuple[float, float]:
+    """Return how many operations were measured, and the seconds of all together."""
+    labels = f'{{operation="{operation}",store="{db.dialect}"}} '
+    found = dict(line.split(labels) for line in scrape().decode().splitlines() if labels in line)
+    name = "authserver_db_operation_duration_seconds"
+    return float(found.get(f"{name}_count", 0)), float(found.get(f"{name}_sum", 0))
+
+
+async def test_the_time_of_each_commit_and_each_read_is_measured(db: Database) -> None:
+    commits, committing = _measured(db, "units_commit")
+    await asyncio.gather(*(_set(db, str(n)) for n in range(20)))
+    with pytest.raises(UniqueViolation):
+        await _set(db, "0")
+    together, seconds = _measured(db, "units_commit")
+    assert 2 <= together - commits <= 21, "many share one"
+    assert seconds > committing
+
+    reads, reading = _measured(db, "rows_read")
+    await _keys(db)
+    assert _measured(db, "rows_read")[0] == reads + 1
+    one = "SELECT value FROM runtime_settings WHERE key = $1"
+    await asyncio.gather(*(db.fetch_one(one, str(n)) for n in range(20)))
+    together, seconds = _measured(db, "rows_read")
+    assert reads + 2 <= together <= reads + 21
+    assert seconds > reading
 
 
 async def test_a_write_returns_what_its_function_returns_and_is_readable_at_once(db: Database) -> None:

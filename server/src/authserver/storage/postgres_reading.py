@@ -1,6 +1,7 @@
 """Reading over a small pool of connections. Reads of the same text that wait at the same moment are one statement."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from functools import lru_cache
 from typing import Any
@@ -10,7 +11,9 @@ import asyncpg
 from authserver.storage.database import Row, StorageUnavailable, Value
 from authserver.storage.postgres_batches import batch_of, of_batch
 from authserver.storage.postgres_connections import CONNECT_SECONDS, GONE, LOST, RETRIED, translated
+from authserver.telemetry.metrics import DB_OPERATION_DURATION
 
+_READS = DB_OPERATION_DURATION.child("rows_read", "postgres")
 _BATCH_READS = 256
 _LANES = 2
 """How many statements of the same text may be under way: one that is slow does not hold up all others."""
@@ -70,6 +73,13 @@ class Reads:
         return found
 
     async def _run(self, read: Any) -> Sequence[Any]:
+        started = time.perf_counter()
+        try:
+            return await self._try_twice(read)
+        finally:
+            _READS.observe(time.perf_counter() - started)
+
+    async def _try_twice(self, read: Any) -> Sequence[Any]:
         """Run a read; once more on a fresh connection when the one from the pool had died, since reading repeats."""
         if asyncio.get_running_loop().time() > self._renew_at:
             self._renew_at += self._lifetime

@@ -6,6 +6,7 @@ of another. Nothing here waits for ever: statements, locks and the queue have th
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,9 +27,11 @@ from authserver.storage.postgres_connections import (
     translated,
 )
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.metrics import DB_OPERATION_DURATION
 
 _log = get_logger("postgres")
 
+_COMMITS = DB_OPERATION_DURATION.child("units_commit", "postgres")
 _QUEUE_UNITS = 4096
 _BATCH_UNITS = 256
 # Longer than a disk stalls on a busy machine; what waits longer is refused, so that a queue never grows old.
@@ -134,6 +137,12 @@ class WriterTask:
                     unit.fail(alone)
 
     async def _commit(self, units: list[Unit]) -> BaseException | None:
+        started = time.perf_counter()
+        error = await self._try_commit(units)
+        _COMMITS.observe(time.perf_counter() - started)
+        return error
+
+    async def _try_commit(self, units: list[Unit]) -> BaseException | None:
         """Run units in one transaction; return why nothing of it was kept, or None.
 
         A conflict with another process is tried again. A connection that was lost is replaced, and what is tried again is

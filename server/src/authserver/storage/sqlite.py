@@ -28,6 +28,7 @@ from authserver.storage.database import (
     Value,
     Writer,
 )
+from authserver.telemetry.metrics import DB_OPERATION_DURATION
 
 T = TypeVar("T")
 
@@ -39,6 +40,8 @@ _QUEUE_UNITS = 4096
 _QUEUE_SECONDS = 5.0
 _BATCH_UNITS = 256
 _CACHED_STATEMENTS = 256
+_READS = DB_OPERATION_DURATION.child("rows_read", "sqlite")
+_COMMITS = DB_OPERATION_DURATION.child("units_commit", "sqlite")
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
 
@@ -241,6 +244,12 @@ class _WriterThread:
                 unit.error = error
 
     def _commit(self, units: list[_Unit]) -> Exception | None:
+        started = time.perf_counter()
+        error = self._try_commit(units)
+        _COMMITS.observe(time.perf_counter() - started)
+        return error
+
+    def _try_commit(self, units: list[_Unit]) -> Exception | None:
         """Run units in one transaction; return why nothing of it was kept, or None."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -355,10 +364,13 @@ class SqliteDatabase:
         self._writing.close()
 
     def _read(self, sql: str, args: tuple[Value, ...]) -> list[Any]:
+        started = time.perf_counter()
         try:
             return self._reading.execute(_native(sql), args).fetchall()
         except sqlite3.Error as exc:
             raise _translated(exc) from exc
+        finally:
+            _READS.observe(time.perf_counter() - started)
 
     def _survey(self, query: Callable[[Reader], Awaitable[T]]) -> T:
         connection = connect(self._path, wal=self._wal)
