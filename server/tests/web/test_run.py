@@ -226,6 +226,62 @@ async def test_a_client_that_offers_http_2_is_served_without_it() -> None:
     assert status == 200
 
 
+OFFER = (
+    b"%s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\nconnection: Upgrade\r\nupgrade: h2c\r\nUpgrade: websocket\r\n\r\n"
+)
+
+
+async def test_a_request_behind_an_offer_of_another_protocol_is_answered() -> None:
+    async def endpoint(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, request.path.encode() + b" " + await request.body(max_bytes=100))
+
+    async with running(an_app(one=endpoint, two=endpoint)) as server, connected(server.port) as client:
+        client.send((OFFER % (b"POST /one", 3) + b"abc") * 2 + GET % b"/two")
+        answers = [await client.answer() for _ in range(3)]
+        client.send(GET % b"/one")
+        answers.append(await client.answer())
+
+    assert [(status, body) for status, _, body in answers] == [
+        (200, b"/one abc"),
+        (200, b"/one abc"),
+        (200, b"/two "),
+        (200, b"/one "),
+    ]
+
+
+async def test_the_body_behind_an_offer_of_another_protocol_is_no_request() -> None:
+    begun = asyncio.Event()
+
+    async def endpoint(request: HttpRequest) -> HttpResponse:
+        begun.set()
+        return HttpResponse(200, await request.body(max_bytes=100))
+
+    hidden = GET % b"/hidden"
+    async with running(an_app(one=endpoint)) as server, connected(server.port) as client:
+        client.send(OFFER % (b"POST /one", len(hidden)))
+        await asyncio.wait_for(begun.wait(), 5)
+        client.send(hidden + GET % b"/echo")
+        answers = [await client.answer() for _ in range(2)]
+
+    assert [status for status, _, _ in answers] == [200, 200]
+    assert answers[0][2] == hidden
+
+
+async def test_no_more_offers_of_another_protocol_are_taken_than_other_requests() -> None:
+    async with running(an_app()) as server, connected(server.port) as client:
+        client.send(OFFER % (b"GET /echo", 0) * 100)
+        assert await client.is_closed()
+
+
+async def test_who_wants_a_tunnel_is_refused_and_what_is_behind_it_not_read() -> None:
+    async with running(an_app()) as server, connected(server.port) as client:
+        client.send(b"CONNECT a.example:443 HTTP/1.1\r\nhost: a.example\r\n\r\n" + GET % b"/echo")
+        status, headers, _ = await client.answer()
+        assert await client.is_closed()
+
+    assert (status, headers["connection"]) == (400, "close")
+
+
 async def test_a_header_with_a_line_break_never_leaves() -> None:
     async def endpoint(_request: HttpRequest) -> HttpResponse:
         return HttpResponse(200, b"", ((b"location", b"/a\r\nset-cookie: canary=1"),))

@@ -196,16 +196,37 @@ class Connection(HttpToolsProtocol):
             self._is_idle = False
             self._deadline = self.loop.time() + self._read
         try:
-            self.parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserError:
             self._refuse(self._refusal)
-        except httptools.HttpParserUpgrade:
-            # Clients may offer HTTP/2 (RFC 9113 §3.2 of old), and are served HTTP/1.1.
-            return
         if self._is_in_head:
             self._unfinished_bytes += len(data)
             if self._unfinished_bytes > MAX_HEAD_BYTES:
                 self._refuse(431)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse, without taking up another protocol: clients may offer HTTP/2, and are served HTTP/1.1 (RFC 9110 §7.8).
+
+        The parser cannot be told so. It ends behind the head of such a request, and would take its body for the next one.
+        So the request is parsed again without the offer, together with what is behind it. There are only so many in one
+        piece, as only so many wait to be answered.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = self._head_without_offer() + data[offer.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [
+            b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version),
+            *(b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"),
+        ]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -246,10 +267,14 @@ class Connection(HttpToolsProtocol):
         """Hand the request over.
 
         Raises:
-            ValueError: It does not name the host it is for, once (RFC 9112 §3.2); or too many are waiting to be answered:
-                then the connection is gone.
+            ValueError: It does not name the host it is for, once (RFC 9112 §3.2), or wants a tunnel; or too many are
+                waiting to be answered: then the connection is gone.
         """
         self._is_in_head = False
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("no tunnels")
+            return
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
             raise ValueError("not one host")
@@ -260,6 +285,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Start the clock of the answer; after an answer that did not wait for the whole body, that of the next request."""
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self._is_read = True
         if self.cycle.response_complete:
