@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,8 @@ async def test_a_wrong_method_is_told_which_are_right() -> None:
     assert answer.status == 405
     assert answer.one(b"allow") == b"GET, HEAD, POST"
     assert answer.one(b"content-type").startswith(b"text/plain")
+    assert answer.one(b"cache-control") == b"no-store"
+    assert re.fullmatch(rb"method not allowed \(ref_[a-z2-7]{20}\)\n", answer.body)
 
 
 async def test_head_is_no_method_of_a_route_without_get() -> None:

@@ -1,6 +1,7 @@
 """``GET /oauth/authorize`` and ``/consent`` (public API §4, §6)."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
@@ -357,4 +358,6 @@ class TestNoLocalLogin:
 
     async def test_there_is_no_form_and_no_way_to_post_one(self, wire: Wire) -> None:
         assert 'name="password"' not in (await wire.http.get("/login")).text
-        assert (await wire.http.post("/login", data={"email": "a", "password": "b"})).status_code == 404
+        answer = await wire.http.post("/login", data={"email": "a", "password": "b"})
+        assert answer.status_code == 404
+        assert re.search(r"ref_[a-z2-7]{20}", answer.text)

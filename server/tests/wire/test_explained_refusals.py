@@ -68,6 +68,36 @@ async def test_a_redirect_uri_that_a_document_lacks_is_mended_in_the_document(wi
     assert "client update" not in told["fix"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/oauth/token", "POST"),
+        ("POST", "/oauth/authorize", "GET, HEAD"),
+        ("OPTIONS", "/login", "GET, HEAD, POST"),
+    ],
+)
+async def test_a_wrong_method_is_explained_by_the_right_ones(
+    wire: Wire, logged: io.BytesIO, method: str, path: str, allowed: str
+) -> None:
+    answer = await wire.http.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+    told = await explained(wire, answer, "method_not_allowed")
+
+    assert told["meaning"] == f"The path does not serve {method}; it serves: {allowed}."
+    assert told["fix"].startswith(f"Use {allowed}.")
+    flush_logs()
+    (line,) = [line for line in map(orjson.loads, logged.getvalue().splitlines()) if "reference" in line]
+    assert (line["msg"], line["reference"]) == ("request refused", reference_of(answer))
+
+
+async def test_a_path_that_is_nothing_stays_plain_and_leaves_no_trace(wire: Wire) -> None:
+    answer = await wire.http.get("/nowhere")
+    await wire.server.traces.flushed()
+    assert (answer.status_code, answer.text) == (404, "not found\n")
+    assert await wire.core.db.fetch_all("SELECT id FROM refusal_traces") == []
+
+
 AUTHORIZE_CASES: list[tuple[dict[str, str | None], str, str]] = [
     ({"client_id": "nobody"}, "client_unknown", "No client is registered as nobody"),
     ({"response_type": "token"}, "unsupported_response_type", "response_type=code"),

@@ -15,7 +15,7 @@ from authserver.telemetry.notes import note
 from authserver.users.accounts import MAX_EMAIL_BYTES
 from authserver.web.errors import page_refusal, report_refusal
 from authserver.web.forms import Form, parse_query, read_form
-from authserver.web.http import TEXT, ErrorShape, HttpRequest, HttpResponse, Route
+from authserver.web.http import ErrorShape, HttpRequest, HttpResponse, Route
 from authserver.web.pages import page
 
 _AUTHORIZE_PATHS = ("/oauth/authorize", "/authorize")
@@ -62,7 +62,7 @@ class LoginPages:
     async def sign_in(self, request: HttpRequest) -> HttpResponse:
         """Answer ``POST /login``, in the order of the specification (public API, 5.2)."""
         if self._login is None:  # 1
-            return HttpResponse(404, b"not found\n", (TEXT,))
+            raise PageRefusal("Sign in", "Passwords are not taken here.", status=404, reason="local_login_off")
         form = await _read_form(request)  # 2
         if form is None:
             return self._rejected(

@@ -29,6 +29,10 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "Try again; raise the key, with the limit of open files, when this is the usual load.",
         ),
         # The request as a whole.
+        "method_not_allowed": Entry(
+            "The path does not serve {method}; it serves: {expected}.",
+            "Use {expected}. An application that sends a form by GET, or follows a redirect of a POST by POST, does this.",
+        ),
         "body_too_large": Entry(
             "The body is longer than the endpoint reads (64 KiB of a form, 1 MiB of a registration).",
             "The client sends too much; nothing on the server makes room for more.",
@@ -193,6 +197,10 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "The address or the password is wrong, or the user may not sign in here: {cause}.",
             "`authserver admin user list` shows whether the user exists and is active; `authserver admin user set-password"
             " --id …` gives a new password.",
+        ),
+        "local_login_off": Entry(
+            "A password was posted, and `oidc.show_local_login` is false.",
+            "Sign in through the identity provider, or set the key to true.",
         ),
         "locked_out": Entry(
             "Too many passwords were rejected for this account from there; {seconds} more seconds none is looked at.",

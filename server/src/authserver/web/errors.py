@@ -7,7 +7,7 @@ import orjson
 
 from authserver.protocol.errors import InvalidClient, OAuthError, PageRefusal, SlowDown
 from authserver.telemetry.logs import get_logger
-from authserver.telemetry.notes import fault_reference, refuse
+from authserver.telemetry.notes import fault_reference, note, refuse
 from authserver.web.http import NO_STORE, TEXT, ErrorShape, HttpRequest, HttpResponse
 from authserver.web.pages import START_AGAIN, render_error_page
 
@@ -92,6 +92,15 @@ def page_refusal(exc: PageRefusal, request: HttpRequest) -> HttpResponse:
         request_id=request.request_id,
         next_step=exc.next_step or START_AGAIN,
     )
+
+
+def wrong_method(request: HttpRequest, allowed: str) -> HttpResponse:
+    """Answer a method that a path does not serve: plain text, as whoever sent it did not follow a link of ours."""
+    exc = PageRefusal("Method Not Allowed", "method not allowed", status=405)
+    note("method looked at", method=request.method, expected=allowed)
+    report_refusal(exc)
+    text = f"{exc.message} ({exc.reference})\n"
+    return HttpResponse(exc.status, text.encode("ascii"), (TEXT, NO_STORE, (b"allow", allowed.encode("ascii"))))
 
 
 def fault(request: HttpRequest, shape: ErrorShape, *, retry_after: int | None = None) -> HttpResponse:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from authserver.web.http import TEXT, Cors, Endpoint, ErrorShape, HttpResponse, Route
+from authserver.web.http import Cors, Endpoint, ErrorShape, Route
 
-_NOT_FOUND = HttpResponse(404, b"not found\n", (TEXT,))
 _WELL_KNOWN = "/.well-known/"
 _UNMATCHED = "unmatched"
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -21,20 +20,20 @@ class Target:
     Attributes:
         endpoints: Method to endpoint, ``HEAD`` included.
         template: For metrics.
-        otherwise: The answer to every other method.
+        allowed: The methods, as ``Allow`` lists them; empty when there is nothing at the path.
     """
 
     endpoints: Mapping[str, Endpoint]
     template: str
-    otherwise: HttpResponse
+    allowed: str
     cors: Cors = Cors.NEVER
     errors: ErrorShape = ErrorShape.PLAIN
     is_limited: bool = True
 
 
-_NOWHERE = Target(endpoints={}, template=_UNMATCHED, otherwise=_NOT_FOUND)
+_NOWHERE = Target(endpoints={}, template=_UNMATCHED, allowed="")
 # Browser clients look for documents under several names; without CORS the 404 that sends them on is unreadable to them.
-_NO_DOCUMENT = Target(endpoints={}, template=_UNMATCHED, otherwise=_NOT_FOUND, cors=Cors.PUBLIC)
+_NO_DOCUMENT = Target(endpoints={}, template=_UNMATCHED, allowed="", cors=Cors.PUBLIC)
 
 
 class RouteTable:
@@ -101,11 +100,10 @@ def _target(route: Route) -> Target:
     endpoints = dict(route.endpoints)
     if "GET" in endpoints:
         endpoints["HEAD"] = endpoints["GET"]
-    allow = (b"allow", ", ".join(sorted(endpoints)).encode("ascii"))
     return Target(
         endpoints=endpoints,
         template=route.template or route.path,
-        otherwise=HttpResponse(405, b"method not allowed\n", (TEXT, allow)),
+        allowed=", ".join(sorted(endpoints)),
         cors=route.cors,
         errors=route.errors,
         is_limited=route.is_limited,

@@ -15,9 +15,19 @@ from authserver.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS
 from authserver.telemetry.notes import fault_reference, note
 from authserver.telemetry.origin import RequestOrigin, set_origin
 from authserver.web.cors import CorsPolicy
-from authserver.web.errors import fault, page_refusal, refusal
+from authserver.web.errors import fault, page_refusal, refusal, wrong_method
 from authserver.web.forms import UNREADABLE_FORM
-from authserver.web.http import BodyTooLarge, Cors, Disconnected, ErrorShape, HttpRequest, HttpResponse, Receive, Route
+from authserver.web.http import (
+    TEXT,
+    BodyTooLarge,
+    Cors,
+    Disconnected,
+    ErrorShape,
+    HttpRequest,
+    HttpResponse,
+    Receive,
+    Route,
+)
 from authserver.web.limits import Buckets, Unlimited, address_key
 from authserver.web.pages import build_policy
 from authserver.web.proxies import TrustedProxies
@@ -31,6 +41,7 @@ _POLICY = b"content-security-policy"
 _LONGEST_PATH = 512
 _LONGEST_USER_AGENT = 256
 _WITHOUT_BODY = frozenset({204, 304})
+_NOT_FOUND = HttpResponse(404, b"not found\n", (TEXT,))
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 
@@ -160,7 +171,9 @@ class WebApp:
                 note("requests of one address counted", setting=self._limited_by)
                 return refusal(SlowDown(reason="rate_limited", retry_after=wait), request, ErrorShape.OAUTH)
             endpoint = target.endpoints.get(request.method)
-            return target.otherwise if endpoint is None else await endpoint(request)
+            if endpoint is not None:
+                return await endpoint(request)
+            return wrong_method(request, target.allowed) if target.allowed else _NOT_FOUND
         except Disconnected:
             raise
         except OAuthError as exc:
