@@ -1,8 +1,8 @@
 """Every refusal's reference id, taken from where its sender sees it, yields the decision and the fix."""
 
 import io
+import logging
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from authserver.protocol.identifiers import hash_token
+from authserver.telemetry import logs
 from authserver.telemetry.logs import configure_logging, flush_logs
 from authserver.traces.explaining import explain
 from authserver.traces.store import find_trace
@@ -362,10 +363,14 @@ def secret_of(client: dict[str, Any]) -> dict[str, str]:
 @pytest.fixture
 def logged() -> Iterator[io.BytesIO]:
     """What the server logs, everything included."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    before = vars(logs._output).copy()
     stream = io.BytesIO()
     configure_logging(level="debug", stream=stream)
     yield stream
-    configure_logging(level="warn", stream=sys.stderr.buffer)
+    vars(logs._output).clear()
+    vars(logs._output).update(before)
+    logging.root.handlers, logging.root.level = handlers, level
 
 
 async def test_the_log_lines_of_reuse_name_the_family_and_what_was_reused(wire: Wire, logged: io.BytesIO) -> None:
