@@ -186,16 +186,20 @@ async def test_a_document_is_kept_as_long_as_its_headers_say() -> None:
         assert server.paths() == ["/kept", "/kept", "/unkept", "/unkept"]
 
 
-async def _loopback(_host: str, _port: int) -> list[str]:
-    return ["127.0.0.1"]
+SIXTEEN = [f"127.0.0.{number}" for number in range(1, 17)]
+
+
+async def _sixteen(host: str, _port: int) -> list[str]:
+    """Give the hosts that are numbered sixteen addresses in turn."""
+    return [SIXTEEN[int(host.removeprefix("host").partition(".")[0]) % 16]]
 
 
 async def test_never_more_than_sixteen_fetches_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("authserver.clients.shared_fetches.SLOT_WAIT", 0.3)
     before = counted(SUPPRESSED, reason="capacity")
-    documents = the_documents(OutboundClient(resolver=_loopback))
+    documents = the_documents(OutboundClient(resolver=_sixteen))
     gate = asyncio.Event()
-    async with document_server() as server:
+    async with document_server(addresses=SIXTEEN) as server:
         server.fallback = lambda _path: Answer(status=404, gate=gate)
         urls = [server.url(f"/{number}", host=f"host{number}.example") for number in range(100)]
         callers = [asyncio.create_task(documents.get(url, now=NOW)) for url in urls]
@@ -214,10 +218,13 @@ async def test_never_more_than_sixteen_fetches_are_under_way(monkeypatch: pytest
 
 
 async def test_one_slow_host_leaves_places_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(host: str, _port: int) -> list[str]:
+        return [SIXTEEN[host.lower() == "slow.example"]]
+
     monkeypatch.setattr("authserver.clients.shared_fetches.SLOT_WAIT", 0.3)
-    documents = the_documents(OutboundClient(resolver=_loopback))
+    documents = the_documents(OutboundClient(resolver=resolve))
     gate = asyncio.Event()
-    async with document_server() as server:
+    async with document_server(addresses=SIXTEEN[:2]) as server:
         server.fallback = lambda _path: Answer(status=404, gate=gate)
         slow = [server.url(f"/{number}", host="slow.example") for number in range(50)]
         callers = [asyncio.create_task(documents.get(url, now=NOW)) for url in slow]
@@ -238,11 +245,34 @@ async def test_one_slow_host_leaves_places_for_the_others(monkeypatch: pytest.Mo
         assert "404" in await refused(documents, server.url("/more", host="slow.example"))
 
 
+async def test_one_slow_server_under_many_names_leaves_places_for_the_others() -> None:
+    async def resolve(host: str, _port: int) -> list[str]:
+        # As good as any other way of saying it: the first takes no connection.
+        return ["127.0.0.2"] if host == "honest.example" else ["127.0.0.3", "127.0.0.1"]
+
+    documents = the_documents(OutboundClient(resolver=resolve))
+    gate = asyncio.Event()
+    async with document_server(addresses=["127.0.0.1", "127.0.0.2"]) as server:
+        server.fallback = lambda _path: Answer(status=404, gate=gate)
+        urls = [server.url(f"/{number}", host=f"{number}.evil.example") for number in range(32)]
+        callers = [asyncio.create_task(documents.get(url, now=NOW)) for url in urls]
+        await server.wait_for_requests(4)
+
+        url = server.url("/client", host="honest.example")
+        server.document("/client", client_id=url)
+        assert (await documents.get(url, now=NOW)).metadata.client_name == "A client"
+        assert server.in_flight == 4
+
+        gate.set()
+        await asyncio.gather(*callers, return_exceptions=True)
+        assert server.most_in_flight == 5
+
+
 async def test_only_so_many_wait_for_a_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("authserver.clients.shared_fetches.SLOT_WAIT", 5)
-    documents = the_documents(OutboundClient(resolver=_loopback))
+    documents = the_documents(OutboundClient(resolver=_sixteen))
     gate = asyncio.Event()
-    async with document_server() as server:
+    async with document_server(addresses=SIXTEEN) as server:
         server.fallback = lambda _path: Answer(status=404, gate=gate)
         urls = [server.url(f"/{number}", host=f"host{number}.example") for number in range(257)]
         callers = [asyncio.create_task(documents.get(url, now=NOW)) for url in urls[:256]]

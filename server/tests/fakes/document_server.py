@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import orjson
@@ -88,11 +88,14 @@ def _spell(answer: Answer) -> bytes:
 
 
 @asynccontextmanager
-async def document_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[DocumentServer]:
+async def document_server(
+    tls: ssl.SSLContext | None = None, *, addresses: Sequence[str] = ("127.0.0.1",)
+) -> AsyncIterator[DocumentServer]:
+    """Serve at one port of all addresses."""
     server = DocumentServer(scheme="https" if tls else "http")
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
-    server.port = listener.sockets[0].getsockname()[1]
-    try:
+    async with AsyncExitStack() as listening:
+        for address in addresses:
+            listener = await asyncio.start_server(server.serve, address, server.port, ssl=tls)
+            listening.callback(listener.close)
+            server.port = listener.sockets[0].getsockname()[1]
         yield server
-    finally:
-        listener.close()

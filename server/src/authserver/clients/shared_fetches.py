@@ -2,8 +2,8 @@
 
 Anybody can make the server fetch: by naming a URL at the authorization endpoint, or by registering one for keys and
 naming the client at the token endpoint. So fetches of one URL are shared, failures are remembered, only so many are under
-way at once, and one slow host cannot take all their places (public API, 12.3 and 12.4; threat T19). All of it is per
-process.
+way at once, and one slow host cannot take all their places, whatever names it goes by (public API, 12.3 and 12.4; threat
+T19). All of it is per process.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from authserver.clients.document_cache import ExpiringCache, find_lifetime
-from authserver.outbound.client import OutboundClient, OutboundError, OutboundRefused, OutboundResponse
+from authserver.outbound.client import Admission, OutboundClient, OutboundError, OutboundRefused, OutboundResponse
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import CIMD_FETCH_DURATION, CIMD_FETCH_SUPPRESSED
 from authserver.telemetry.notes import note
+from authserver.web.limits import address_key
 
 FAILURE_TTL = 30
 FETCHES_AT_ONCE = 16
@@ -134,11 +135,13 @@ class SharedFetches(Generic[T]):
             task.exception()  # seen, also when every caller went away
 
     async def _fetch_in_turn(self, url: str, read: Callable[[bytes], T], now: int) -> T:
-        async with self._slots.taken(urlsplit(url).hostname or ""):
+        async with self._slots.taken(urlsplit(url).hostname or "") as admission:
             try:
-                response = await self._request(url)
+                response = await self._request(url, admission)
                 _check_answer(response)
                 value = read(response.body)
+            except NoFetchSlot:
+                raise
             except DocumentUnavailable as exc:
                 self._failures.put(url, str(exc), expires_at=now + FAILURE_TTL, now=now)
                 _log.debug("client document refused", url=url, cause=str(exc))
@@ -147,10 +150,19 @@ class SharedFetches(Generic[T]):
         self._kept.put(url, value, expires_at=now + max(lifetime, self._rules.least_ttl), now=now)
         return value
 
-    async def _request(self, url: str) -> OutboundResponse:
+    async def _request(self, url: str, admission: Admission) -> OutboundResponse:
         rules = self._rules
         clock = asyncio.get_running_loop().time
         began = clock()
+
+        @asynccontextmanager
+        async def admitted(address: str) -> AsyncIterator[None]:
+            nonlocal began
+            asked = clock()
+            async with admission(address):
+                began += clock() - asked
+                yield
+
         try:
             response = await self._http.get(
                 url,
@@ -159,6 +171,7 @@ class SharedFetches(Generic[T]):
                 timeout=rules.timeout,
                 allow_private=rules.allow_private,
                 require_https=rules.require_https,
+                admission=admitted,
             )
         except OutboundRefused as exc:
             raise DocumentUnavailable(f"fetch refused: {exc.cause}") from exc
@@ -170,44 +183,71 @@ class SharedFetches(Generic[T]):
 
 
 class _FetchSlots:
-    """Places for fetches: sixteen in all, four of them for one host at most."""
+    """Places for fetches: sixteen in all, four of them for one host and for one address at most.
+
+    Names are looked up in sixteen places of their own, as only then it is known whether many names are one server.
+    """
 
     def __init__(self) -> None:
-        self._all = asyncio.Semaphore(FETCHES_AT_ONCE)
-        self._shares: dict[str, tuple[asyncio.Semaphore, int]] = {}
+        self._lookups = asyncio.Semaphore(FETCHES_AT_ONCE)
+        self._fetches = asyncio.Semaphore(FETCHES_AT_ONCE)
+        self._hosts = _Shares()
+        self._addresses = _Shares()
 
     @asynccontextmanager
-    async def taken(self, host: str) -> AsyncIterator[None]:
-        """Wait for a place, in the order of the callers, and hold it.
+    async def taken(self, host: str) -> AsyncIterator[Admission]:
+        """Wait for a place, in the order of the callers, and hold it. Yields what waits for a place at an address.
 
         Raises:
-            NoFetchSlot: There was none for two seconds.
+            NoFetchSlot: There was none for two seconds; of the latter, too.
         """
-        with self._share_of(host) as share:
-            async with AsyncExitStack() as held:
-                try:
-                    async with asyncio.timeout(SLOT_WAIT):
-                        # The host's first: whoever waits for a slow host holds no place that others could use.
-                        await held.enter_async_context(share)
-                        await held.enter_async_context(self._all)
-                except TimeoutError as exc:
-                    CIMD_FETCH_SUPPRESSED.inc("capacity")
-                    raise NoFetchSlot("too many fetches are under way") from exc
-                yield
+        # The share first, here and below: whoever waits for a slow host holds no place that others could use.
+        with self._hosts.lent(host) as share:
+            async with _places(share), AsyncExitStack() as lookup:
+                await lookup.enter_async_context(_places(self._lookups))
+
+                @asynccontextmanager
+                async def admission(address: str) -> AsyncIterator[None]:
+                    await lookup.aclose()
+                    with self._addresses.lent(address_key(address)) as at_address:
+                        async with _places(at_address, self._fetches):
+                            yield
+
+                yield admission
+
+
+@asynccontextmanager
+async def _places(*semaphores: asyncio.Semaphore) -> AsyncIterator[None]:
+    async with AsyncExitStack() as held:
+        try:
+            async with asyncio.timeout(SLOT_WAIT):
+                for semaphore in semaphores:
+                    await held.enter_async_context(semaphore)
+        except TimeoutError as exc:
+            CIMD_FETCH_SUPPRESSED.inc("capacity")
+            raise NoFetchSlot("too many fetches are under way") from exc
+        yield
+
+
+class _Shares:
+    """What one host or address may have of the places. Each is there as long as somebody uses it."""
+
+    def __init__(self) -> None:
+        self._shares: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     @contextmanager
-    def _share_of(self, host: str) -> Iterator[asyncio.Semaphore]:
-        """Lend the semaphore of a host, which is there as long as somebody uses it."""
-        share, users = self._shares.get(host) or (asyncio.Semaphore(FETCHES_PER_HOST), 0)
-        self._shares[host] = (share, users + 1)
+    def lent(self, key: str) -> Iterator[asyncio.Semaphore]:
+        """Lend the semaphore of a host or an address."""
+        share, users = self._shares.get(key) or (asyncio.Semaphore(FETCHES_PER_HOST), 0)
+        self._shares[key] = (share, users + 1)
         try:
             yield share
         finally:
-            share, users = self._shares[host]
+            share, users = self._shares[key]
             if users > 1:
-                self._shares[host] = (share, users - 1)
+                self._shares[key] = (share, users - 1)
             else:
-                del self._shares[host]
+                del self._shares[key]
 
 
 def _check_answer(response: OutboundResponse) -> None:

@@ -9,7 +9,8 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ _USER_AGENT = "authserver"
 # More than the fetches that may be under way leave behind in the time that a system asks for a name.
 _MOST_LOOKUPS = 128
 _lookups = threading.BoundedSemaphore(_MOST_LOOKUPS)
+
+Admission = Callable[[str], AbstractAsyncContextManager[None]]
+"""Entered with a checked address before it is connected to, and left behind the answer; may wait, and may raise."""
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 """Returns the addresses of a host name, in the order to try them; raises OSError when there are none."""
@@ -134,6 +138,7 @@ class OutboundClient:
         timeout: float,  # noqa: ASYNC109  one deadline over resolving, connecting and reading
         allow_private: bool = False,
         require_https: bool = True,
+        admission: Admission | None = None,
     ) -> OutboundResponse:
         """Fetch a URL with GET; any status is an answer, a redirect too.
 
@@ -144,6 +149,7 @@ class OutboundClient:
             timeout: Seconds for everything together.
             allow_private: Whether addresses that are not of the public internet may be connected to.
             require_https: Whether ``http`` is refused.
+            admission: What each address has to wait for; the time it takes does not count.
 
         Raises:
             OutboundRefused: The URL or an address may not be connected to.
@@ -151,9 +157,13 @@ class OutboundClient:
         """
         target = _check_url(url, allow_private=allow_private, require_https=require_https)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as limit:
                 addresses = await self._resolve(target, allow_private=allow_private)
-                return await self._fetch(target, addresses, accept=accept, max_bytes=max_bytes)
+
+                def admit(address: str) -> AbstractAsyncContextManager[None]:
+                    return _admitted(address, admission, limit) if admission else contextlib.nullcontext()
+
+                return await self._fetch(target, addresses, admit, accept=accept, max_bytes=max_bytes)
         except TimeoutError as exc:
             raise OutboundFailed("timeout") from exc
 
@@ -169,7 +179,9 @@ class OutboundClient:
             raise OutboundRefused("address")
         return addresses
 
-    async def _fetch(self, target: "_Target", addresses: list[str], *, accept: str, max_bytes: int) -> OutboundResponse:
+    async def _fetch(
+        self, target: "_Target", addresses: list[str], admit: Admission, *, accept: str, max_bytes: int
+    ) -> OutboundResponse:
         """Ask the first address that takes the connection."""
         import httpx2  # noqa: PLC0415  70 ms that a server which fetches nothing saves
 
@@ -180,8 +192,9 @@ class OutboundClient:
             for address in addresses:
                 request = _build_request(target, address, accept=accept)
                 try:
-                    response = await transport.handle_async_request(request)
-                    return await _read(response, max_bytes=max_bytes)
+                    async with admit(address):
+                        response = await transport.handle_async_request(request)
+                        return await _read(response, max_bytes=max_bytes)
                 except httpx2.ConnectError as exc:
                     if address == addresses[-1]:
                         raise OutboundFailed("connect") from exc
@@ -192,6 +205,17 @@ class OutboundClient:
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         return self._given_tls or ssl.create_default_context()
+
+
+@contextlib.asynccontextmanager
+async def _admitted(address: str, admission: Admission, limit: asyncio.Timeout) -> AsyncIterator[None]:
+    """Wait to be admitted, while the time for the fetch stands still."""
+    clock, end = asyncio.get_running_loop().time, limit.when()
+    left = 0.0 if end is None else end - clock()
+    limit.reschedule(None)
+    async with admission(address):
+        limit.reschedule(clock() + left)
+        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
