@@ -4,8 +4,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
 from figures import AT_LEAST, AT_MOST, Figures, Samples
 from load import Sample
+
+mpl.use("svg")
 
 
 def print_samples(samples: Samples) -> None:
@@ -45,12 +50,6 @@ def _verdict(name: str, value: float) -> str:
 
 def plot_samples(samples: Samples, path: Path) -> None:
     """Draw one panel a measure: requests per second of each server, a dot for each round, the median as a bar."""
-    # Imported here: a run that only prints needs no drawing.
-    import matplotlib as mpl  # noqa: PLC0415
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
     columns = 2
     rows = -(-len(samples) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(11, 2.2 * rows), squeeze=False, layout="constrained")
@@ -71,11 +70,6 @@ def plot_samples(samples: Samples, path: Path) -> None:
 
 def plot_growth(grown: Mapping[str, Mapping[int, Mapping[str, float]]], path: Path) -> None:
     """Draw how each measure moves as a database grows: one panel a database, requests per second over rows."""
-    import matplotlib as mpl  # noqa: PLC0415
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
     figure, axes = plt.subplots(1, len(grown), figsize=(5.5 * len(grown), 3.6), squeeze=False, layout="constrained")
     for panel, (database, by_size) in zip(axes.flat, grown.items(), strict=True):
         sizes = list(by_size)
