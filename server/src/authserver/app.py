@@ -45,12 +45,13 @@ from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.changes import ChangeWatcher
 from authserver.storage.database import Database, Reader, StorageUnavailable
 from authserver.storage.opening import open_database
-from authserver.tokens.endpoint import GrantTable, SwitchedOff, TokenEndpoint, served_grants, table_of
+from authserver.tokens.endpoint import TokenEndpoint
 from authserver.tokens.families import Families
-from authserver.tokens.grants.authorization_code import AuthorizationCodeGrant
-from authserver.tokens.grants.refresh_token import RefreshTokenGrant
+from authserver.tokens.grants.entry import GrantParts
+from authserver.tokens.grants.table import build_grants, served_grants
 from authserver.tokens.introspection import IntrospectionEndpoint
 from authserver.tokens.issuing import TokenIssuer
+from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.revocation import RevocationEndpoint
 from authserver.tokens.routes import token_routes
 from authserver.tokens.withdrawal import Withdrawal
@@ -61,9 +62,6 @@ from authserver.web.http import Route
 from authserver.web.limits import Buckets, MakeBuckets, TokenBuckets
 from authserver.web.server import WebApp
 from authserver.web.shared_limits import SharedBuckets
-
-_TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  the name of a grant
-_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +134,7 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool) -> Core:
     withdrawal = Withdrawal(refresh_lifetime=config.dcr.default_refresh_expiry)
     user_tokens = UserTokens(has_live=withdrawal.user_has_live, revoke_all=withdrawal.revoke_user)
     client_tokens = ClientTokens(has_live=withdrawal.client_has_live, revoke_all=withdrawal.revoke_client)
-    served = ServedMetadata(grant_types=frozenset({"authorization_code", "refresh_token"}))
+    served = ServedMetadata(grant_types=frozenset(served_grants(config)))
 
     async def client_exists(reader: Reader, client_id: str) -> bool:
         return await find_client(reader, client_id) is not None
@@ -208,7 +206,18 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     authenticator = ClientAuthenticator(db, core.secrets, assertions, limits.clients)
     sessions = Sessions(db, config.session, site=site)
     issuer = TokenIssuer(keyring, issuer=config.server.issuer, clock_ms=clock.milliseconds)
-    grants = _grants(core, issuer, catalog)
+    grants = build_grants(
+        GrantParts(
+            config=config,
+            db=db,
+            issuer=issuer,
+            catalog=catalog,
+            families=Families(db, trail),
+            proofs=ProofChecker(),
+            trail=trail,
+            http=http,
+        )
+    )
 
     async def capabilities() -> Capabilities:
         # Degrade rather than fail: a document without scopes still leads a client through (public API §16).
@@ -218,7 +227,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
             scopes = ()
         is_open = core.mode.current is not DcrMode.ADMIN_ONLY
         return Capabilities(
-            grant_types=served_grants(grants),
+            grant_types=tuple(grants),
             scopes=scopes,
             registration_is_open=is_open,
             metadata_documents=config.cimd.enabled and is_open,
@@ -284,37 +293,6 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         admin=_admin_app(config, db, health),
         watcher=watcher,
         traces=traces,
-    )
-
-
-def _grants(core: Core, issuer: TokenIssuer, catalog: ResourceCatalog) -> GrantTable:
-    """Return the table of grants: adding one is a line here, its module, and its section in the configuration."""
-    config, db, trail = core.config, core.db, core.trail
-    families = Families(db, trail)
-    return table_of(
-        AuthorizationCodeGrant(
-            db=db,
-            issuer=issuer,
-            catalog=catalog,
-            families=families,
-            trail=trail,
-            token_lifetime=config.dcr.default_token_expiry,
-            refresh_lifetime=config.dcr.default_refresh_expiry,
-        ),
-        RefreshTokenGrant(
-            db=db,
-            issuer=issuer,
-            catalog=catalog,
-            families=families,
-            trail=trail,
-            token_lifetime=config.dcr.default_token_expiry,
-            refresh_lifetime=config.dcr.default_refresh_expiry,
-            grace=config.oauth.refresh_grace,
-            max_lifetime=config.oauth.refresh_max_lifetime,
-        ),
-        SwitchedOff(grant_type="client_credentials", feature="client_credentials", key="client_credentials.enabled"),
-        SwitchedOff(grant_type=_TOKEN_EXCHANGE, feature="token_exchange", key="token_exchange.enabled"),
-        SwitchedOff(grant_type=_JWT_BEARER, feature="jwt_bearer", key="xaa.enabled"),
     )
 
 

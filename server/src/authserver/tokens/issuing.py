@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from authserver.clients.records import Client
 from authserver.keys.keyring import Keyring
+from authserver.protocol.actors import MAX_AGENT_CHAIN, Act, actors_of
 from authserver.protocol.claims import build_access_token_claims
 from authserver.protocol.identifiers import new_id, spell_id, token_digest
 from authserver.protocol.jose import sign_jwt
@@ -21,11 +22,16 @@ class TokenSpec:
 
     Attributes:
         subject: The user, or the client itself.
+        client: Who asks for it, and whose agent flag counts.
+        client_id: What the token names as its client when that is not the one who asks (a fronted token names its source).
         resource_id: The Resource it is for, or None.
         resource: The Resource's URI, or None: the audience is then the issuer.
         lifetime: Seconds.
         jkt: The key it is bound to, or None.
         authorization_id: The family it belongs to, or None.
+        act: Who acts for the subject, newest outermost (RFC 8693 §4.1), or None.
+        consent_client_id: The client whose consent it rests on, or None.
+        parent_jti: The token it is exchanged from, or None.
     """
 
     kind: IssuanceKind
@@ -37,6 +43,10 @@ class TokenSpec:
     lifetime: int
     jkt: str | None = None
     authorization_id: bytes | None = None
+    client_id: str | None = None
+    act: Act | None = None
+    consent_client_id: str | None = None
+    parent_jti: bytes | None = None
 
 
 class TokenIssuer:
@@ -57,19 +67,23 @@ class TokenIssuer:
     def mint(self, spec: TokenSpec, *, now: int) -> Minted:
         """Sign a token. It may leave once the issuance that comes with it is committed."""
         jti = new_id(self._clock_ms())
+        client_id = spec.client_id or spec.client.id
         agent_id = spec.client.id if spec.client.is_agent else None
+        agent_chain = self._agent_chain(spec) if agent_id and spec.act else ()
         expires_at = now + spec.lifetime
         claims = build_access_token_claims(
             issuer=self._issuer,
             subject=spec.subject,
             audience=spec.resource or self._issuer,
-            client_id=spec.client.id,
+            client_id=client_id,
             scope=" ".join(spec.scopes),
             jti=spell_id(jti),
             issued_at=now,
             expires_at=expires_at,
             jkt=spec.jkt,
+            act=spec.act,
             agent_id=agent_id,
+            agent_chain=agent_chain,
         )
         access_token = sign_jwt(self._keyring.current(now), claims)
         is_machine = spec.kind is IssuanceKind.MACHINE and spec.subject == spec.client.id
@@ -78,7 +92,7 @@ class TokenIssuer:
             token_digest=token_digest(access_token),
             kind=spec.kind,
             subject=None if is_machine else spec.subject,
-            client_id=spec.client.id,
+            client_id=client_id,
             resource_id=spec.resource_id,
             scopes=spec.scopes,
             authorization_id=spec.authorization_id,
@@ -86,13 +100,25 @@ class TokenIssuer:
             expires_at=expires_at,
             dpop_jkt=spec.jkt,
             agent_id=agent_id,
-            consent_client_id=spec.client.id if spec.kind is IssuanceKind.USER else None,
+            agent_chain=agent_chain,
+            consent_client_id=spec.consent_client_id,
+            parent_jti=spec.parent_jti,
         )
         return Minted(access_token=access_token, expires_in=spec.lifetime, issuance=issuance)
+
+    def _agent_chain(self, spec: TokenSpec) -> tuple[str, ...]:
+        actors = actors_of(spec.act)
+        if len(actors) > MAX_AGENT_CHAIN:
+            _log.warning("agent chain cut to its oldest entries", client_id=spec.client.id, chain_length=len(actors))
+        return actors[:MAX_AGENT_CHAIN]
 
 
 def note_agent(minted: Minted) -> None:
     """Count a token of an agent; to be called when it really leaves (tokens.md §5)."""
     if minted.issuance.agent_id is not None:
         AGENT_TOKENS_ISSUED.inc("true" if minted.issuance.agent_chain else "false")
-        _log.debug("attached agent_id claim", client_id=minted.issuance.client_id)
+        _log.debug(
+            "attached agent_id claim",
+            client_id=minted.issuance.agent_id,
+            chain_length=len(minted.issuance.agent_chain),
+        )

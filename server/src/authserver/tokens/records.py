@@ -16,11 +16,13 @@ class TokenRequest:
     Attributes:
         form: Its parameters.
         grant_type: The parameter ``grant_type``.
+        proofs: The values of its ``DPoP`` headers, as sent.
         jkt: Thumbprint of the key that the request proved to hold; None for a bearer request.
     """
 
     form: Form
     grant_type: str
+    proofs: tuple[str, ...] = ()
     jkt: str | None = None
 
 
@@ -32,6 +34,7 @@ class TokenResponse:
         expires_in: Seconds.
         scope: The effective scopes; empty when there are none.
         refresh_token: None when the client gets none.
+        issued_token_type: Of a token exchange alone (RFC 8693 §2.2.1).
     """
 
     access_token: str
@@ -39,6 +42,7 @@ class TokenResponse:
     expires_in: int
     scope: str
     refresh_token: str | None = None
+    issued_token_type: str | None = None
 
 
 class IssuanceKind(StrEnum):

@@ -14,6 +14,8 @@ def build_token_response(response: TokenResponse) -> bytes:
         "token_type": response.token_type,
         "expires_in": response.expires_in,
     }
+    if response.issued_token_type is not None:
+        members["issued_token_type"] = response.issued_token_type
     if response.refresh_token is not None:
         members["refresh_token"] = response.refresh_token
     if response.scope:
@@ -30,4 +32,5 @@ def parse_token_response(body: bytes) -> TokenResponse:
         expires_in=members["expires_in"],
         scope=members.get("scope", ""),
         refresh_token=members.get("refresh_token"),
+        issued_token_type=members.get("issued_token_type"),
     )

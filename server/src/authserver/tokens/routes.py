@@ -37,7 +37,8 @@ def token_routes(
     async def token(request: HttpRequest) -> HttpResponse:
         form = await read_form(request)
         authorization = request.header(b"authorization")
-        response = await token_endpoint.handle(form, authorization=authorization, now=clock())
+        proofs = tuple(request.header_values(b"dpop"))
+        response = await token_endpoint.handle(form, authorization=authorization, proofs=proofs, now=clock())
         return HttpResponse(200, build_token_response(response), _TOKEN_HEADERS)
 
     async def introspect(request: HttpRequest) -> HttpResponse:

@@ -10,6 +10,7 @@ from authserver.authorization.records import Authorization, IssuedCode
 from authserver.authorization.store import consume_code, find_code, insert_refresh_token
 from authserver.clients.records import Client
 from authserver.protocol.errors import InvalidGrant, InvalidRequest, InvalidScope, OAuthError
+from authserver.protocol.grant_types import AUTHORIZATION_CODE, REFRESH_TOKEN
 from authserver.protocol.identifiers import TokenHash, hash_token, new_secret, spell_id
 from authserver.protocol.pkce import check_code_verifier
 from authserver.protocol.scopes import find_outside
@@ -19,11 +20,14 @@ from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import AUTH_CODE_REUSE, TOKENS_ISSUED
 from authserver.telemetry.notes import note
 from authserver.tokens.families import Families, ReusePath
+from authserver.tokens.grants.entry import GrantEntry, GrantParts
 from authserver.tokens.issuing import TokenIssuer, TokenSpec, note_agent
+from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.records import IssuanceKind, Minted, TokenRequest, TokenResponse
 from authserver.tokens.store import append_issuance
 from authserver.tokens.targets import check_target
 from authserver.users.store import find_user
+from authserver.web.forms import Form
 
 _log = get_logger("token")
 
@@ -39,21 +43,27 @@ class AuthorizationCodeGrant:
         refresh_lifetime: Seconds, of one refresh token.
     """
 
-    grant_type: ClassVar[str] = "authorization_code"
-    required_parameters: ClassVar[tuple[str, ...]] = ("code", "code_verifier")
     allows_public_clients: ClassVar[bool] = True
+    needs_registration: ClassVar[bool] = False
     denied: ClassVar[Action] = Action.TOKEN_ISSUE_DENIED
 
     db: Database
     issuer: TokenIssuer
     catalog: ResourceCatalog
     families: Families
+    proofs: ProofChecker
     trail: AuditTrail
     token_lifetime: int
     refresh_lifetime: int
 
+    def check_form(self, form: Form) -> None:
+        """Check that the request has what the grant needs (step 1)."""
+        form.required("code")
+        form.required("code_verifier")
+
     async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
-        """Redeem the code of the request (public API §8.2, steps 4 to 11)."""
+        """Redeem the code of the request (public API §8.2, steps 3 to 11)."""
+        request = await self.proofs.check(request, client=client, now=now)  # 3
         code_hash = hash_token(request.form.required("code"))
         issued = await find_code(self.db, code_hash)  # 4
         if issued is None:
@@ -105,7 +115,7 @@ class AuthorizationCodeGrant:
     ) -> TokenResponse:
         """Sign, then claim the code and write everything that comes of it in one transaction (ruling R36)."""
         minted = self._mint(code, request, client=client, now=now)
-        refresh_token = new_secret() if client.has_grant("refresh_token") else None
+        refresh_token = new_secret() if client.has_grant(REFRESH_TOKEN) else None
         event = AuditEvent(
             Action.TOKEN_ISSUED, actor_id=code.user_id, client_id=client.id, detail=detail(family=code.id)
         )
@@ -128,7 +138,7 @@ class AuthorizationCodeGrant:
 
         if not await self.db.write(redeem):
             raise await self._lost(code_hash, request, client=client, now=now)
-        TOKENS_ISSUED.inc(self.grant_type)
+        TOKENS_ISSUED.inc(REFRESH_TOKEN)
         note_agent(minted)
         self._log_issued(code, minted)
         return TokenResponse(
@@ -150,6 +160,7 @@ class AuthorizationCodeGrant:
             lifetime=self.token_lifetime,
             jkt=request.jkt,
             authorization_id=code.id,
+            consent_client_id=client.id,
         )
         return self.issuer.mint(spec, now=now)
 
@@ -213,3 +224,19 @@ def _is_verifier_of(code: Authorization, request: TokenRequest) -> bool:
     except (InvalidRequest, InvalidGrant):
         return False
     return True
+
+
+def _build(parts: GrantParts) -> AuthorizationCodeGrant:
+    return AuthorizationCodeGrant(
+        db=parts.db,
+        issuer=parts.issuer,
+        catalog=parts.catalog,
+        families=parts.families,
+        proofs=parts.proofs,
+        trail=parts.trail,
+        token_lifetime=parts.config.dcr.default_token_expiry,
+        refresh_lifetime=parts.config.dcr.default_refresh_expiry,
+    )
+
+
+ENTRY = GrantEntry(grant_type=AUTHORIZATION_CODE, build=_build)

@@ -17,6 +17,7 @@ from authserver.authorization.store import (
 from authserver.clients.records import Client
 from authserver.encryption.sealing import open_sealed, seal
 from authserver.protocol.errors import InvalidGrant, OAuthError, UnauthorizedClient
+from authserver.protocol.grant_types import REFRESH_TOKEN
 from authserver.protocol.identifiers import TokenHash, hash_token, new_secret, spell_id
 from authserver.protocol.scopes import choose_refresh_scopes
 from authserver.resources.catalog import ResourceCatalog
@@ -25,12 +26,15 @@ from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import REFRESH_TOKEN_RETRIES, REFRESH_TOKEN_REUSE, TOKENS_REFRESHED
 from authserver.telemetry.notes import note
 from authserver.tokens.families import Families, ReusePath
+from authserver.tokens.grants.entry import GrantEntry, GrantParts
 from authserver.tokens.issuing import TokenIssuer, TokenSpec, note_agent
+from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.records import IssuanceKind, TokenRequest, TokenResponse
 from authserver.tokens.responses import build_token_response, parse_token_response
 from authserver.tokens.store import append_issuance
 from authserver.tokens.targets import check_target
 from authserver.users.store import find_user
+from authserver.web.forms import Form
 
 _log = get_logger("token")
 
@@ -48,23 +52,28 @@ class RefreshTokenGrant:
         max_lifetime: Seconds a family may live from the redemption of its code; 0 is without end.
     """
 
-    grant_type: ClassVar[str] = "refresh_token"
-    required_parameters: ClassVar[tuple[str, ...]] = ("refresh_token",)
     allows_public_clients: ClassVar[bool] = True
+    needs_registration: ClassVar[bool] = False
     denied: ClassVar[Action] = Action.TOKEN_REFRESH_DENIED
 
     db: Database
     issuer: TokenIssuer
     catalog: ResourceCatalog
     families: Families
+    proofs: ProofChecker
     trail: AuditTrail
     token_lifetime: int
     refresh_lifetime: int
     grace: int
     max_lifetime: int
 
+    def check_form(self, form: Form) -> None:
+        """Check that the request has what the grant needs (step 1)."""
+        form.required("refresh_token")
+
     async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
-        """Rotate the refresh token of the request (steps 4 to 14)."""
+        """Rotate the refresh token of the request (steps 3 to 14)."""
+        request = await self.proofs.check(request, client=client, now=now)  # 3
         presented = request.form.required("refresh_token")
         token = await find_refresh_token(self.db, hash_token(presented))
         if token is None:  # 4
@@ -78,7 +87,7 @@ class RefreshTokenGrant:
         if family.client_id != client.id:  # 5
             raise InvalidGrant(reason="client_mismatch")
         self._check_family(family, now=now)  # 6
-        if not client.has_grant(self.grant_type):  # 7
+        if not client.has_grant(REFRESH_TOKEN):  # 7
             raise UnauthorizedClient(
                 "client is not authorized for this grant type: the client is not registered for the refresh_token grant",
                 reason="grant_not_registered",
@@ -137,6 +146,7 @@ class RefreshTokenGrant:
             lifetime=self.token_lifetime,
             jkt=request.jkt,
             authorization_id=family.id,
+            consent_client_id=client.id,
         )
         minted = self.issuer.mint(spec, now=now)
         successor = new_secret()
@@ -251,3 +261,21 @@ def _digest(request: TokenRequest) -> bytes:
     scopes = " ".join(sorted(set((request.form.get("scope") or "").split())))
     resource = "\n".join(sorted(set(request.form.values("resource"))))
     return hashlib.sha256(f"{scopes}\0{resource}\0{request.jkt or ''}".encode()).digest()
+
+
+def _build(parts: GrantParts) -> RefreshTokenGrant:
+    return RefreshTokenGrant(
+        db=parts.db,
+        issuer=parts.issuer,
+        catalog=parts.catalog,
+        families=parts.families,
+        proofs=parts.proofs,
+        trail=parts.trail,
+        token_lifetime=parts.config.dcr.default_token_expiry,
+        refresh_lifetime=parts.config.dcr.default_refresh_expiry,
+        grace=parts.config.oauth.refresh_grace,
+        max_lifetime=parts.config.oauth.refresh_max_lifetime,
+    )
+
+
+ENTRY = GrantEntry(grant_type=REFRESH_TOKEN, build=_build)

@@ -1,0 +1,100 @@
+"""What a grant is, what it is built from, and what the table of grants says of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from authserver.audit.events import Action
+from authserver.audit.trail import AuditTrail
+from authserver.clients.records import Client
+from authserver.config.model import Config
+from authserver.outbound.client import OutboundClient
+from authserver.resources.catalog import ResourceCatalog
+from authserver.storage.database import Database
+from authserver.tokens.families import Families
+from authserver.tokens.issuing import TokenIssuer
+from authserver.tokens.proofs import ProofChecker
+from authserver.tokens.records import TokenRequest, TokenResponse
+from authserver.web.forms import Form
+
+
+class Grant(Protocol):
+    """A handler of one ``grant_type``.
+
+    Attributes:
+        allows_public_clients: Whether a client without a secret or keys may use it.
+        needs_registration: Whether a client must be registered for it before anything of the request is looked at.
+        denied: The audit action of a refusal.
+    """
+
+    @property
+    def allows_public_clients(self) -> bool: ...  # noqa: D102  stated above
+    @property
+    def needs_registration(self) -> bool: ...  # noqa: D102  stated above
+    @property
+    def denied(self) -> Action: ...  # noqa: D102  stated above
+
+    def check_form(self, form: Form) -> None:
+        """Check what must be there before anything is looked at; such a refusal is in no audit row.
+
+        Raises:
+            OAuthError: It is not.
+        """
+        ...
+
+    async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
+        """Serve a request of an authenticated client, or refuse it. What it returns has been committed.
+
+        Raises:
+            OAuthError: The request is refused.
+            StorageUnavailable: Nothing was spent or written.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantParts:
+    """What grants are built from."""
+
+    config: Config
+    db: Database
+    issuer: TokenIssuer
+    catalog: ResourceCatalog
+    families: Families
+    proofs: ProofChecker
+    trail: AuditTrail
+    http: OutboundClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """What switches a grant on.
+
+    Attributes:
+        feature: Its name in the refusal.
+        key: The configuration key.
+        is_on: Reads it.
+    """
+
+    feature: str
+    key: str
+    is_on: Callable[[Config], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantEntry:
+    """A line of the table.
+
+    Attributes:
+        grant_type: The value on the wire.
+        build: Makes the handler when the grant is on.
+        switch: None for what is always on.
+    """
+
+    grant_type: str
+    build: Callable[[GrantParts], Grant]
+    switch: Switch | None = None
+
+    def is_on(self, config: Config) -> bool:
+        """Whether the operator lets it be served."""
+        return self.switch is None or self.switch.is_on(config)
