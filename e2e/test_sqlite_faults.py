@@ -35,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def server(site: Site) -> Iterator[Process]:
-    with site.installation.serve() as process:
+    with site.installation.serve(piped=True) as process:
         yield process
 
 
@@ -62,8 +62,9 @@ async def test_a_full_disk_refuses_cleanly_and_space_is_used_again_when_there_is
 ) -> None:
     async with under_load(site, clients=CLIENTS) as (load, _):
         _, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
-        # No file of the process may grow beyond what the log has now: a disk without room, as far as it can see.
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (write_ahead_log(site).stat().st_size, hard))
+        # No file of the process may be written beyond its first page: neither a page into the log, wherever in it the
+        # server is, nor one from the log into the file. A disk without room, as far as the server can see.
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (PAGE, hard))
         try:
             await wait_for(lambda: load.refused > 4 * CLIENTS, what="clients are refused")
             await check_reads_go_on(site, load)

@@ -78,14 +78,20 @@ class Installation:
         assert done.returncode == 0, f"authserver {' '.join(arguments)}: {done.stderr or done.stdout}"
         return done.stdout
 
-    def serve(self, *, port: int | None = None) -> Process:
-        """Start a server process on the installation's port, or a further one on another, and wait for it."""
+    def serve(self, *, port: int | None = None, piped: bool = False) -> Process:
+        """Start a server process on the installation's port, or a further one on another, and wait for it.
+
+        Args:
+            port: Another than the installation's.
+            piped: See ``Process``.
+        """
         port = port or self.port
         process = Process(
             [AUTHSERVER, "serve"],
             log=self.directory / f"serve-{port}.log",
             environment=self.environment | {"AUTHPLANE_SERVER_ADDRESS": f"127.0.0.1:{port}"},
             directory=self.directory,
+            piped=piped,
         )
         with ending_on_failure(process):
             process.wait_for(f"http://127.0.0.1:{port}/ready")

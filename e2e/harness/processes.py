@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 START_SECONDS = 20
 STOP_SECONDS = 15
@@ -79,13 +79,25 @@ class Process:
         log: Where standard output and error go, after what is there.
         environment: Added to this process's, of which nothing that configures the product is handed on.
         directory: Where it runs.
+        piped: The output takes its way through a pipe and a program that writes the file, as under a service manager:
+            what keeps the process from writing files does not keep it from saying so.
     """
 
     def __init__(
-        self, command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str], directory: Path
+        self,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        directory: Path,
+        piped: bool = False,
     ) -> None:
         self._log = log
-        with log.open("ab") as output:
+        with contextlib.ExitStack() as opened:
+            output: IO[bytes] = opened.enter_context(log.open("ab"))
+            self._scribe = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=output) if piped else None
+            if self._scribe is not None and self._scribe.stdin is not None:
+                output = opened.enter_context(self._scribe.stdin)
             self._child = subprocess.Popen(
                 [str(part) for part in command],
                 cwd=directory,
@@ -161,3 +173,6 @@ class Process:
                 self.stop()
             except subprocess.TimeoutExpired:
                 self.kill()
+        if self._scribe is not None:
+            # It reads until nobody holds the other end any more.
+            self._scribe.wait(STOP_SECONDS)
