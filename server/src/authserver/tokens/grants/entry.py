@@ -87,14 +87,14 @@ class GrantEntry:
 
     Attributes:
         grant_type: The value on the wire.
-        build: Makes the handler when the grant is on.
+        build: Makes the handler when the grant is on; None for one that is not served yet.
         switch: None for what is always on.
     """
 
     grant_type: str
-    build: Callable[[GrantParts], Grant]
+    build: Callable[[GrantParts], Grant] | None
     switch: Switch | None = None
 
     def is_on(self, config: Config) -> bool:
         """Whether the operator lets it be served."""
-        return self.switch is None or self.switch.is_on(config)
+        return self.build is not None and (self.switch is None or self.switch.is_on(config))

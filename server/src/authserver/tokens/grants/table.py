@@ -7,11 +7,6 @@ from authserver.protocol.grant_types import CLIENT_CREDENTIALS, JWT_BEARER, TOKE
 from authserver.tokens.grants import authorization_code, refresh_token
 from authserver.tokens.grants.entry import Grant, GrantEntry, GrantParts, Switch
 
-
-def _not_built(parts: GrantParts) -> Grant:
-    raise NotImplementedError(parts)
-
-
 GRANTS: Mapping[str, GrantEntry] = {
     entry.grant_type: entry
     for entry in (
@@ -19,7 +14,7 @@ GRANTS: Mapping[str, GrantEntry] = {
         refresh_token.ENTRY,
         GrantEntry(
             grant_type=CLIENT_CREDENTIALS,
-            build=_not_built,
+            build=None,
             switch=Switch(
                 feature="client_credentials",
                 key="client_credentials.enabled",
@@ -28,7 +23,7 @@ GRANTS: Mapping[str, GrantEntry] = {
         ),
         GrantEntry(
             grant_type=TOKEN_EXCHANGE,
-            build=_not_built,
+            build=None,
             switch=Switch(
                 feature="token_exchange",
                 key="token_exchange.enabled",
@@ -37,7 +32,7 @@ GRANTS: Mapping[str, GrantEntry] = {
         ),
         GrantEntry(
             grant_type=JWT_BEARER,
-            build=_not_built,
+            build=None,
             switch=Switch(feature="jwt_bearer", key="xaa.enabled", is_on=lambda config: config.xaa.enabled),
         ),
     )
@@ -52,4 +47,8 @@ def served_grants(config: Config) -> tuple[str, ...]:
 
 def build_grants(parts: GrantParts) -> Mapping[str, Grant]:
     """Return the handlers of the grants that are on."""
-    return {name: entry.build(parts) for name, entry in GRANTS.items() if entry.is_on(parts.config)}
+    return {
+        name: entry.build(parts)
+        for name, entry in GRANTS.items()
+        if entry.build is not None and entry.is_on(parts.config)
+    }
