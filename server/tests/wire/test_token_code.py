@@ -11,6 +11,7 @@ import pytest
 from authserver.authorization.store import revoke_families_of
 from authserver.clients.store import find_client, update_client
 from authserver.resources.administration import ResourcePatch
+from authserver.telemetry.metrics import scrape
 from server.tests.wire.harness import ISSUER, REDIRECT, RESOURCE, VERIFIER, Wire, claims_of
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +56,15 @@ async def test_no_row_holds_the_code_or_the_refresh_token(wire: Wire) -> None:
             assert code not in text
             assert tokens["refresh_token"] not in text
             assert tokens["access_token"] not in text
+
+
+async def test_a_redemption_counts_as_one_of_its_grant(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    before = scrape().decode().splitlines()
+    assert (await wire.redeem(client_id, code)).status_code == 200
+    (moved,) = (line for line in set(scrape().decode().splitlines()) - set(before) if "_tokens_issued_total" in line)
+    assert moved.startswith('authserver_tokens_issued_total{grant_type="authorization_code"} ')
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class AuthorizationCodeGrant:
 
         if not await self.db.write(redeem):
             raise await self._lost(code_hash, request, client=client, now=now)
-        TOKENS_ISSUED.inc(REFRESH_TOKEN)
+        TOKENS_ISSUED.inc(AUTHORIZATION_CODE)
         note_agent(minted)
         self._log_issued(code, minted)
         return TokenResponse(
