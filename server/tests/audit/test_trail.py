@@ -105,9 +105,11 @@ class SlowDatabase:
     def __init__(self, db: Database) -> None:
         self._db = db
         self.may_commit = asyncio.Event()
+        self.asked = asyncio.Event()
         self.commits = 0
 
     async def write(self, transaction: Callable[[Writer], Awaitable[Any]]) -> Any:
+        self.asked.set()
         await self.may_commit.wait()
         self.commits += 1
         return await self._db.write(transaction)
@@ -118,7 +120,7 @@ async def test_events_recorded_soon_share_commits_and_keep_their_order(db: Datab
     trail = AuditTrail(slow, Clock())  # type: ignore[arg-type]  # what it is asked for is there
 
     await trail.record_soon(AuditEvent(Action.TOKEN_INTROSPECTED, client_id="c0"), now=NOW)
-    await asyncio.sleep(0)
+    await asyncio.wait_for(slow.asked.wait(), 5)
     for n in range(1, 100):
         await trail.record_soon(AuditEvent(Action.TOKEN_INTROSPECTED, client_id=f"c{n}"), now=NOW)
     slow.may_commit.set()
@@ -129,12 +131,28 @@ async def test_events_recorded_soon_share_commits_and_keep_their_order(db: Datab
     assert slow.commits == 2
 
 
+async def test_events_recorded_soon_are_written_though_nobody_flushes(db: Database) -> None:
+    slow = SlowDatabase(db)
+    slow.may_commit.set()
+    trail = AuditTrail(slow, Clock())  # type: ignore[arg-type]  # what it is asked for is there
+
+    for round_of in (1, 256):
+        slow.asked.clear()
+        for _ in range(round_of):
+            await trail.record_soon(AuditEvent(Action.TOKEN_INTROSPECTED), now=NOW)
+        await asyncio.wait_for(slow.asked.wait(), 5)
+    await trail.flush()
+
+    assert len(await list_events(db, limit=300)) == 257
+    assert slow.commits == 2
+
+
 async def test_who_records_while_too_many_wait_waits_for_the_commit(db: Database) -> None:
     slow = SlowDatabase(db)
     trail = AuditTrail(slow, Clock())  # type: ignore[arg-type]  # what it is asked for is there
     event = AuditEvent(Action.TOKEN_INTROSPECTED)
     await trail.record_soon(event, now=NOW)
-    await asyncio.sleep(0)
+    await asyncio.wait_for(slow.asked.wait(), 5)
     for _ in range(4096):
         await trail.record_soon(event, now=NOW)
 
