@@ -83,6 +83,35 @@ async def test_a_secret_is_rewritten_unless_it_was_rotated(db: Database) -> None
     assert await find_client(db, "client-1") == a_client(secret_hash="new")
 
 
+async def test_every_change_of_a_row_is_seen_by_the_next_look_and_only_a_change_makes_a_new_record(
+    db: Database,
+) -> None:
+    await db.write(lambda tx: insert_client(tx, a_client(secret_hash="old")))
+    first = await find_client(db, "client-1")
+    assert await find_client(db, "client-1") is first
+    # Neither of these raises the version.
+    await db.write(lambda tx: update_secret_hash(tx, "client-1", old="old", new="new"))
+    assert await find_client(db, "client-1") == a_client(secret_hash="new")
+    await db.write(lambda tx: update_fetched_at(tx, "client-1", fetched_at=NOW))
+    assert await find_client(db, "client-1") == a_client(secret_hash="new", cimd_fetched_at=NOW)
+    suspended = a_client(secret_hash="new", cimd_fetched_at=NOW, status=ClientStatus.SUSPENDED)
+    assert await db.write(lambda tx: update_client(tx, suspended))
+    assert await find_client(db, "client-1") == dataclasses.replace(suspended, version=2)
+    # By hand, as a restored backup would.
+    await db.write(lambda tx: tx.execute("UPDATE clients SET status = 'active' WHERE id = 'client-1'"))
+    found = await find_client(db, "client-1")
+    assert found is not None
+    assert found.is_active
+
+
+async def test_the_record_of_a_long_row_is_not_kept(db: Database) -> None:
+    client = a_client(jwks='{"keys":[' + "1," * 2048 + "1]}")
+    await db.write(lambda tx: insert_client(tx, client))
+    first = await find_client(db, client.id)
+    assert first == client
+    assert await find_client(db, client.id) is not first
+
+
 @pytest.mark.parametrize("before", [None, NOW - 1, NOW + 1])
 async def test_the_time_of_the_last_good_read_never_goes_back(db: Database, before: int | None) -> None:
     await db.write(lambda tx: insert_client(tx, a_client(cimd_fetched_at=before)))

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from authserver.clients.administration import NewClient
+from authserver.clients.store import delete_client
+from authserver.users.store import delete_user
 from server.tests.wire.harness import ISSUER, RESOURCE, Wire
+from server.tests.wire.recording import record
 
 pytestmark = pytest.mark.anyio
 
@@ -78,14 +81,29 @@ async def test_anything_that_is_no_access_token_in_force_is_inactive(wire: Wire,
     assert await wire.introspect(token) == {"active": False}
 
 
-@pytest.mark.parametrize("case", ["client suspended", "user disabled", "family revoked", "key gone"])
-async def test_a_token_ends_with_what_it_rests_on(wire: Wire, now: int, case: str) -> None:
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("client suspended", "issuing_client_inactive"),
+        ("client deleted", "issuing_client_inactive"),
+        ("user disabled", "subject_inactive"),
+        ("user deleted", "subject_inactive"),
+        ("family revoked", "token_revoked"),
+        ("key gone", "invalid_token"),
+    ],
+)
+async def test_a_token_ends_with_what_it_rests_on(wire: Wire, now: int, case: str, reason: str) -> None:
     client_id, tokens = await _session(wire)
     match case:
         case "client suspended":
             await wire.core.clients.suspend(client_id, now=now)
+        case "client deleted":
+            # By hand: the command line revokes its tokens, too.
+            await wire.core.db.write(lambda tx: delete_client(tx, client_id))
         case "user disabled":
             await wire.core.accounts.disable_user(wire.user.id, now=now)
+        case "user deleted":
+            await wire.core.db.write(lambda tx: delete_user(tx, wire.user.id))
         case "family revoked":
             assert await _revoke(wire, client_id, tokens["refresh_token"]) == 200
         case _:
@@ -95,6 +113,17 @@ async def test_a_token_ends_with_what_it_rests_on(wire: Wire, now: int, case: st
             await wire.core.db.write(lambda tx: tx.execute("UPDATE issuances SET expires_at = expires_at + 100000"))
             wire.clock.seconds += 5000
     assert await wire.introspect(tokens["access_token"]) == {"active": False}
+    denied = dict(await wire.audit())["token.introspect_denied"]
+    assert denied.startswith(f"reason={reason}")
+
+
+async def test_an_introspection_reads_the_caller_and_the_token_and_no_more(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, tokens = await _session(wire)
+    recording = record(wire.core.db, monkeypatch)
+    assert (await wire.introspect(tokens["access_token"]))["active"] is True
+    assert len(recording.reads) == 2
 
 
 async def test_callers_that_prove_nothing_are_refused_and_leave_no_row(wire: Wire) -> None:

@@ -115,7 +115,8 @@ class ClientAuthenticator:
             raise InvalidClient(reason="client_not_found", audited=False)
         if client.needs_no_proof:
             _check_public(credentials, require_confidential=require_confidential)
-            client = replace(client, came_unproved=client.has_keys)
+            if client.has_keys:
+                client = replace(client, came_unproved=True)
         elif client.secret_hash:
             await self._check_secret(client, credentials)
         else:

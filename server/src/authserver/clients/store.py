@@ -1,5 +1,6 @@
 """SQL of clients, and of the one setting that belongs to them."""
 
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -12,16 +13,27 @@ _COLUMNS = (
     " status, registration_source, cimd_url, cimd_fetched_at, scope, application_type, is_agent, agent_description,"
     " dpop_bound_access_tokens, version, issued_at, updated_at"
 )
-_PLACEHOLDERS = ", ".join(f"${number}" for number in range(1, _COLUMNS.count(",") + 2))
+_FIELDS = tuple(_COLUMNS.split(", "))
+_WIDTH = len(_FIELDS)
+_LONG = tuple(_FIELDS.index(name) for name in ("jwks", "redirect_uris", "scope"))
+_PLACEHOLDERS = ", ".join(f"${number}" for number in range(1, _WIDTH + 1))
+_FIND_CLIENT = f"SELECT {_COLUMNS} FROM clients WHERE id = $1"
 _LONGEST_ID = 2048
+_KEPT_RECORDS = 4096
+_LONGEST_KEPT = 4096
 
 
 async def find_client(db: Reader, client_id: str) -> Client | None:
     """Look a client up, whatever its status; any text may be asked for."""
     if len(client_id) > _LONGEST_ID or "\x00" in client_id:
         return None
-    row = await db.fetch_one(f"SELECT {_COLUMNS} FROM clients WHERE id = $1", client_id)
+    row = await db.fetch_one(_FIND_CLIENT, client_id)
     return _client(row) if row else None
+
+
+def status_of(client_id: str) -> str:
+    """Return SQL for the status of the client that a column names, or NULL: for a read that needs no more of it."""
+    return f"(SELECT status FROM clients WHERE id = {client_id})"
 
 
 async def list_clients(
@@ -173,26 +185,28 @@ def _names(text: Any) -> tuple[str, ...]:
 
 
 def _client(row: Row) -> Client:
-    return Client(
-        id=row["id"],
-        secret_hash=row["secret_hash"],
-        jwks=row["jwks"],
-        jwks_uri=row["jwks_uri"],
-        name=row["name"],
-        redirect_uris=_names(row["redirect_uris"]),
-        grant_types=_names(row["grant_types"]),
-        response_types=_names(row["response_types"]),
-        token_endpoint_auth_method=row["token_endpoint_auth_method"],
-        status=ClientStatus(row["status"]),
-        registration_source=RegistrationSource(row["registration_source"]),
-        cimd_url=row["cimd_url"],
-        cimd_fetched_at=row["cimd_fetched_at"],
-        scope=row["scope"],
-        application_type=row["application_type"],
-        is_agent=bool(row["is_agent"]),
-        agent_description=row["agent_description"],
-        dpop_bound_access_tokens=bool(row["dpop_bound_access_tokens"]),
-        version=row["version"],
-        issued_at=row["issued_at"],
-        updated_at=row["updated_at"],
-    )
+    values = row[:_WIDTH]
+    # A key set may have 64 KiB, and anybody may register: what is kept of strangers' rows is small.
+    is_long = sum(len(values[column] or "") for column in _LONG) > _LONGEST_KEPT
+    return _record(values) if is_long else _kept_record(values)
+
+
+def _record(values: tuple[Any, ...]) -> Client:
+    """Return the record of a row, whose values stand in the order of the columns."""
+    fields = dict(zip(_FIELDS, values, strict=True))
+    for name in ("redirect_uris", "grant_types", "response_types"):
+        fields[name] = _names(fields[name])
+    fields["status"] = ClientStatus(fields["status"])
+    fields["registration_source"] = RegistrationSource(fields["registration_source"])
+    fields["is_agent"] = bool(fields["is_agent"])
+    fields["dpop_bound_access_tokens"] = bool(fields["dpop_bound_access_tokens"])
+    return Client(**fields)
+
+
+@lru_cache(maxsize=_KEPT_RECORDS)
+def _kept_record(values: tuple[Any, ...]) -> Client:
+    """Return the record of a row, the same one for the same values: reading a row is cheap, building a record is not.
+
+    Every value of the row is part of what is looked up, so a changed row is never taken for what it was.
+    """
+    return _record(values)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -11,11 +11,15 @@ Value = str | int | float | bool | bytes | None
 
 
 class Row(Protocol):
-    """A row, read by column name. SQLite returns 0 and 1 for booleans: records convert."""
+    """A row, read by column name, or by position where a request reads many columns.
 
-    def __getitem__(self, column: str, /) -> Any:
-        """Return the value of a column."""
-        ...
+    SQLite returns 0 and 1 for booleans: records convert. A column that nobody asked for may stand behind the others.
+    """
+
+    @overload
+    def __getitem__(self, column: str, /) -> Any: ...
+    @overload
+    def __getitem__(self, columns: slice, /) -> tuple[Any, ...]: ...
 
 
 class StorageUnavailable(Exception):  # noqa: N818  a state of the world, not an error of ours

@@ -23,9 +23,9 @@ _Waiting = tuple[tuple[Value, ...], "asyncio.Future[Row | None]"]
 
 @lru_cache(maxsize=256)
 def reads_statement(sql: str, types: tuple[str, ...]) -> str:
-    """Return the query that answers many callers: their rows, each with ``batch_nth``, which counts from 1."""
+    """Return the query that answers many callers: their rows, each with ``batch_nth`` at its end, which counts from 1."""
     return (
-        f"SELECT batch.nth AS batch_nth, found.* FROM {batch_of(types)} CROSS JOIN LATERAL ({of_batch(sql)}) AS found"
+        f"SELECT found.*, batch.nth AS batch_nth FROM {batch_of(types)} CROSS JOIN LATERAL ({of_batch(sql)}) AS found"
         " ORDER BY batch.nth"
     )
 

@@ -8,7 +8,6 @@ from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.authentication import ClientAuthenticator
 from authserver.clients.records import Client
-from authserver.clients.store import find_client
 from authserver.keys.keyring import Keyring
 from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError, new_reference
 from authserver.resources.catalog import ResourceCatalog
@@ -19,7 +18,6 @@ from authserver.telemetry.notes import note, refuse
 from authserver.tokens.endpoint import authenticate, check_form
 from authserver.tokens.recognition import RecognisedToken, recognise
 from authserver.tokens.records import Issuance, IssuanceKind
-from authserver.users.store import find_user
 from authserver.web.forms import Form
 
 _log = get_logger("token")
@@ -104,14 +102,9 @@ class IntrospectionEndpoint:
             return "caller_not_authorized_for_token"
         if issuance.revoked_at is not None:
             return _revocation_reason(issuance)
-        client = await find_client(self._db, issuance.client_id)
-        if client is None or not client.is_active:
+        if not token.client_is_active:
             return "issuing_client_inactive"
-        if issuance.subject is not None:
-            user = await find_user(self._db, issuance.subject)
-            if user is None or not user.is_active:
-                return "subject_inactive"
-        return None
+        return None if token.subject_is_active else "subject_inactive"
 
     async def _is_runtime_of(self, client_id: str, resource_id: str | None) -> bool:
         """Whether a client acts as the resource that a token is for (the token's one audience)."""

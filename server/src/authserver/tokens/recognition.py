@@ -12,7 +12,7 @@ from authserver.protocol.identifiers import parse_id, token_digest
 from authserver.protocol.jose import InvalidToken, read_unverified
 from authserver.storage.database import Reader
 from authserver.tokens.records import LEEWAY, Issuance
-from authserver.tokens.store import find_issuance
+from authserver.tokens.store import find_issued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +21,14 @@ class RecognisedToken:
 
     Attributes:
         claims: Its claims, as issued.
+        client_is_active: Whether the client it was issued to may act.
+        subject_is_active: Whether its user may; True of a token that is about no user.
     """
 
     claims: dict[str, Any]
     issuance: Issuance
+    client_is_active: bool
+    subject_is_active: bool
 
 
 async def recognise(db: Reader, keyring: Keyring, token: str, *, issuer: str, now: int) -> RecognisedToken | None:
@@ -41,8 +45,11 @@ async def recognise(db: Reader, keyring: Keyring, token: str, *, issuer: str, no
     identifier = parse_id(jti) if isinstance(jti, str) else None
     if identifier is None:
         return None
-    issuance = await find_issuance(db, identifier)
-    if issuance is None or issuance.token_digest is None or unverified_claims.get("iss") != issuer:
+    issued = await find_issued(db, identifier)
+    if issued is None or unverified_claims.get("iss") != issuer:
+        return None
+    issuance = issued.issuance
+    if issuance.token_digest is None:
         return None
     if not hmac.compare_digest(issuance.token_digest, token_digest(token)):
         return None
@@ -51,4 +58,9 @@ async def recognise(db: Reader, keyring: Keyring, token: str, *, issuer: str, no
         return None
     if now >= issuance.expires_at + LEEWAY:
         return None
-    return RecognisedToken(claims=unverified_claims, issuance=issuance)
+    return RecognisedToken(
+        claims=unverified_claims,
+        issuance=issuance,
+        client_is_active=issued.client_is_active,
+        subject_is_active=issued.subject_is_active,
+    )

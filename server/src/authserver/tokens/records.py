@@ -87,6 +87,20 @@ class Issuance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedToken:
+    """What is on record about a token, and about those it rests on.
+
+    Attributes:
+        client_is_active: Whether the client it was issued to may act; False when that client is gone.
+        subject_is_active: Whether its user may; True of a token that is about no user.
+    """
+
+    issuance: Issuance
+    client_is_active: bool
+    subject_is_active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Minted:
     """A signed token and the row to be written with it: neither may leave without the other."""
 

@@ -2,8 +2,12 @@
 
 import orjson
 
+from authserver.clients.records import ClientStatus
+from authserver.clients.store import status_of as client_status_of
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
-from authserver.tokens.records import LEEWAY, Issuance, IssuanceKind
+from authserver.tokens.records import LEEWAY, Issuance, IssuanceKind, IssuedToken
+from authserver.users.records import UserStatus
+from authserver.users.store import status_of as user_status_of
 
 _ISSUANCES = Append(
     table="issuances",
@@ -34,24 +38,57 @@ _REVOKE_ISSUANCE = Claim(
 )
 
 
-def _issuance(row: Row) -> Issuance:
-    return Issuance(
-        id=row["id"],
-        token_digest=row["token_digest"],
-        kind=IssuanceKind(row["kind"]),
-        subject=row["subject"],
-        client_id=row["client_id"],
-        resource_id=row["resource_id"],
-        scopes=tuple(row["scopes"].split()),
-        authorization_id=row["authorization_id"],
-        issued_at=row["issued_at"],
-        expires_at=row["expires_at"],
-        revoked_at=row["revoked_at"],
-        dpop_jkt=row["dpop_jkt"],
-        agent_id=row["agent_id"],
-        agent_chain=tuple(orjson.loads(row["agent_chain"])) if row["agent_chain"] else (),
-        consent_client_id=row["consent_client_id"],
-        parent_jti=row["parent_jti"],
+_FIND_ISSUED = (
+    f"SELECT {', '.join(f'i.{column}' for column in _ISSUANCES.columns)}, i.revoked_at,"
+    f" {client_status_of('i.client_id')} AS client_status, {user_status_of('i.subject')} AS subject_status"
+    " FROM issuances i WHERE i.id = $1"
+)
+_ISSUED_WIDTH = len(_ISSUANCES.columns) + 3
+
+
+def _issued(row: Row) -> IssuedToken:
+    (
+        jti,
+        token_digest,
+        kind,
+        subject,
+        client_id,
+        resource_id,
+        scopes,
+        authorization_id,
+        issued_at,
+        expires_at,
+        dpop_jkt,
+        agent_id,
+        agent_chain,
+        consent_client_id,
+        parent_jti,
+        revoked_at,
+        client_status,
+        subject_status,
+    ) = row[:_ISSUED_WIDTH]
+    issuance = Issuance(
+        id=jti,
+        token_digest=token_digest,
+        kind=IssuanceKind(kind),
+        subject=subject,
+        client_id=client_id,
+        resource_id=resource_id,
+        scopes=tuple(scopes.split()),
+        authorization_id=authorization_id,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        revoked_at=revoked_at,
+        dpop_jkt=dpop_jkt,
+        agent_id=agent_id,
+        agent_chain=tuple(orjson.loads(agent_chain)) if agent_chain else (),
+        consent_client_id=consent_client_id,
+        parent_jti=parent_jti,
+    )
+    return IssuedToken(
+        issuance=issuance,
+        client_is_active=client_status == ClientStatus.ACTIVE,
+        subject_is_active=subject is None or subject_status == UserStatus.ACTIVE,
     )
 
 
@@ -77,10 +114,10 @@ async def append_issuance(tx: Writer, issuance: Issuance) -> None:
     )
 
 
-async def find_issuance(db: Reader, jti: bytes) -> Issuance | None:
-    """Look a token up by its id."""
-    row = await db.fetch_one(f"SELECT {', '.join(_ISSUANCES.columns)}, revoked_at FROM issuances WHERE id = $1", jti)
-    return _issuance(row) if row else None
+async def find_issued(db: Reader, jti: bytes) -> IssuedToken | None:
+    """Look a token up by its id, and at the same moment whether those it rests on may act."""
+    row = await db.fetch_one(_FIND_ISSUED, jti)
+    return _issued(row) if row else None
 
 
 async def revoke_issuance(tx: Writer, jti: bytes, *, now: int) -> bool:

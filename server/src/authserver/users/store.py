@@ -8,6 +8,9 @@ from authserver.users.records import User, UserProvider, UserRole, UserStatus
 _COLUMNS = "id, email, name, role, status, password_hash, provider, provider_sub, session_epoch, version, created_at, updated_at"
 
 
+_FIND_USER = f"SELECT {_COLUMNS} FROM users WHERE id = $1"
+
+
 def fold_email(email: str) -> str:
     """Return what an address is compared by: case does not count, nor how an accented letter is composed."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email).casefold())
@@ -32,8 +35,13 @@ def _user(row: Row) -> User:
 
 async def find_user(db: Reader, user_id: str) -> User | None:
     """Look a user up by id."""
-    row = await db.fetch_one(f"SELECT {_COLUMNS} FROM users WHERE id = $1", user_id)
+    row = await db.fetch_one(_FIND_USER, user_id)
     return _user(row) if row else None
+
+
+def status_of(user_id: str) -> str:
+    """Return SQL for the status of the user that a column names, or NULL: for a read that needs no more of them."""
+    return f"(SELECT status FROM users WHERE id = {user_id})"
 
 
 async def find_user_by_email(db: Reader, email: str) -> User | None:
