@@ -3,20 +3,17 @@
 import hashlib
 from collections import OrderedDict
 
-from authserver.clients.document_cache import ExpiringCache
+from authserver.clients.fetched_keys import MAX_SETS, FetchedKeySets
 from authserver.clients.records import Client
-from authserver.clients.shared_fetches import DocumentUnavailable, FetchRules, SharedFetches
+from authserver.clients.shared_fetches import DocumentUnavailable, FetchRules
 from authserver.config.sections.clients import CimdConfig
 from authserver.outbound.client import OutboundClient
 from authserver.protocol.client_assertions import InvalidAssertion, UnverifiedAssertion
 from authserver.protocol.jose import InvalidKey
-from authserver.protocol.jwk import MAX_KEY_SET_BYTES, KeySet, VerificationKey, parse_key_set
+from authserver.protocol.jwk import CLIENT_ALGORITHMS, MAX_KEY_SET_BYTES, KeySet, VerificationKey, parse_key_set
 from authserver.telemetry.logs import get_logger
 
-RENEWAL_INTERVAL = 60
 LEAST_TTL = 10
-
-_MAX_SETS = 512
 
 _log = get_logger("clients")
 
@@ -40,8 +37,7 @@ class ClientKeys:
             # Keys are fetched before anything is proved: a set that is never kept would be fetched by every stranger.
             least_ttl=LEAST_TTL,
         )
-        self._fetches = SharedFetches[KeySet](http, rules, max_entries=_MAX_SETS)
-        self._renewed = ExpiringCache[bool](_MAX_SETS)
+        self._fetched = FetchedKeySets(http, rules, CLIENT_ALGORITHMS)
         self._inline = OrderedDict[bytes, KeySet]()
 
     async def find(self, client: Client, assertion: UnverifiedAssertion, *, now: int) -> tuple[VerificationKey, ...]:
@@ -54,7 +50,7 @@ class ClientKeys:
             if client.jwks is not None:
                 keys = self._read_inline(client.jwks).fitting(assertion.alg, assertion.kid)
             elif client.jwks_uri is not None:
-                keys = await self._fetch(client.jwks_uri, assertion, now=now)
+                keys = await self._fetched.find(client.jwks_uri, alg=assertion.alg, kid=assertion.kid, now=now)
             else:
                 raise InvalidAssertion("assertion_unexpected")
         except (DocumentUnavailable, InvalidKey) as exc:
@@ -64,24 +60,6 @@ class ClientKeys:
             raise InvalidAssertion("assertion_key_unknown")
         return keys
 
-    async def _fetch(self, url: str, assertion: UnverifiedAssertion, *, now: int) -> tuple[VerificationKey, ...]:
-        """Return the fitting keys of a set; one that lacks the name is fetched anew, once a minute at most."""
-        kept = self._fetches.find(url, now=now)
-        if kept is None:
-            return (await self._fetches.get(url, _read, now=now)).fitting(assertion.alg, assertion.kid)
-        keys = kept.fitting(assertion.alg, assertion.kid)
-        if keys or assertion.kid is None or not self._may_renew(url, now=now):
-            return keys
-        return (await self._fetches.renew(url, _read, now=now)).fitting(assertion.alg, assertion.kid)
-
-    def _may_renew(self, url: str, *, now: int) -> bool:
-        if self._fetches.is_under_way(url):
-            return True
-        if self._renewed.find(url, now=now):
-            return False
-        self._renewed.put(url, value=True, expires_at=now + RENEWAL_INTERVAL, now=now)
-        return True
-
     def _read_inline(self, jwks: str) -> KeySet:
         digest = hashlib.sha256(jwks.encode()).digest()
         found = self._inline.get(digest)
@@ -89,13 +67,6 @@ class ClientKeys:
             self._inline.move_to_end(digest)
             return found
         keys = self._inline[digest] = parse_key_set(jwks)
-        if len(self._inline) > _MAX_SETS:
+        if len(self._inline) > MAX_SETS:
             self._inline.popitem(last=False)
         return keys
-
-
-def _read(body: bytes) -> KeySet:
-    try:
-        return parse_key_set(body)
-    except InvalidKey as exc:
-        raise DocumentUnavailable(str(exc)) from exc

@@ -26,6 +26,15 @@ class ExpiringCache(Generic[T]):
         entry = self._entries.get(key)
         return entry[1] if entry is not None and entry[0] > now else None
 
+    def find_stale(self, key: str) -> T | None:
+        """Look a value up, also one that has expired and was not put out for want of room."""
+        entry = self._entries.get(key)
+        return entry[1] if entry is not None else None
+
+    def drop(self, key: str) -> None:
+        """Forget a value."""
+        self._entries.pop(key, None)
+
     def put(self, key: str, value: T, *, expires_at: int, now: int) -> None:
         """Keep a value until a second; one that has passed removes what was kept."""
         self._entries.pop(key, None)

@@ -51,6 +51,8 @@ class FetchRules:
         timeout: Seconds for everything together.
         cache_ttl: How long something is kept at most.
         least_ttl: How long it is kept at least, whatever its answer and ``cache_ttl`` say.
+        needs_json_type: Whether an answer of another media type than JSON's is refused.
+        what: What is fetched, in words of the log and of traces.
     """
 
     max_bytes: int
@@ -59,6 +61,8 @@ class FetchRules:
     allow_private: bool
     require_https: bool
     least_ttl: int = 0
+    needs_json_type: bool = True
+    what: str = "client document"
 
 
 class SharedFetches(Generic[T]):
@@ -82,6 +86,15 @@ class SharedFetches(Generic[T]):
         """Return what is kept."""
         return self._kept.find(url, now=now)
 
+    def find_stale(self, url: str) -> T | None:
+        """Return what is kept or was kept until lately, however old."""
+        return self._kept.find_stale(url)
+
+    def forget(self, url: str) -> None:
+        """Drop what is kept of a URL, a failure included."""
+        self._kept.drop(url)
+        self._failures.drop(url)
+
     def is_under_way(self, url: str) -> bool:
         """Tell whether a fetch of this URL can be joined."""
         return url in self._fetches
@@ -91,7 +104,7 @@ class SharedFetches(Generic[T]):
         kept = self._kept.find(url, now=now)
         if kept is None:
             return await self.renew(url, read, now=now)
-        note("client document looked for", found="in the cache")
+        note(f"{self._rules.what} looked for", found="in the cache")
         return kept
 
     async def renew(self, url: str, read: Callable[[bytes], T], *, now: int) -> T:
@@ -110,7 +123,7 @@ class SharedFetches(Generic[T]):
         """
         if (failure := self._failures.find(url, now=now)) is not None:
             CIMD_FETCH_SUPPRESSED.inc("negative_cache")
-            note("client document looked for", found=f"a failure that is remembered for {FAILURE_TTL} s")
+            note(f"{self._rules.what} looked for", found=f"a failure that is remembered for {FAILURE_TTL} s")
             raise DocumentUnavailable(failure)
         fetch = self._fetches.get(url)
         if fetch is not None:
@@ -120,7 +133,7 @@ class SharedFetches(Generic[T]):
             raise NoFetchSlot("too many fetches are waited for")
         else:
             fetch = self._start(url, read, now)
-        note("client document looked for", found="not in the cache, so it is fetched")
+        note(f"{self._rules.what} looked for", found="not in the cache, so it is fetched")
         return await asyncio.shield(fetch)
 
     def _start(self, url: str, read: Callable[[bytes], T], now: int) -> asyncio.Task[T]:
@@ -138,13 +151,13 @@ class SharedFetches(Generic[T]):
         async with self._slots.taken(urlsplit(url).hostname or "") as admission:
             try:
                 response = await self._request(url, admission)
-                _check_answer(response)
+                _check_answer(response, needs_json_type=self._rules.needs_json_type)
                 value = read(response.body)
             except NoFetchSlot:
                 raise
             except DocumentUnavailable as exc:
                 self._failures.put(url, str(exc), expires_at=now + FAILURE_TTL, now=now)
-                _log.debug("client document refused", url=url, cause=str(exc))
+                _log.debug(f"{self._rules.what} refused", url=url, cause=str(exc))
                 raise
         lifetime = find_lifetime(response.headers, most=self._rules.cache_ttl, now=now)
         self._kept.put(url, value, expires_at=now + max(lifetime, self._rules.least_ttl), now=now)
@@ -250,10 +263,10 @@ class _Shares:
                 del self._shares[key]
 
 
-def _check_answer(response: OutboundResponse) -> None:
+def _check_answer(response: OutboundResponse, *, needs_json_type: bool) -> None:
     if response.status != _OK:
         raise DocumentUnavailable(f"it was answered with status {response.status}")
     media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     top, _, sub = media_type.partition("/")
-    if top != "application" or not (sub == "json" or sub.endswith("+json")):
+    if needs_json_type and (top != "application" or not (sub == "json" or sub.endswith("+json"))):
         raise DocumentUnavailable("its content type is not JSON")

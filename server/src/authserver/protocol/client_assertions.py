@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from authserver.protocol.jose import LEEWAY_SECONDS, Claims, InvalidToken, UnverifiedJwt, read_unverified_jwt
-from authserver.protocol.jwk import ClientAlgorithm, VerificationKey, find_client_algorithm
+from authserver.protocol.jwk import CLIENT_ALGORITHMS, ClientAlgorithm, VerificationKey, find_algorithm
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_LIFETIME = 5 * 60
@@ -83,7 +83,7 @@ def read_client_assertion(assertion: str, *, audiences: Collection[str], now: in
 
 
 def _check_header(header: Claims) -> tuple[ClientAlgorithm, str | None]:
-    alg = find_client_algorithm(header.get("alg"))
+    alg = find_algorithm(header.get("alg"), CLIENT_ALGORITHMS)
     if alg is None:
         raise InvalidAssertion("assertion_algorithm")
     if "crit" in header:

@@ -30,7 +30,6 @@ LEEWAY_SECONDS = 30
 _MAX_TOKEN_CHARACTERS = 16 * 1024
 _MIN_RSA_BITS = 2048
 _P256_BYTES = 32
-_ES256_SIGNATURE_BYTES = 2 * _P256_BYTES
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _OUR_HEADER = {"typ", "alg", "kid"}
 
@@ -76,7 +75,7 @@ class PublicKey:
         try:
             match self._key:
                 case ec.EllipticCurvePublicKey():
-                    verify_es256(self._key, signature, over)
+                    verify_ecdsa(self._key, signature, over)
                 case rsa.RSAPublicKey():
                     self._key.verify(signature, over, _PKCS1, _SHA256)
                 case _ as unreachable:
@@ -125,17 +124,26 @@ class SigningKey:
         return (signing_input + b"." + _encode(self._sign(signing_input))).decode("ascii")
 
 
-def verify_es256(key: ec.EllipticCurvePublicKey, signature: bytes, over: bytes) -> None:
-    """Verify an ES256 signature: r and s side by side, 32 bytes each (RFC 7518 §3.4).
+def verify_ecdsa(
+    key: ec.EllipticCurvePublicKey, signature: bytes, over: bytes, *, used: hashes.HashAlgorithm = _SHA256
+) -> None:
+    """Verify an ECDSA signature: r and s side by side, each as long as the curve's order (RFC 7518 §3.4).
+
+    Args:
+        key: Of the curve that goes with the hash function.
+        signature: As sent.
+        over: What it is over.
+        used: The hash function.
 
     Raises:
         InvalidSignature: It is none of this key's.
     """
-    if len(signature) != _ES256_SIGNATURE_BYTES:
+    length = (key.curve.key_size + 7) // 8
+    if len(signature) != 2 * length:
         raise InvalidSignature
-    r = int.from_bytes(signature[:_P256_BYTES], "big")
-    s = int.from_bytes(signature[_P256_BYTES:], "big")
-    key.verify(encode_dss_signature(r, s), over, _ECDSA)
+    r = int.from_bytes(signature[:length], "big")
+    s = int.from_bytes(signature[length:], "big")
+    key.verify(encode_dss_signature(r, s), over, ec.ECDSA(used))
 
 
 def sign_jwt(key: SigningKey, claims: Mapping[str, object]) -> str:

@@ -2,40 +2,56 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, assert_never
+from typing import Literal, TypeVar, assert_never, get_args
 
 import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from authserver.protocol.jose import InvalidKey, verify_es256
+from authserver.protocol.jose import InvalidKey, verify_ecdsa
 
+SignatureAlgorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 ClientAlgorithm = Literal["ES256", "RS256", "PS256", "EdDSA"]
 
-CLIENT_ALGORITHMS: tuple[ClientAlgorithm, ...] = ("ES256", "RS256", "PS256", "EdDSA")
+SIGNATURE_ALGORITHMS: tuple[SignatureAlgorithm, ...] = get_args(SignatureAlgorithm)
+CLIENT_ALGORITHMS: tuple[ClientAlgorithm, ...] = get_args(ClientAlgorithm)
 MAX_KEY_SET_BYTES = 64 * 1024
 MAX_KEYS = 100
 MAX_USABLE_KEYS = 20
 
-_COORDINATE_BYTES = 32
+_ED25519_BYTES = 32
 _RSA_BITS = range(2048, 4096 + 1)
 _MAX_EXPONENT_BITS = 17
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_SHA256 = hashes.SHA256()
+_HASHES: Mapping[str, hashes.HashAlgorithm] = {
+    "256": hashes.SHA256(),
+    "384": hashes.SHA384(),
+    "512": hashes.SHA512(),
+}
 _PKCS1 = padding.PKCS1v15()
-_PSS = padding.PSS(mgf=padding.MGF1(_SHA256), salt_length=padding.PSS.DIGEST_LENGTH)
+_PSS = {
+    size: padding.PSS(mgf=padding.MGF1(used), salt_length=padding.PSS.DIGEST_LENGTH) for size, used in _HASHES.items()
+}
+_CURVES: Mapping[str, tuple[ec.EllipticCurve, SignatureAlgorithm]] = {
+    "P-256": (ec.SECP256R1(), "ES256"),
+    "P-384": (ec.SECP384R1(), "ES384"),
+    "P-521": (ec.SECP521R1(), "ES512"),
+}
+_RSA_ALGORITHMS = frozenset[SignatureAlgorithm]({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+
+Served = TypeVar("Served", bound=SignatureAlgorithm)
 
 _Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 
-def find_client_algorithm(name: object) -> ClientAlgorithm | None:
-    """Return the algorithm of a name that is served, or None. RFC 9864 renames EdDSA with this curve to Ed25519."""
+def find_algorithm(name: object, among: Iterable[Served]) -> Served | None:
+    """Return the algorithm of a name if it is served, else None. RFC 9864 renames EdDSA with this curve to Ed25519."""
     if name == "Ed25519":
-        return "EdDSA"
-    return next((algorithm for algorithm in CLIENT_ALGORITHMS if algorithm == name), None)
+        name = "EdDSA"
+    return next((algorithm for algorithm in among if algorithm == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +64,22 @@ class VerificationKey:
     """
 
     kid: str | None
-    algorithms: frozenset[ClientAlgorithm]
+    algorithms: frozenset[SignatureAlgorithm]
     _key: _Key = field(repr=False, compare=False)
 
-    def is_signature(self, signature: bytes, *, over: bytes, alg: ClientAlgorithm) -> bool:
+    def is_signature(self, signature: bytes, *, over: bytes, alg: SignatureAlgorithm) -> bool:
         """Tell whether this key made ``signature`` over the bytes ``over``; never with an algorithm that does not fit."""
         if alg not in self.algorithms:
             return False
         try:
             match self._key:
                 case ec.EllipticCurvePublicKey():
-                    verify_es256(self._key, signature, over)
+                    verify_ecdsa(self._key, signature, over, used=_HASHES[alg[2:]])
                 case ed25519.Ed25519PublicKey():
                     self._key.verify(signature, over)
                 case rsa.RSAPublicKey():
-                    self._key.verify(signature, over, _PSS if alg == "PS256" else _PKCS1, _SHA256)
+                    size = alg[2:]
+                    self._key.verify(signature, over, _PSS[size] if alg[0] == "P" else _PKCS1, _HASHES[size])
                 case _ as unreachable:
                     assert_never(unreachable)
         except InvalidSignature:
@@ -76,13 +93,13 @@ class KeySet:
 
     keys: tuple[VerificationKey, ...]
 
-    def fitting(self, alg: ClientAlgorithm, kid: str | None) -> tuple[VerificationKey, ...]:
+    def fitting(self, alg: SignatureAlgorithm, kid: str | None) -> tuple[VerificationKey, ...]:
         """Return the keys that may have made a signature: of that name if one is given, else all that fit."""
         return tuple(key for key in self.keys if alg in key.algorithms and (kid is None or key.kid == kid))
 
 
-def parse_key_set(text: str | bytes) -> KeySet:
-    """Return the usable keys of a JSON Web Key Set.
+def parse_key_set(text: str | bytes, *, algorithms: Collection[SignatureAlgorithm] = CLIENT_ALGORITHMS) -> KeySet:
+    """Return the keys of a JSON Web Key Set that can be used with one of these algorithms.
 
     Private and symmetric keys are ignored, and so is what is not for signatures, of another kind, or broken: one bad
     entry does not lock out the client that has a good one (RFC 7517 §5).
@@ -91,7 +108,7 @@ def parse_key_set(text: str | bytes) -> KeySet:
         InvalidKey: It is no key set, or one of more than 100 entries.
     """
     entries = _read_entries(text)
-    usable = (key for entry in entries if (key := _find_usable(entry)) is not None)
+    usable = (key for entry in entries if (key := _find_usable(entry, algorithms)) is not None)
     return KeySet(keys=tuple(key for key, _ in zip(usable, range(MAX_USABLE_KEYS), strict=False)))
 
 
@@ -103,7 +120,7 @@ def keep_public_keys(text: str | bytes) -> str:
     """
     entries = _read_entries(text)
     public = [entry for entry in entries if isinstance(entry, Mapping) and _is_public(entry)]
-    if not any(_find_usable(entry) for entry in public):
+    if not any(_find_usable(entry, CLIENT_ALGORITHMS) for entry in public):
         raise InvalidKey("no public key in it can be used")
     return orjson.dumps({"keys": public}).decode()
 
@@ -125,7 +142,7 @@ def _is_public(entry: Mapping[str, object]) -> bool:
     return entry.get("kty") != "oct" and _PRIVATE_MEMBERS.isdisjoint(entry)
 
 
-def _find_usable(entry: object) -> VerificationKey | None:
+def _find_usable(entry: object, served: Collection[SignatureAlgorithm]) -> VerificationKey | None:
     """Return the key of an entry, or None when it is not one that verifies signatures."""
     if not isinstance(entry, Mapping) or not _is_public(entry) or not _is_for_signatures(entry):
         return None
@@ -138,7 +155,7 @@ def _find_usable(entry: object) -> VerificationKey | None:
     except (ValueError, InvalidKey):
         return None
     stated = entry.get("alg")
-    algorithms = fitting if stated is None else fitting & {find_client_algorithm(stated)}
+    algorithms = fitting.intersection(served if stated is None else {find_algorithm(stated, served)})
     return VerificationKey(kid=kid, algorithms=algorithms, _key=key) if algorithms else None
 
 
@@ -147,13 +164,15 @@ def _is_for_signatures(entry: Mapping[str, object]) -> bool:
     return entry.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
 
 
-def _load(entry: Mapping[str, object]) -> tuple[_Key, frozenset[ClientAlgorithm]]:
+def _load(entry: Mapping[str, object]) -> tuple[_Key, frozenset[SignatureAlgorithm]]:
     match entry.get("kty"), entry.get("crv"):
-        case "EC", "P-256":
-            x, y = (int.from_bytes(_bytes(entry, name, length=_COORDINATE_BYTES), "big") for name in ("x", "y"))
-            return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key(), frozenset({"ES256"})
+        case "EC", str(name) if name in _CURVES:
+            curve, alg = _CURVES[name]
+            length = (curve.key_size + 7) // 8
+            x, y = (int.from_bytes(_bytes(entry, member, length=length), "big") for member in ("x", "y"))
+            return ec.EllipticCurvePublicNumbers(x, y, curve).public_key(), frozenset({alg})
         case "OKP", "Ed25519":
-            return ed25519.Ed25519PublicKey.from_public_bytes(_bytes(entry, "x", length=_COORDINATE_BYTES)), frozenset(
+            return ed25519.Ed25519PublicKey.from_public_bytes(_bytes(entry, "x", length=_ED25519_BYTES)), frozenset(
                 {"EdDSA"}
             )
         case "RSA", _:
@@ -161,7 +180,7 @@ def _load(entry: Mapping[str, object]) -> tuple[_Key, frozenset[ClientAlgorithm]
             # Others are for whoever wants to keep the server busy; 65537 is what everybody uses.
             if n.bit_length() not in _RSA_BITS or e.bit_length() > _MAX_EXPONENT_BITS:
                 raise InvalidKey("an RSA key of a size that is not taken")
-            return rsa.RSAPublicNumbers(e, n).public_key(), frozenset({"RS256", "PS256"})
+            return rsa.RSAPublicNumbers(e, n).public_key(), _RSA_ALGORITHMS
     raise InvalidKey("a key of another kind")
 
 
