@@ -77,19 +77,26 @@ class IssuedCode:
 
     Attributes:
         consent_is_active: False when the consent it rests on was revoked since.
+        user_is_active: Whether its user may act.
     """
 
     authorization: Authorization
     consent_is_active: bool
+    user_is_active: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshToken:
-    """A refresh token and the family it belongs to."""
+    """A refresh token and the family it belongs to.
+
+    Attributes:
+        user_is_active: Whether its user may act.
+    """
 
     token_hash: TokenHash
     expires_at: int
     consumed_at: int | None
+    user_is_active: bool
     family: Authorization
 
 

@@ -3,11 +3,29 @@
 from authserver.authorization.records import Authorization, AuthorizationRequest, IssuedCode, RefreshToken
 from authserver.protocol.identifiers import TokenHash
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
+from authserver.users.records import UserStatus
+from authserver.users.store import status_of
 
 _COLUMNS = (
     "a.id, a.client_id, a.user_id, a.redirect_uri, a.scope, a.resource_id, a.resource, a.state, a.code_challenge,"
     " a.dpop_jkt, a.consented, a.created_at, a.expires_at, a.consumed_at, a.revoked_at,"
     " a.retry_token_hash, a.retry_request, a.retry_response, a.rotated_at"
+)
+
+_FIELDS = tuple(column.removeprefix("a.") for column in _COLUMNS.split(", "))
+
+_FIND_CODE = (
+    f"SELECT {_COLUMNS}, g.id IS NOT NULL AS consent_is_active, {status_of('a.user_id')} AS user_status"
+    " FROM authorizations a"
+    " LEFT JOIN consent_grants g ON g.user_id = a.user_id AND g.client_id = a.client_id"
+    " AND g.resource_id = a.resource_id AND g.revoked_at IS NULL"
+    " WHERE a.code_hash = $1"
+)
+
+_FIND_REFRESH_TOKEN = (
+    f"SELECT {_COLUMNS}, t.expires_at AS token_expires_at, t.consumed_at AS token_consumed_at,"
+    f" {status_of('a.user_id')} AS user_status"
+    " FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.token_hash = $1"
 )
 
 _AUTHORIZATIONS = Append(
@@ -75,27 +93,9 @@ _REVOKE_FAMILY = Claim(
 
 
 def _authorization(row: Row) -> Authorization:
-    return Authorization(
-        id=row["id"],
-        client_id=row["client_id"],
-        user_id=row["user_id"],
-        redirect_uri=row["redirect_uri"],
-        scope=row["scope"],
-        resource_id=row["resource_id"],
-        resource=row["resource"],
-        state=row["state"],
-        code_challenge=row["code_challenge"],
-        dpop_jkt=row["dpop_jkt"],
-        consented=bool(row["consented"]),
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        consumed_at=row["consumed_at"],
-        revoked_at=row["revoked_at"],
-        retry_token_hash=row["retry_token_hash"],
-        retry_request=row["retry_request"],
-        retry_response=row["retry_response"],
-        rotated_at=row["rotated_at"],
-    )
+    fields = dict(zip(_FIELDS, row[: len(_FIELDS)], strict=True))
+    fields["consented"] = bool(fields["consented"])
+    return Authorization(**fields)
 
 
 async def insert_authorization(
@@ -167,19 +167,16 @@ async def delete_pending(tx: Writer, authorization_id: bytes, *, user_id: str) -
 
 
 async def find_code(db: Reader, code_hash: TokenHash) -> IssuedCode | None:
-    """Look a code up, redeemed or not, with the state of the consent it rests on."""
-    row = await db.fetch_one(
-        f"SELECT {_COLUMNS}, g.id IS NOT NULL AS consent_is_active FROM authorizations a"
-        " LEFT JOIN consent_grants g ON g.user_id = a.user_id AND g.client_id = a.client_id"
-        " AND g.resource_id = a.resource_id AND g.revoked_at IS NULL"
-        " WHERE a.code_hash = $1",
-        code_hash,
-    )
+    """Look a code up, redeemed or not, with the state of the consent it rests on and of its user."""
+    row = await db.fetch_one(_FIND_CODE, code_hash)
     if row is None:
         return None
     authorization = _authorization(row)
-    active = not authorization.consented or bool(row["consent_is_active"])
-    return IssuedCode(authorization=authorization, consent_is_active=active)
+    return IssuedCode(
+        authorization=authorization,
+        consent_is_active=not authorization.consented or bool(row["consent_is_active"]),
+        user_is_active=row["user_status"] == UserStatus.ACTIVE,
+    )
 
 
 async def consume_code(tx: Writer, code_hash: TokenHash, *, jkt: str | None, now: int) -> bool:
@@ -198,18 +195,15 @@ async def insert_refresh_token(
 
 
 async def find_refresh_token(db: Reader, token_hash: TokenHash) -> RefreshToken | None:
-    """Look a refresh token up with its family, consumed or not, revoked or not."""
-    row = await db.fetch_one(
-        f"SELECT {_COLUMNS}, t.expires_at AS token_expires_at, t.consumed_at AS token_consumed_at"
-        " FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.token_hash = $1",
-        token_hash,
-    )
+    """Look a refresh token up with its family, consumed or not, revoked or not, and the state of its user."""
+    row = await db.fetch_one(_FIND_REFRESH_TOKEN, token_hash)
     if row is None:
         return None
     return RefreshToken(
         token_hash=token_hash,
         expires_at=row["token_expires_at"],
         consumed_at=row["token_consumed_at"],
+        user_is_active=row["user_status"] == UserStatus.ACTIVE,
         family=_authorization(row),
     )
 

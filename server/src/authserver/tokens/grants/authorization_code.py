@@ -26,7 +26,6 @@ from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.records import IssuanceKind, Minted, TokenRequest, TokenResponse
 from authserver.tokens.store import append_issuance
 from authserver.tokens.targets import check_target
-from authserver.users.store import find_user
 from authserver.web.forms import Form
 
 _log = get_logger("token")
@@ -98,8 +97,7 @@ class AuthorizationCodeGrant:
         if code.dpop_jkt is not None and code.dpop_jkt != request.jkt:  # 7
             raise InvalidGrant(reason="dpop_key_mismatch")
         await check_target(form, code, catalog=self.catalog)  # 8
-        user = await find_user(self.db, code.user_id)  # 9
-        if user is None or not user.is_active:
+        if not issued.user_is_active:  # 9
             raise InvalidGrant(reason="user_inactive")
         if not issued.consent_is_active:  # 10
             raise InvalidGrant(reason="consent_revoked")

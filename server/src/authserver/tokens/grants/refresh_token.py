@@ -33,7 +33,6 @@ from authserver.tokens.records import IssuanceKind, TokenRequest, TokenResponse
 from authserver.tokens.responses import build_token_response, parse_token_response
 from authserver.tokens.store import append_issuance
 from authserver.tokens.targets import check_target
-from authserver.users.store import find_user
 from authserver.web.forms import Form
 
 _log = get_logger("token")
@@ -100,7 +99,7 @@ class RefreshTokenGrant:
         requested = request.form.get("scope")  # 11
         note("scope compared", requested=requested, expected=family.scope, ceiling=client.scope)
         scopes = choose_refresh_scopes(requested, family=family.scopes, ceiling=client.scopes)
-        if not await self._is_user_active(family):  # 12
+        if not token.user_is_active:  # 12
             raise InvalidGrant(reason="user_inactive")
         return await self._rotate(token, presented, request, scopes, client=client, now=now)  # 13, 14
 
@@ -119,10 +118,6 @@ class RefreshTokenGrant:
             raise InvalidGrant(_REVOKED, reason="family_revoked")
         if self.max_lifetime and now >= (family.consumed_at or 0) + self.max_lifetime:
             raise InvalidGrant(reason="family_lifetime_passed")
-
-    async def _is_user_active(self, family: Authorization) -> bool:
-        user = await find_user(self.db, family.user_id)
-        return user is not None and user.is_active
 
     async def _rotate(
         self,
@@ -211,7 +206,7 @@ class RefreshTokenGrant:
         """
         note("retry looked for", setting=f"oauth.refresh_grace={self.grace}s")
         answer = self._find_answer(token, presented, request, now=now)
-        if answer is None or not await self._is_user_active(token.family):
+        if answer is None or not token.user_is_active:
             raise await self._reused(token, now=now)
         REFRESH_TOKEN_RETRIES.inc()
         event = AuditEvent(
