@@ -81,6 +81,30 @@ async def test_anything_that_is_no_access_token_in_force_is_inactive(wire: Wire,
     assert await wire.introspect(token) == {"active": False}
 
 
+async def test_a_token_that_says_the_same_in_other_bytes_is_none_of_ours(wire: Wire) -> None:
+    _, tokens = await _session(wire)
+    token = tokens["access_token"]
+    header, claims, signature = token.split(".")
+    spaced = base64.urlsafe_b64encode(base64.urlsafe_b64decode(claims + "==") + b" ").decode().rstrip("=")
+    others = (
+        f"{header}=.{claims}.{signature}",
+        f"{header}.{spaced}.{signature}",
+        f"{header}.{claims}.{signature}=",
+        f"{header}.{claims}.{signature}.",
+        f"{header}.{claims}\n.{signature}",
+        f" {token}",
+        f"{header}.W10.{signature}",
+        f"W10.{claims}.{signature}",
+        f"{header}.{claims}.é",
+        f"{header}.{'W' * 20_000}.{signature}",
+        ".".join(["W1"] * 3),
+        "." * 5000,
+    )
+    for other in others:
+        assert await wire.introspect(other) == {"active": False}, other
+    assert (await wire.introspect(token))["active"] is True
+
+
 @pytest.mark.parametrize(
     ("case", "reason"),
     [

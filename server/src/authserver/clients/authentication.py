@@ -223,6 +223,8 @@ def _decode_basic(authorization: str) -> ClientCredentials | None:
 def _decode_form(value: bytes) -> str | None:
     try:
         text = value.decode("utf-8")
+        if "%" not in text and "+" not in text:
+            return text
         return None if _BROKEN_ESCAPE.search(text) else unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
         return None

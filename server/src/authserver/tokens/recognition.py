@@ -3,16 +3,20 @@
 A token is ours, and unaltered, exactly when the row of its ``jti`` holds its digest: one point read and a compare.
 """
 
+import binascii
 import hmac
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from authserver.keys.keyring import Keyring
 from authserver.protocol.identifiers import parse_id, token_digest
-from authserver.protocol.jose import InvalidToken, read_unverified
 from authserver.storage.database import Reader
 from authserver.tokens.records import LEEWAY, Issuance
 from authserver.tokens.store import find_issued
+
+_FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +41,10 @@ async def recognise(db: Reader, keyring: Keyring, token: str, *, issuer: str, no
     Raises:
         StorageUnavailable: The database is away: there is no verdict.
     """
-    try:
-        unverified_header, unverified_claims = read_unverified(token)
-    except InvalidToken:
+    unverified = _read(token)
+    if unverified is None:
         return None
+    unverified_header, unverified_claims = unverified
     jti = unverified_claims.get("jti")
     identifier = parse_id(jti) if isinstance(jti, str) else None
     if identifier is None:
@@ -64,3 +68,21 @@ async def recognise(db: Reader, keyring: Keyring, token: str, *, issuer: str, no
         client_is_active=issued.client_is_active,
         subject_is_active=issued.subject_is_active,
     )
+
+
+def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return what looks like the header and the claims of a token, or None.
+
+    Neither the spelling is looked at nor whether a member is given twice: whoever goes on compares the whole token with
+    the one that was made here.
+    """
+    try:
+        header, claims, _ = token.encode("ascii").split(b".")
+        members = orjson.loads(_decode(header)), orjson.loads(_decode(claims))
+    except ValueError:
+        return None
+    return members if isinstance(members[0], dict) and isinstance(members[1], dict) else None
+
+
+def _decode(segment: bytes) -> bytes:
+    return binascii.a2b_base64(segment.translate(_FROM_URL_SAFE) + b"==")
