@@ -8,6 +8,7 @@ from authserver.protocol.errors import InvalidScope
 from authserver.protocol.scopes import (
     build_scope,
     choose_authorization_scopes,
+    choose_machine_scopes,
     choose_refresh_scopes,
     find_outside,
     keep_scopes,
@@ -190,4 +191,53 @@ def test_a_refresh_never_widens(requested: list[str], family: list[str], ceiling
     assert chosen
     assert set(chosen) <= set(family)
     assert not ceiling or set(chosen) <= set(ceiling)
+    assert not requested or set(chosen) == set(requested)
+
+
+@pytest.mark.parametrize(
+    ("requested", "catalog", "chosen"),
+    [
+        (None, None, ("b", "a", "x")),
+        (" ", ("a", "b"), ("b", "a")),
+        ("a", ("a", "b"), ("a",)),
+        ("a x", None, ("a", "x")),
+    ],
+)
+def test_a_machine_gets_its_ceiling_within_the_catalogue(
+    requested: str | None, catalog: tuple[str, ...] | None, chosen: tuple[str, ...]
+) -> None:
+    assert choose_machine_scopes(requested, ceiling=("b", "a", "x", "b"), catalog=catalog) == chosen
+
+
+@pytest.mark.parametrize(
+    ("requested", "catalog", "reason"),
+    [
+        ("a c", ("a", "c"), "scope_outside_ceiling"),
+        ("a x", ("a", "b"), "scope_not_in_catalog"),
+        ("c", ("a",), "scope_outside_ceiling"),
+        ("a", (), "scope_not_in_catalog"),
+        (None, (), "ceiling_excludes_all"),
+        (None, ("c",), "ceiling_excludes_all"),
+        ('a"', None, "scope_malformed"),
+    ],
+)
+def test_a_machine_gets_nothing_beyond_a_bound(
+    requested: str | None, catalog: tuple[str, ...] | None, reason: str
+) -> None:
+    with pytest.raises(InvalidScope) as refusal:
+        choose_machine_scopes(requested, ceiling=("b", "a", "x"), catalog=catalog)
+    assert refusal.value.reason == reason
+
+
+@given(scope_lists, scope_lists.filter(bool), st.none() | scope_lists)
+def test_a_machine_never_gets_more_than_its_bounds(
+    requested: list[str], ceiling: list[str], catalog: list[str] | None
+) -> None:
+    try:
+        chosen = choose_machine_scopes(build_scope(requested), ceiling=ceiling, catalog=catalog)
+    except InvalidScope:
+        return
+    assert chosen
+    assert set(chosen) <= set(ceiling)
+    assert catalog is None or set(chosen) <= set(catalog)
     assert not requested or set(chosen) == set(requested)

@@ -155,8 +155,11 @@ async def test_a_refusal_of_a_code_is_explained(wire: Wire) -> None:
         ({"resource": "https://elsewhere.example/"}, "unknown_resource", "https://elsewhere.example/"),
         ({"client_id": other}, "client_mismatch", client_id),
         ({"client_id": "nobody"}, "client_not_found", "No client nobody"),
-        ({"grant_type": "client_credentials"}, "grant_switched_off", "client_credentials.enabled=false"),
-        ({"grant_type": "magic"}, "unsupported_grant_type", "served are: authorization_code, refresh_token"),
+        (
+            {"grant_type": "magic"},
+            "unsupported_grant_type",
+            "served are: authorization_code, refresh_token, client_credentials",
+        ),
     ]:
         given = {"client_id": client_id, "code": code} | form
         answer = await wire.redeem(given.pop("client_id"), given.pop("code"), **given)

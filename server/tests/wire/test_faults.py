@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from authserver.clients.administration import NewClient
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.metrics import scrape
 from server.tests.wire.faults import inject
@@ -83,6 +84,25 @@ async def test_a_refresh_that_fails_anywhere_leaves_the_token(wire: Wire, monkey
     assert await fail_each_statement(wire, monkeypatch, refresh, check_fault) >= 7
     assert len(held) == 3
     assert (await wire.refresh(client_id, held[-1])).status_code == 200
+
+
+async def test_a_machine_token_leaves_with_its_row_or_not_at_all(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    grants = ("client_credentials",)
+    new = NewClient(name="cron", grant_types=grants, auth_method="client_secret_basic", scope="notes:read")
+    client = await wire.core.clients.create(new, now=wire.clock.seconds)
+
+    async def ask() -> Answer:
+        auth = (client.client.id, client.client_secret or "")
+        return await wire.http.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=auth)
+
+    # The client, the issuance, the audit row.
+    assert await fail_each_statement(wire, monkeypatch, ask, check_fault) == 3
+    row = await wire.core.db.fetch_one("SELECT count(*) AS n FROM issuances")
+    assert row is not None
+    # One for each run through all statements.
+    assert row["n"] == 2
+    rows = [(action, detail) for action, detail in await wire.audit() if action.startswith("client_credentials")]
+    assert rows.count(("client_credentials.denied", "reason=internal_error")) == len(rows) - 2 > 0
 
 
 async def test_an_introspection_without_a_verdict_is_never_inactive(

@@ -80,7 +80,7 @@ async def test_a_redemption_counts_as_one_of_its_grant(wire: Wire) -> None:
         ({"code_verifier": OTHER_VERIFIER}, 400, "invalid_grant"),
         ({"resource": "https://other.example.com/"}, 400, "invalid_target"),
         ({"grant_type": "password"}, 400, "unsupported_grant_type"),
-        ({"grant_type": "client_credentials"}, 400, "unsupported_grant_type"),
+        ({"grant_type": "client_credentials"}, 401, "invalid_client"),
         ({"grant_type": None}, 400, "invalid_request"),
     ],
 )

@@ -104,6 +104,43 @@ def _unrequested(
     return scopes
 
 
+def choose_machine_scopes(
+    requested: str | None, *, ceiling: Sequence[str], catalog: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Decide which scopes a machine's own token has (public API, 8.5).
+
+    Args:
+        requested: The ``scope`` parameter as sent; blank counts as absent.
+        ceiling: The client's registered scopes, in their order; the caller refused a client without any.
+        catalog: The scopes of the named Resource; None when none is named.
+
+    Returns:
+        At least one scope: as requested, or else the ceiling, within the catalogue of a named Resource.
+
+    Raises:
+        InvalidScope: The request exceeds a bound, and is never narrowed; or nothing is left.
+    """
+    scopes = parse_scopes(requested or "")
+    if outside := find_outside(scopes, bound=ceiling):
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: {quoted(outside)} is outside the client's registered scope (its ceiling)",
+            reason="scope_outside_ceiling",
+        )
+    if catalog is None:
+        return scopes or tuple(dict.fromkeys(ceiling))
+    if outside := find_outside(scopes, bound=catalog):
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: {quoted(outside)} is not a scope of the resource", reason="scope_not_in_catalog"
+        )
+    scopes = scopes or keep_scopes(dict.fromkeys(ceiling), within=catalog)
+    if not scopes:
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: no scope of the resource lies within the client's registered scope",
+            reason="ceiling_excludes_all",
+        )
+    return scopes
+
+
 def choose_refresh_scopes(requested: str | None, *, family: Sequence[str], ceiling: Collection[str]) -> tuple[str, ...]:
     """Decide which scopes a refreshed access token has (public API, 10).
 

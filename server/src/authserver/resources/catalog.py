@@ -80,6 +80,22 @@ class ResourceCatalog:
             )
         return found[0]
 
+    async def resolve_uri(self, value: str) -> Resource:
+        """Return the one resource with this URI, where slugs do not count (public API §8.5).
+
+        Raises:
+            InvalidTarget: There is none, or several.
+        """
+        snapshot = await self._current()
+        found = snapshot.by_uri.get(value) or snapshot.by_folded_uri.get(fold_resource(value), ())
+        if not found:
+            raise InvalidTarget(f"resource {quoted(value)} is not a registered resource", reason="unknown_resource")
+        if len(found) > 1:
+            raise InvalidTarget(
+                f"resource {quoted(value)} is ambiguous: several resources have this URI", reason="ambiguous_resource"
+            )
+        return found[0]
+
     async def scope_names(self) -> tuple[str, ...]:
         """Return the scopes of all resources, each once, in the order first seen."""
         return (await self._current()).scope_names

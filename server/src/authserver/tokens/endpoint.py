@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 
+from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.authentication import ClientAuthenticator, parse_client_credentials
@@ -24,6 +25,8 @@ from authserver.tokens.records import TokenRequest, TokenResponse
 from authserver.web.forms import Form
 
 _REPEATABLE = frozenset({"resource", "audience"})
+# The rows of the two oldest grants say the OAuth code where all others say the exact reason (errors.md §9).
+_TELL_CODE = frozenset({Action.TOKEN_ISSUE_DENIED, Action.TOKEN_REFRESH_DENIED})
 
 
 def check_form(form: Form) -> None:
@@ -120,16 +123,18 @@ class TokenEndpoint:
         )
 
     async def _record_denial(self, grant: Grant, client: Client | None, exc: OAuthError, *, now: int) -> None:
-        """Leave one row for a refusal, unless anybody could cause it for free (errors.md §9; threat X7).
+        """Count a refusal and leave one row for it, unless anybody could cause it for free (errors.md §9; threat X7).
 
         Free is also what a public client invents as code or token: anybody can say to be that client.
         """
+        if grant.denied_total is not None:
+            grant.denied_total.inc(exc.reason)
         if not exc.audited or (client is None and not isinstance(exc, InvalidClient)):
             return
         event = AuditEvent(
             grant.denied,
             client_id=client.id if client else exc.client_id if isinstance(exc, InvalidClient) else "",
-            detail=detail(reason=exc.error),
+            detail=detail(reason=exc.error if grant.denied in _TELL_CODE else exc.reason),
             reference=exc.reference,
         )
         await self._trail.record(event, now=now)

@@ -117,7 +117,9 @@ def note_agent(minted: Minted) -> None:
     """Count a token of an agent; to be called when it really leaves (tokens.md §5)."""
     if minted.issuance.agent_id is not None:
         AGENT_TOKENS_ISSUED.inc("true" if minted.issuance.agent_chain else "false")
-        _log.debug(
+        # A token of a family comes again with every refresh.
+        say = _log.debug if minted.issuance.authorization_id else _log.info
+        say(
             "attached agent_id claim",
             client_id=minted.issuance.agent_id,
             chain_length=len(minted.issuance.agent_chain),

@@ -168,6 +168,15 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "A scope lies outside what the client is registered for: asked for {requested}; registered: {ceiling}.",
             "Ask for less, or widen it: `authserver admin client update --id {client_id} --scope …`.",
         ),
+        "client_without_scopes": Entry(
+            "The client {client_id} is registered for no scope, and a token for itself has those that it is registered for.",
+            "Give it some: `authserver admin client update --id {client_id} --scope …`.",
+        ),
+        "self_registered_machine": Entry(
+            "The client {client_id} registered itself ({source}): such a client has no scopes to act by itself with.",
+            "Create one for the machine: `authserver admin client create --grant-types client_credentials --auth-method"
+            " client_secret_basic --scope …`.",
+        ),
         "scope_not_in_catalog": Entry(
             "The resource declares no such scope: asked for {requested}; declared: {catalog}.",
             "Ask for scopes that it declares, or declare it: `authserver admin resource update --id … --scopes …`.",

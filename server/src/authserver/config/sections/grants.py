@@ -64,9 +64,7 @@ class OAuthConfig:
 class ClientCredentialsConfig:
     """The client credentials grant."""
 
-    enabled: Annotated[
-        bool, Key("AUTHPLANE_CLIENT_CREDENTIALS_ENABLED", "Serves the client credentials grant.", built=False)
-    ] = True
+    enabled: Annotated[bool, Key("AUTHPLANE_CLIENT_CREDENTIALS_ENABLED", "Serves the client credentials grant.")] = True
     token_expiry: Annotated[
         Seconds,
         Key(

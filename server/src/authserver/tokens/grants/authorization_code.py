@@ -17,7 +17,7 @@ from authserver.protocol.scopes import find_outside
 from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.logs import get_logger
-from authserver.telemetry.metrics import AUTH_CODE_REUSE, TOKENS_ISSUED
+from authserver.telemetry.metrics import AUTH_CODE_REUSE, TOKENS_ISSUED, Counter
 from authserver.telemetry.notes import note
 from authserver.tokens.families import Families, ReusePath
 from authserver.tokens.grants.entry import GrantEntry, GrantParts
@@ -45,6 +45,7 @@ class AuthorizationCodeGrant:
     allows_public_clients: ClassVar[bool] = True
     needs_registration: ClassVar[bool] = False
     denied: ClassVar[Action] = Action.TOKEN_ISSUE_DENIED
+    denied_total: ClassVar[Counter | None] = None
 
     db: Database
     issuer: TokenIssuer

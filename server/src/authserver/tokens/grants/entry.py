@@ -11,6 +11,7 @@ from authserver.config.model import Config
 from authserver.outbound.client import OutboundClient
 from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database
+from authserver.telemetry.metrics import Counter
 from authserver.tokens.families import Families
 from authserver.tokens.issuing import TokenIssuer
 from authserver.tokens.proofs import ProofChecker
@@ -25,6 +26,7 @@ class Grant(Protocol):
         allows_public_clients: Whether a client without a secret or keys may use it.
         needs_registration: Whether a client must be registered for it before anything of the request is looked at.
         denied: The audit action of a refusal.
+        denied_total: Counts refusals by their reason; None for a grant that the contract gives no such counter.
     """
 
     @property
@@ -33,6 +35,8 @@ class Grant(Protocol):
     def needs_registration(self) -> bool: ...  # noqa: D102  stated above
     @property
     def denied(self) -> Action: ...  # noqa: D102  stated above
+    @property
+    def denied_total(self) -> Counter | None: ...  # noqa: D102  stated above
 
     def check_form(self, form: Form) -> None:
         """Check what must be there before anything is looked at; such a refusal is in no audit row.

@@ -23,7 +23,7 @@ from authserver.protocol.scopes import choose_refresh_scopes
 from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.logs import get_logger
-from authserver.telemetry.metrics import REFRESH_TOKEN_RETRIES, REFRESH_TOKEN_REUSE, TOKENS_REFRESHED
+from authserver.telemetry.metrics import REFRESH_TOKEN_RETRIES, REFRESH_TOKEN_REUSE, TOKENS_REFRESHED, Counter
 from authserver.telemetry.notes import note
 from authserver.tokens.families import Families, ReusePath
 from authserver.tokens.grants.entry import GrantEntry, GrantParts
@@ -54,6 +54,7 @@ class RefreshTokenGrant:
     allows_public_clients: ClassVar[bool] = True
     needs_registration: ClassVar[bool] = False
     denied: ClassVar[Action] = Action.TOKEN_REFRESH_DENIED
+    denied_total: ClassVar[Counter | None] = None
 
     db: Database
     issuer: TokenIssuer

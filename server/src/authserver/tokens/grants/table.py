@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from authserver.config.model import Config
-from authserver.protocol.grant_types import CLIENT_CREDENTIALS, JWT_BEARER, TOKEN_EXCHANGE
-from authserver.tokens.grants import authorization_code, refresh_token
+from authserver.protocol.grant_types import JWT_BEARER, TOKEN_EXCHANGE
+from authserver.tokens.grants import authorization_code, client_credentials, refresh_token
 from authserver.tokens.grants.entry import Grant, GrantEntry, GrantParts, Switch
 
 GRANTS: Mapping[str, GrantEntry] = {
@@ -12,15 +12,7 @@ GRANTS: Mapping[str, GrantEntry] = {
     for entry in (
         authorization_code.ENTRY,
         refresh_token.ENTRY,
-        GrantEntry(
-            grant_type=CLIENT_CREDENTIALS,
-            build=None,
-            switch=Switch(
-                feature="client_credentials",
-                key="client_credentials.enabled",
-                is_on=lambda config: config.client_credentials.enabled,
-            ),
-        ),
+        client_credentials.ENTRY,
         GrantEntry(
             grant_type=TOKEN_EXCHANGE,
             build=None,

@@ -1,0 +1,158 @@
+"""The client credentials grant (RFC 6749 §4.4, OAuth 2.1 §4.2): a token that a machine gets for itself."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
+from authserver.audit.trail import AuditTrail, detail
+from authserver.clients.records import Client, RegistrationSource
+from authserver.protocol.errors import GENERIC_SCOPE, InvalidScope, InvalidTarget
+from authserver.protocol.grant_types import CLIENT_CREDENTIALS
+from authserver.protocol.quoting import quoted
+from authserver.protocol.resource_indicators import one_resource
+from authserver.protocol.scopes import build_scope, choose_machine_scopes
+from authserver.resources.catalog import ResourceCatalog
+from authserver.resources.records import BackendKind, Resource
+from authserver.storage.database import Database, Writer
+from authserver.telemetry.metrics import CLIENT_CREDENTIALS_DENIED, CLIENT_CREDENTIALS_ISSUED, TOKENS_ISSUED, Counter
+from authserver.telemetry.notes import note
+from authserver.tokens.grants.entry import GrantEntry, GrantParts, Switch
+from authserver.tokens.issuing import TokenIssuer, TokenSpec, note_agent
+from authserver.tokens.proofs import ProofChecker
+from authserver.tokens.records import IssuanceKind, Minted, TokenRequest, TokenResponse
+from authserver.tokens.store import append_issuance
+from authserver.web.forms import Form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentialsGrant:
+    """Gives a client a token about itself, within what an operator lets it have. Never a refresh token.
+
+    Attributes:
+        token_lifetime: Seconds.
+    """
+
+    allows_public_clients: ClassVar[bool] = False
+    needs_registration: ClassVar[bool] = True
+    denied: ClassVar[Action] = Action.CLIENT_CREDENTIALS_DENIED
+    denied_total: ClassVar[Counter | None] = CLIENT_CREDENTIALS_DENIED
+
+    db: Database
+    issuer: TokenIssuer
+    catalog: ResourceCatalog
+    proofs: ProofChecker
+    trail: AuditTrail
+    token_lifetime: int
+
+    def check_form(self, form: Form) -> None:
+        """Check nothing: every parameter is optional."""
+
+    async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
+        """Issue a token (public API §8.5, steps 3 to 8)."""
+        _check_ceiling(client)  # 3
+        resource = await self._find_target(request.form)  # 4
+        scopes = _choose_scopes(request.form, client, resource)  # 5, 6
+        request = await self.proofs.check(request, client=client, now=now)  # 7
+        minted = self._mint(request, client=client, resource=resource, scopes=scopes, now=now)  # 8
+        event = AuditEvent(
+            Action.CLIENT_CREDENTIALS_ISSUED,
+            actor_id=client.id,
+            client_id=client.id,
+            detail=detail(jti=minted.issuance.id, scopes=scopes),
+        )
+
+        async def write(tx: Writer) -> None:
+            await append_issuance(tx, minted.issuance)
+            await self.trail.append(tx, event, now=now)
+
+        await self.db.write(write)
+        TOKENS_ISSUED.inc(CLIENT_CREDENTIALS)
+        CLIENT_CREDENTIALS_ISSUED.inc()
+        note_agent(minted)
+        return TokenResponse(
+            access_token=minted.access_token,
+            token_type=minted.token_type,
+            expires_in=minted.expires_in,
+            scope=build_scope(scopes),
+        )
+
+    async def _find_target(self, form: Form) -> Resource | None:
+        """Return the Resource that the token is for; None when the request names none."""
+        values = form.values("resource")
+        if not values:
+            return None
+        note("resource asked for", requested=values)
+        value = one_resource(values)
+        if value is None:
+            return None
+        resource = await self.catalog.resolve_uri(value)
+        note("resource found", matched=resource.slug, source=resource.backend_kind)
+        if resource.backend_kind is not BackendKind.MINT:
+            raise InvalidTarget(
+                f"resource {quoted(value)} does not take tokens of this server", reason="broker_resource"
+            )
+        return resource
+
+    def _mint(
+        self, request: TokenRequest, *, client: Client, resource: Resource | None, scopes: tuple[str, ...], now: int
+    ) -> Minted:
+        spec = TokenSpec(
+            kind=IssuanceKind.MACHINE,
+            subject=client.id,
+            client=client,
+            scopes=scopes,
+            resource_id=resource.id if resource else None,
+            resource=resource.uri if resource else None,
+            lifetime=self.token_lifetime,
+            jkt=request.jkt,
+        )
+        return self.issuer.mint(spec, now=now)
+
+
+def _check_ceiling(client: Client) -> None:
+    """Check that somebody said what the client may have: nobody else is asked."""
+    if client.scopes:
+        return
+    note("scope compared", ceiling=client.scope)
+    if client.registration_source is RegistrationSource.ADMIN:
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: the client has no registered scopes; give it some with"
+            " `authserver admin client update` or PATCH /admin/clients/{id}",
+            reason="client_without_scopes",
+        )
+    raise InvalidScope(
+        f"{GENERIC_SCOPE}: the client was created through dynamic registration, which gives no scopes to machines; create"
+        " a machine client with `authserver admin client create` or POST /admin/clients",
+        reason="self_registered_machine",
+    )
+
+
+def _choose_scopes(form: Form, client: Client, resource: Resource | None) -> tuple[str, ...]:
+    catalog = resource.scope_names if resource else None
+    note("scope compared", requested=form.get("scope"), ceiling=client.scope, catalog=catalog or ())
+    scopes = choose_machine_scopes(form.get("scope"), ceiling=client.scope.split(), catalog=catalog)
+    note("scope chosen", result=scopes)
+    return scopes
+
+
+def _build(parts: GrantParts) -> ClientCredentialsGrant:
+    return ClientCredentialsGrant(
+        db=parts.db,
+        issuer=parts.issuer,
+        catalog=parts.catalog,
+        proofs=parts.proofs,
+        trail=parts.trail,
+        token_lifetime=parts.config.client_credentials.token_expiry,
+    )
+
+
+ENTRY = GrantEntry(
+    grant_type=CLIENT_CREDENTIALS,
+    build=_build,
+    switch=Switch(
+        feature="client_credentials",
+        key="client_credentials.enabled",
+        is_on=lambda config: config.client_credentials.enabled,
+    ),
+)
