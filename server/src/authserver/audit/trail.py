@@ -98,20 +98,20 @@ def detail(*words: str, **fields: DetailValue) -> str:
     A field of None is left out. Values with blanks, and all that are not plain words, are quoted, so that input can
     neither end a value nor start another field.
     """
-    parts = [*words, *(f"{key}={_spell(value)}" for key, value in fields.items() if value is not None)]
-    return " ".join(parts)
+    parts = [f"{key}={_spell(value)}" for key, value in fields.items() if value is not None]
+    return " ".join([*words, *parts])
 
 
 def _spell(value: DetailValue) -> str:
     match value:
+        case str():
+            text = value
+        case bytes():
+            return spell_id(value) if len(value) == _ID_BYTES else value.hex()[:8]
         case bool():
             return "true" if value else "false"
         case int():
             return str(value)
-        case bytes():
-            return spell_id(value) if len(value) == _ID_BYTES else value.hex()[:8]
-        case str():
-            text = value
         case frozenset() | set():
             text = " ".join(sorted(value))
         case _:

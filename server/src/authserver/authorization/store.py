@@ -12,7 +12,7 @@ _COLUMNS = (
     " a.retry_token_hash, a.retry_request, a.retry_response, a.rotated_at"
 )
 
-_FIELDS = tuple(column.removeprefix("a.") for column in _COLUMNS.split(", "))
+_WIDTH = _COLUMNS.count(",") + 1
 
 _FIND_CODE = (
     f"SELECT {_COLUMNS}, g.id IS NOT NULL AS consent_is_active, {status_of('a.user_id')} AS user_status"
@@ -93,9 +93,49 @@ _REVOKE_FAMILY = Claim(
 
 
 def _authorization(row: Row) -> Authorization:
-    fields = dict(zip(_FIELDS, row[: len(_FIELDS)], strict=True))
-    fields["consented"] = bool(fields["consented"])
-    return Authorization(**fields)
+    # By position: SQLite looks a column's name up among all of them, one after the other.
+    (
+        authorization_id,
+        client_id,
+        user_id,
+        redirect_uri,
+        scope,
+        resource_id,
+        resource,
+        state,
+        code_challenge,
+        dpop_jkt,
+        consented,
+        created_at,
+        expires_at,
+        consumed_at,
+        revoked_at,
+        retry_token_hash,
+        retry_request,
+        retry_response,
+        rotated_at,
+    ) = row[:_WIDTH]
+    return Authorization(
+        id=authorization_id,
+        client_id=client_id,
+        user_id=user_id,
+        redirect_uri=redirect_uri,
+        scope=scope,
+        resource_id=resource_id,
+        resource=resource,
+        state=state,
+        code_challenge=code_challenge,
+        dpop_jkt=dpop_jkt,
+        consented=bool(consented),
+        created_at=created_at,
+        expires_at=expires_at,
+        consumed_at=consumed_at,
+        revoked_at=revoked_at,
+        retry_token_hash=retry_token_hash,
+        retry_request=retry_request,
+        retry_response=retry_response,
+        rotated_at=rotated_at,
+    )
 
 
 async def insert_authorization(
