@@ -58,10 +58,15 @@ from authserver.tokens.withdrawal import Withdrawal
 from authserver.traces.recorder import TraceRecorder
 from authserver.users.accounts import Accounts, UserTokens
 from authserver.users.passwords import Passwords
+from authserver.users.store import find_user
 from authserver.web.http import Route
 from authserver.web.limits import Buckets, MakeBuckets, TokenBuckets
 from authserver.web.server import WebApp
 from authserver.web.shared_limits import SharedBuckets
+from authserver.xaa.administration import IdpAdministration
+from authserver.xaa.policy_administration import MappingAdministration, PolicyAdministration
+from authserver.xaa.provider_keys import ProviderKeys
+from authserver.xaa.registry import IdpRegistry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +92,12 @@ class Core:
     accounts: Accounts
     clients: ClientAdministration
     resources: ResourceAdministration
+    idps: IdpAdministration
+    xaa_policies: PolicyAdministration
+    subject_mappings: MappingAdministration
     secrets: ClientSecrets
     served: ServedMetadata
+    http: OutboundClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +129,20 @@ class Server:
     traces: TraceRecorder
 
 
-async def open_core(config: Config, *, clock: Clock, migrate: bool) -> Core:
+async def open_core(config: Config, *, clock: Clock, migrate: bool, http: OutboundClient | None = None) -> Core:
     """Open the database, with pending migrations applied if asked, and what operators work with.
+
+    Args:
+        config: The configuration.
+        clock: The time.
+        migrate: Whether pending migrations are applied.
+        http: Fetches what others publish; None makes one.
 
     Raises:
         MigrationError: A migration does not apply.
         StorageUnavailable: The database cannot be opened.
     """
+    http = http or OutboundClient()
     db = await open_database(config.storage, migrate_at=clock() if migrate else None)
     trail = AuditTrail(db, clock.milliseconds)
     mode = RegistrationMode(db, trail, config.dcr.mode)
@@ -139,6 +155,10 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool) -> Core:
     async def client_exists(reader: Reader, client_id: str) -> bool:
         return await find_client(reader, client_id) is not None
 
+    async def user_exists(reader: Reader, user_id: str) -> bool:
+        return await find_user(reader, user_id) is not None
+
+    keys = ProviderKeys(http, cache_ttl=config.xaa.jwks_cache_ttl)
     return Core(
         config=config,
         clock=clock,
@@ -148,8 +168,12 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool) -> Core:
         accounts=Accounts(db, trail, Passwords(), user_tokens),
         clients=ClientAdministration(db, trail, secrets, served, client_tokens),
         resources=ResourceAdministration(db, trail, client_exists),
+        idps=IdpAdministration(db, trail, http, keys, own_issuer=config.server.issuer),
+        xaa_policies=PolicyAdministration(db, trail),
+        subject_mappings=MappingAdministration(db, trail, user_exists),
         secrets=secrets,
         served=served,
+        http=http,
     )
 
 
@@ -193,13 +217,13 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     limits = limits or build_limits(core.config, are_shared=False)
     config, clock, db, trail = core.config, core.clock, core.db, core.trail
     site = site_of(config.server.issuer)
-    catalog = ResourceCatalog(db)
+    catalog, idps = ResourceCatalog(db), IdpRegistry(db)
     policy = RegistrationPolicy(
         core.mode,
         approved_redirects=config.dcr.approved_redirects,
         default_scope=config.oauth.default_client_scope,
     )
-    http = OutboundClient()
+    http = core.http
     documents = MetadataDocuments(http, config.cimd, core.served) if config.cimd.enabled else None
     resolver = ClientResolver(db, trail, documents, policy, forget_approved_redirects, limits.registrations)
     assertions = ClientAssertions(db, ClientKeys(http, config.cimd), issuer=config.server.issuer)
@@ -216,6 +240,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
             proofs=ProofChecker(),
             trail=trail,
             http=http,
+            idps=idps,
         )
     )
 
@@ -284,6 +309,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     ]
     watcher = ChangeWatcher(db)
     watcher.register("resources", catalog.refresh)
+    watcher.register("xaa", idps.refresh)
     watcher.register("settings", core.mode.refresh)
     watcher.register_tick(lambda: keyring.refresh(clock()))
     traces = TraceRecorder(db, config.traces, clock=clock)

@@ -56,7 +56,7 @@ def test_the_table_has_its_heading_and_its_order() -> None:
 
 def test_a_feature_that_is_not_built_says_so() -> None:
     config = load_config(None, {}).config
-    for name in ("token_exchange", "dpop", "xaa"):
+    for name in ("token_exchange", "dpop"):
         assert state(config, name) == (State.DISABLED, "this build has no such feature yet")
 
 

@@ -13,6 +13,7 @@ from authserver.config.secret import Secret
 from authserver.config.sections.clients import CimdConfig
 from authserver.config.sections.listeners import RateLimitConfig, ServerConfig, SessionConfig
 from authserver.config.sections.storage import PostgresConfig, SigningConfig, SqliteConfig, StorageConfig
+from authserver.outbound.client import OutboundClient
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
 from server.tests.wire.harness import ISSUER, PASSWORD, Wire
@@ -49,10 +50,16 @@ def config(database_target: str, tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-async def wire(config: Config, now: int) -> AsyncIterator[Wire]:
+def outbound() -> OutboundClient | None:
+    """What the server fetches with; a test whose servers stand on loopback overrides this fixture."""
+    return None
+
+
+@pytest.fixture
+async def wire(config: Config, now: int, outbound: OutboundClient | None) -> AsyncIterator[Wire]:
     """The server with a user, a Resource and its runtime client, and a browser that nobody has signed in yet."""
     clock = MovableClock(now)
-    core = await open_core(config, clock=Clock(milliseconds=clock.milliseconds), migrate=False)
+    core = await open_core(config, clock=Clock(milliseconds=clock.milliseconds), migrate=False, http=outbound)
     await core.mode.refresh()
     user = await core.accounts.create_user(email="ada@example.com", password=PASSWORD, name="Ada", now=now)
     resource = await core.resources.create_resource(

@@ -6,6 +6,7 @@ import pytest
 
 from authserver.config.model import Config
 from authserver.config.sections.listeners import ServerConfig
+from authserver.protocol.grant_types import JWT_BEARER
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind
 from server.tests.wire.harness import ISSUER, RESOURCE, Wire
@@ -29,7 +30,7 @@ async def test_the_metadata_says_what_works_and_nothing_else(wire: Wire) -> None
         "jwks_uri": f"{ISSUER}/.well-known/jwks.json",
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", JWT_BEARER],
         "token_endpoint_auth_methods_supported": [
             "none",
             "client_secret_basic",
@@ -55,6 +56,8 @@ async def test_the_metadata_says_what_works_and_nothing_else(wire: Wire) -> None
         "resource_indicators_supported": True,
         "client_id_metadata_document_supported": True,
         "authorization_response_iss_parameter_supported": True,
+        "authorization_grant_profiles_supported": ["urn:ietf:params:oauth:grant-profile:id-jag"],
+        "identity_assertion_supported": True,
         "authplane_agent_identity_supported": True,
     }
     assert (await wire.http.get("/.well-known/openid-configuration")).json() == answer.json()

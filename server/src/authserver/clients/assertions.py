@@ -2,18 +2,10 @@
 
 from authserver.clients.client_keys import ClientKeys
 from authserver.clients.records import Client
+from authserver.clients.spent_assertions import spend_assertion
 from authserver.protocol.client_assertions import InvalidAssertion, UnverifiedAssertion, read_client_assertion
-from authserver.protocol.identifiers import base64url, hash_token
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.notes import note
-
-KEPT_AFTER_EXPIRY = 60
-
-# A row that has expired is as good as gone, whether or not a purge came by.
-_SPEND = (
-    "INSERT INTO assertion_jtis (issuer, jti, expires_at) VALUES ($1, $2, $3)"
-    " ON CONFLICT (issuer, jti) DO UPDATE SET expires_at = excluded.expires_at WHERE assertion_jtis.expires_at < $4"
-)
 
 
 class ClientAssertions:
@@ -63,14 +55,10 @@ class ClientAssertions:
             InvalidAssertion: It was spent before.
             StorageUnavailable: Whether it was spent cannot be told.
         """
-        # Hashed, so that a row has a length that every index takes, whatever a client chooses.
-        jti = base64url(hash_token(assertion.jti))
 
         async def spend(tx: Writer) -> bool:
-            rows = await tx.execute(
-                _SPEND, f"client:{assertion.client_id}", jti, assertion.expires_at + KEPT_AFTER_EXPIRY, now
-            )
-            return rows == 1
+            issuer = f"client:{assertion.client_id}"
+            return await spend_assertion(tx, issuer, assertion.jti, expires_at=assertion.expires_at, now=now)
 
         if not await self._db.write(spend):
             raise InvalidAssertion("assertion_replayed")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import orjson
 
+from authserver.protocol.grant_types import JWT_BEARER
+from authserver.protocol.id_jag import GRANT_PROFILE
 from authserver.protocol.jwk import CLIENT_ALGORITHMS
 
 _CLIENT_METHODS = ("none", "client_secret_basic", "client_secret_post", "private_key_jwt")
@@ -59,6 +61,9 @@ def build_server_metadata(issuer: str, capabilities: Capabilities) -> bytes:
     if capabilities.metadata_documents:
         members["client_id_metadata_document_supported"] = True
     members["authorization_response_iss_parameter_supported"] = True
+    if JWT_BEARER in capabilities.grant_types:
+        members["authorization_grant_profiles_supported"] = [GRANT_PROFILE]
+        members["identity_assertion_supported"] = True
     members["authplane_agent_identity_supported"] = True
     body = orjson.dumps(members)
     if len(body) < _MAX_BYTES:

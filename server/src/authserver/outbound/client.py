@@ -123,10 +123,19 @@ class OutboundClient:
     Args:
         resolver: Where names are looked up.
         tls: Which certificates are trusted; None trusts what the system does, ``SSL_CERT_FILE`` included.
+        is_forbidden: Which addresses are not of the public internet. No configuration reaches it: it is for a laboratory
+            whose servers stand on loopback.
     """
 
-    def __init__(self, *, resolver: Resolver = resolve, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        resolver: Resolver = resolve,
+        tls: ssl.SSLContext | None = None,
+        is_forbidden: Callable[[str], bool] = is_special_use,
+    ) -> None:
         self._resolver = resolver
+        self._is_forbidden = is_forbidden
         self._given_tls = tls
 
     async def get(
@@ -175,7 +184,7 @@ class OutboundClient:
             raise OutboundFailed("dns") from exc
         if not addresses:
             raise OutboundFailed("dns")
-        if not allow_private and any(is_special_use(address) for address in addresses):
+        if not allow_private and any(map(self._is_forbidden, addresses)):
             raise OutboundRefused("address")
         return addresses
 

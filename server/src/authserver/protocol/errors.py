@@ -132,6 +132,12 @@ class AccessDenied(OAuthError):
     status = 403
 
 
+class IdentityUnmapped(AccessDenied):
+    """Nobody said who the user of an assertion is here, and only known users are let through (XAA, decision 6)."""
+
+    status = 400
+
+
 class InvalidRedirectUri(OAuthError):
     """A redirect URI may not be registered (RFC 7591 §3.2.2)."""
 

@@ -15,3 +15,7 @@ class Conflict(OperatorError):  # noqa: N818  the word of the admin API
 
 class Invalid(OperatorError):  # noqa: N818  the word of the admin API
     """What was given breaks a rule."""
+
+
+class Unreachable(OperatorError):  # noqa: N818  the word of the admin API
+    """Another server, which it takes, does not answer or answers nonsense."""

@@ -170,3 +170,64 @@ def choose_refresh_scopes(requested: str | None, *, family: Sequence[str], ceili
             reason="ceiling_excludes_all",
         )
     return effective
+
+
+def choose_asserted_scopes(
+    requested: str | None, *, ceiling: Sequence[str], asserted: Collection[str] | None
+) -> tuple[str, ...]:
+    """Decide which scopes an identity assertion buys, but for what the resource bounds (XAA, step 11).
+
+    Args:
+        requested: The ``scope`` parameter as sent; blank counts as absent.
+        ceiling: The client's registered scopes, in their order.
+        asserted: What the assertion allows at most; None when it does not say.
+
+    Returns:
+        At least one scope: as requested, or else what both bounds leave.
+
+    Raises:
+        InvalidScope: The client has no scopes, nothing is left, or the request exceeds a bound.
+    """
+    if not ceiling:
+        raise InvalidScope("client has no registered scopes", reason="client_scope_empty")
+    effective = ceiling if asserted is None else keep_scopes(ceiling, within=asserted)
+    if not effective:
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: no scope of the assertion lies within the client's registered scope",
+            reason="assertion_excludes_all",
+        )
+    scopes = parse_scopes(requested or "")
+    if outside := find_outside(scopes, bound=effective):
+        if outside not in ceiling:
+            raise InvalidScope(
+                f"{GENERIC_SCOPE}: {quoted(outside)} is outside the client's registered scope (its ceiling)",
+                reason="scope_outside_ceiling",
+            )
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: {quoted(outside)} is outside what the assertion allows", reason="scope_not_asserted"
+        )
+    return scopes or tuple(effective)
+
+
+def choose_catalog_scopes(scopes: Sequence[str], *, catalog: Collection[str], is_explicit: bool) -> tuple[str, ...]:
+    """Bound scopes by what the resource declares (XAA, step 12; ruling R22).
+
+    Args:
+        scopes: What else may be granted.
+        catalog: The scopes of the resource.
+        is_explicit: Whether the request named them: then one outside is refused, else left out.
+
+    Raises:
+        InvalidScope: A named one is outside, or nothing is left.
+    """
+    outside = find_outside(scopes, bound=catalog)
+    if is_explicit and outside is not None:
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: {quoted(outside)} is not a scope of the resource", reason="scope_not_in_catalog"
+        )
+    effective = keep_scopes(scopes, within=catalog)
+    if not effective:
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: no scope of the resource may be granted here", reason="ceiling_excludes_all"
+        )
+    return effective

@@ -23,8 +23,8 @@ def build_resource(resource: Resource) -> dict[str, Any]:
         "broker_provider_id": resource.broker_provider_id or "",
         "scopes": [_build_scope(scope) for scope in resource.scopes],
         "policy": policy,
-        "created_at": _build_time(resource.created_at),
-        "updated_at": _build_time(resource.updated_at),
+        "created_at": build_time(resource.created_at),
+        "updated_at": build_time(resource.updated_at),
     }
 
 
@@ -33,5 +33,6 @@ def _build_scope(scope: ResourceScope) -> dict[str, str]:
     return {"name": scope.name, **{key: value for key, value in optional.items() if value}}
 
 
-def _build_time(seconds: int) -> str:
+def build_time(seconds: int) -> str:
+    """Return a time as operators are shown it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

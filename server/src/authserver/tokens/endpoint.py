@@ -25,8 +25,9 @@ from authserver.tokens.records import TokenRequest, TokenResponse
 from authserver.web.forms import Form
 
 _REPEATABLE = frozenset({"resource", "audience"})
-# The rows of the two oldest grants say the OAuth code where all others say the exact reason (errors.md §9).
-_TELL_CODE = frozenset({Action.TOKEN_ISSUE_DENIED, Action.TOKEN_REFRESH_DENIED})
+# The rows of the two oldest grants say the OAuth code where all others say the exact reason (errors.md §9). Assertions have
+# a vocabulary of their own, whose words for what is refused here are the codes.
+_TELL_CODE = frozenset({Action.TOKEN_ISSUE_DENIED, Action.TOKEN_REFRESH_DENIED, Action.JWT_BEARER_DENIED})
 
 
 def check_form(form: Form) -> None:

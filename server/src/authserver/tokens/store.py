@@ -4,6 +4,7 @@ import orjson
 
 from authserver.clients.records import ClientStatus
 from authserver.clients.store import status_of as client_status_of
+from authserver.protocol.id_jag import is_foreign_subject
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
 from authserver.tokens.records import LEEWAY, Issuance, IssuanceKind, IssuedToken
 from authserver.users.records import UserStatus
@@ -88,7 +89,7 @@ def _issued(row: Row) -> IssuedToken:
     return IssuedToken(
         issuance=issuance,
         client_is_active=client_status == ClientStatus.ACTIVE,
-        subject_is_active=subject is None or subject_status == UserStatus.ACTIVE,
+        subject_is_active=subject is None or is_foreign_subject(subject) or subject_status == UserStatus.ACTIVE,
     )
 
 

@@ -7,6 +7,7 @@ a refusal has its entry: a test walks the source.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from authserver.traces.assertion_reasons import ASSERTION_REASONS
 from authserver.traces.client_reasons import CLIENT_REASONS
 from authserver.traces.records import Entry
 
@@ -85,6 +86,7 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "Look at the database and at the log lines `database does not answer`; the client may simply try again.",
         ),
         **CLIENT_REASONS,
+        **ASSERTION_REASONS,
         # Where the answer goes.
         "redirect_uri_mismatch": Entry(
             "The requested redirect URI is not one of the client's: requested {redirect_uri}; registered: {registered}.",
@@ -275,7 +277,7 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "Send the verifier of the same attempt; two attempts at once must not share storage for it.",
         ),
         "dpop_key_mismatch": Entry(
-            "The code or refresh token is bound to a key, and the request proves another or none.",
+            "The code, refresh token or assertion is bound to a key, and the request proves another or none.",
             "Send a DPoP proof made with the key of the first request.",
         ),
         "user_inactive": Entry(

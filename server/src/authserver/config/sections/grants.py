@@ -143,9 +143,7 @@ class XaaConfig:
 
     enabled: Annotated[
         bool,
-        Key(
-            "AUTHPLANE_XAA_ENABLED", "Serves the JWT bearer grant and the registry of identity providers.", built=False
-        ),
+        Key("AUTHPLANE_XAA_ENABLED", "Serves the JWT bearer grant and the registry of identity providers."),
     ] = True
     token_expiry: Annotated[
         Seconds, Key("AUTHPLANE_XAA_TOKEN_EXPIRY", "Life of its tokens.", blank_is_default=True)

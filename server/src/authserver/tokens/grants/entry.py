@@ -17,6 +17,7 @@ from authserver.tokens.issuing import TokenIssuer
 from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.records import TokenRequest, TokenResponse
 from authserver.web.forms import Form
+from authserver.xaa.registry import IdpRegistry
 
 
 class Grant(Protocol):
@@ -68,6 +69,7 @@ class GrantParts:
     proofs: ProofChecker
     trail: AuditTrail
     http: OutboundClient
+    idps: IdpRegistry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from authserver.config.model import Config
-from authserver.protocol.grant_types import JWT_BEARER, TOKEN_EXCHANGE
-from authserver.tokens.grants import authorization_code, client_credentials, refresh_token
+from authserver.protocol.grant_types import TOKEN_EXCHANGE
+from authserver.tokens.grants import authorization_code, client_credentials, jwt_bearer, refresh_token
 from authserver.tokens.grants.entry import Grant, GrantEntry, GrantParts, Switch
 
 GRANTS: Mapping[str, GrantEntry] = {
@@ -22,11 +22,7 @@ GRANTS: Mapping[str, GrantEntry] = {
                 is_on=lambda config: config.token_exchange.enabled,
             ),
         ),
-        GrantEntry(
-            grant_type=JWT_BEARER,
-            build=None,
-            switch=Switch(feature="jwt_bearer", key="xaa.enabled", is_on=lambda config: config.xaa.enabled),
-        ),
+        jwt_bearer.ENTRY,
     )
 }
 """In the order of the metadata."""
