@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from authserver.app import Clock, Core, Server, build_server, open_core, open_keys
@@ -24,6 +24,7 @@ from authserver.protocol.pkce import s256_challenge
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
 from authserver.telemetry import logs
+from authserver.web.http import HttpRequest
 from fuzz.documents import DocumentServer
 
 ISSUER = "http://localhost:9000"
@@ -97,30 +98,22 @@ class World:
 
     async def send(self, sent: Sent) -> Answer:
         """Send a request as a web server would."""
-        answer, pending = Answer(), [{"type": "http.request", "body": sent.body, "more_body": False}]
-
-        async def receive() -> Mapping[str, Any]:
-            return pending.pop() if pending else {"type": "http.disconnect"}
-
-        async def send(message: dict[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                assert answer.status == 0, "two answers"
-                answer.status, answer.headers = message["status"], message["headers"]
-            else:
-                answer.body += message["body"]
-
-        scope = {
-            "type": "http",
-            "method": sent.method,
-            "path": sent.path,
-            "raw_path": sent.path.encode(),
-            "query_string": sent.query,
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.headers.items()],
-            "client": ("192.0.2.7", 4711),
-        }
+        request = HttpRequest(
+            method=sent.method,
+            raw_path=sent.path.encode(),
+            query=sent.query,
+            headers=[(name.encode(), value.encode("latin-1")) for name, value in sent.headers.items()],
+            client_address="192.0.2.7",
+        )
+        request.arrive(sent.body)
+        request.end()
+        served = self.server.public.serve(request)
         # In a context of its own, as the web server has it.
-        await asyncio.create_task(self.server.public(scope, receive, send))
-        return answer
+        answer = served if isinstance(served, tuple) else await asyncio.create_task(served)
+        assert answer is not None, "no answer"
+        status, *lines = answer[0].removesuffix(b"\r\n").split(b"\r\n")
+        headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+        return Answer(status=int(status.split()[1]), headers=headers, body=answer[1])
 
     def faults(self) -> bytes:
         """Return what was logged as an error since the last call."""

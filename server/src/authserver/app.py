@@ -1,7 +1,7 @@
 """Puts the server together: a bill of materials. The only module that knows all the parts, and that reads the clock."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,12 +244,18 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         )
     )
 
-    async def capabilities() -> Capabilities:
+    def capabilities() -> Capabilities | Awaitable[Capabilities]:
+        scopes = catalog.known_scope_names
+        return capabilities_with(scopes) if scopes is not None else read_capabilities()
+
+    async def read_capabilities() -> Capabilities:
         # Degrade rather than fail: a document without scopes still leads a client through (public API §16).
         try:
-            scopes = await catalog.scope_names()
+            return capabilities_with(await catalog.scope_names())
         except StorageUnavailable:
-            scopes = ()
+            return capabilities_with(())
+
+    def capabilities_with(scopes: tuple[str, ...]) -> Capabilities:
         is_open = core.mode.current is not DcrMode.ADMIN_ONLY
         return Capabilities(
             grant_types=tuple(grants),

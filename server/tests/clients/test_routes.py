@@ -1,6 +1,3 @@
-from collections.abc import Mapping
-from typing import Any
-
 import orjson
 import pytest
 
@@ -10,9 +7,10 @@ from authserver.clients.store import find_client
 from authserver.config.sections.clients import DcrConfig
 from authserver.protocol.errors import AccessDenied, InvalidRequest, SlowDown
 from authserver.storage.database import Database
-from authserver.web.http import Cors, ErrorShape, HttpRequest, HttpResponse
+from authserver.web.http import Cors, ErrorShape, HttpResponse
 from server.tests.clients.builders import NOW
 from server.tests.clients.test_registration import MINIMAL, a_registration
+from server.tests.web.builders import a_request, answer_of
 
 pytestmark = pytest.mark.anyio
 
@@ -29,20 +27,10 @@ async def post(
     limits: RegistrationLimits | None = None,
     content_type: bytes = b"application/json",
 ) -> HttpResponse:
-    async def receive() -> Mapping[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
     registration = a_registration(db, mode=mode)
     (route,) = registration_routes(registration, limits or the_limits(), clock=lambda: NOW)
-    request = HttpRequest(
-        method="POST",
-        path=route.path,
-        query=b"",
-        headers=[(b"content-type", content_type)],
-        receive=receive,
-        client_address="192.0.2.1",
-    )
-    return await route.endpoints["POST"](request)
+    request = a_request(target=route.path, body=(body,), headers=((b"content-type", content_type),))
+    return await answer_of(route.endpoints["POST"], request)
 
 
 @pytest.mark.parametrize("content_type", [b"application/json", b"text/plain", b"application/x-www-form-urlencoded"])

@@ -1,13 +1,10 @@
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
 from authserver.clients.store import insert_client
 from authserver.discovery.scraping import ScrapeRoutes
 from authserver.storage.database import Database
-from authserver.web.http import HttpRequest
 from server.tests.clients.builders import a_client
+from server.tests.web.builders import a_request, answer_of
 
 pytestmark = pytest.mark.anyio
 
@@ -20,16 +17,10 @@ class Clock:
         return self.seconds
 
 
-async def receive() -> Mapping[str, Any]:
-    raise AssertionError("there is no body")
-
-
 async def scraped(routes: ScrapeRoutes) -> list[str]:
     (route,) = routes.routes()
     assert (route.path, route.is_limited) == ("/metrics", True)
-    answer = await route.endpoints["GET"](
-        HttpRequest(method="GET", path="/metrics", query=b"", headers=[], receive=receive)
-    )
+    answer = await answer_of(route.endpoints["GET"], a_request(method="GET"))
     assert answer.status == 200
     assert dict(answer.headers)[b"content-type"].startswith(b"text/plain; version=")
     return answer.body.decode().splitlines()

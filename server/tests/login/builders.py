@@ -11,28 +11,10 @@ from authserver.storage.database import Database, Writer
 from authserver.users.records import User, UserProvider, UserRole, UserStatus
 from authserver.users.store import insert_user
 from authserver.web.http import HttpRequest, HttpResponse
+from server.tests.web.builders import a_request, answer_of
 
 PASSWORD = "correct horse battery staple"
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
-
-
-def a_request(
-    method: str = "GET", target: str = "/login", *, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
-) -> HttpRequest:
-    path, _, query = target.partition("?")
-
-    async def receive() -> Mapping[str, Any]:
-        return {"type": "http.request", "body": body}
-
-    return HttpRequest(
-        method=method,
-        path=path,
-        query=query.encode(),
-        headers=list(headers),
-        receive=receive,
-        client_address="192.0.2.7",
-        request_id="request-1",
-    )
 
 
 class Browser:
@@ -47,13 +29,13 @@ class Browser:
     ) -> HttpRequest:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         sent = ((b"cookie", cookie.encode()), *headers) if cookie else headers
-        return a_request(method, target, body=body, headers=sent)
+        return a_request(method=method, target=target, body=(body,), headers=sent)
 
     async def send(
         self, method: str, target: str, *, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
     ) -> HttpResponse:
         request = self.request(method, target, body=body, headers=headers)
-        response = await self.endpoints[method, request.path](request)
+        response = await answer_of(self.endpoints[method, request.path], request)
         for cookie in header_values(response, b"set-cookie"):
             for name, morsel in SimpleCookie(cookie).items():
                 if morsel["max-age"] == "0":

@@ -1,7 +1,7 @@
 import pytest
 
 from authserver.login.cookies import Cookie
-from server.tests.login.builders import a_request
+from server.tests.web.builders import a_request
 
 COOKIE = Cookie(name="session", path="/", max_age=60, is_secure=True, same_site="lax")
 

@@ -6,7 +6,7 @@ from authserver.config.secret import Secret
 from authserver.config.sections.listeners import SessionConfig
 from authserver.login.nonces import LoginNonces
 from authserver.login.site import Site
-from server.tests.login.builders import a_request
+from server.tests.web.builders import a_request
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from authserver.storage.postgres import PoolLimits, PostgresDatabase
 from authserver.users.records import User, UserStatus
 from authserver.users.store import find_user, raise_session_epoch, update_user
 from authserver.web.http import HttpRequest
-from server.tests.login.builders import a_request, a_user
+from server.tests.login.builders import a_user
+from server.tests.web.builders import a_request
 
 pytestmark = pytest.mark.anyio
 
@@ -136,8 +137,8 @@ async def test_a_form_is_known_by_session_and_subject(sessions: Sessions, user: 
     assert not sessions.is_own_form(other_session, "form-1", token)
     assert not sessions.is_own_form(a_request(), "form-1", token)
     assert not sessions.is_own_form(request, "form-1", None)
-    request.headers.append((b"sec-fetch-site", b"cross-site"))
-    assert not sessions.is_own_form(request, "form-1", token)
+    foreign = a_request(headers=(*request.headers, (b"sec-fetch-site", b"cross-site")))
+    assert not sessions.is_own_form(foreign, "form-1", token)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ async def test_who_sent_a_form_is_told_by_the_browser(
 ) -> None:
     pairs = ((b"origin", origin), (b"sec-fetch-site", fetch_site))
     headers = tuple((name, value) for name, value in pairs if value is not None)
-    assert is_cross_site(a_request("POST", headers=headers), site) is is_foreign
+    assert is_cross_site(a_request(method="POST", headers=headers), site) is is_foreign
 
 
 async def test_an_account_is_called_by_what_its_owner_knows() -> None:

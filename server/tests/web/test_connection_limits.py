@@ -160,6 +160,24 @@ async def test_a_client_that_asks_without_end_before_it_is_answered_is_cut_off()
     assert begun == 1
 
 
+async def test_a_client_that_asks_too_much_in_one_piece_is_cut_off_though_each_answer_is_at_hand() -> None:
+    served = 0
+
+    def quick(_request: HttpRequest) -> HttpResponse:
+        nonlocal served
+        served += 1
+        return HttpResponse(204)
+
+    async with running(an_app(quick=quick)) as server, connected(server.port) as client:
+        client.send(GET % b"/quick" * 33)
+        for _ in range(33):
+            assert (await client.answer(has_body=False))[0] == 204
+        client.send(GET % b"/quick" * 1000)
+        await asyncio.wait_for(read_to_the_end(client), BOUND)
+
+    assert served < 100
+
+
 async def test_a_client_that_never_reads_its_answers_is_cut_off() -> None:
     async def large(_request: HttpRequest) -> HttpResponse:
         return HttpResponse(200, b"x" * 1_000_000)

@@ -17,9 +17,9 @@ from authserver.protocol.errors import (
 )
 from authserver.web.errors import fault, oauth_error, page_refusal, refusal, wire_description
 from authserver.web.http import ErrorShape, HttpResponse
-from server.tests.web.asgi import Answer
 from server.tests.web.builders import a_request
 from server.tests.web.conftest import Lines
+from server.tests.web.direct import Answer
 
 
 def _answer(response: HttpResponse) -> Answer:

@@ -1,10 +1,11 @@
+import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from authserver.web.http import Route
-from authserver.web.routing import RouteTable, decode_path
-from server.tests.web.asgi import echo
+from authserver.web.routing import RouteTable, decode_path, split_target
+from server.tests.web.direct import echo
 
 
 def a_route(path: str, *, is_prefix: bool = False, template: str = "") -> Route:
@@ -14,10 +15,6 @@ def a_route(path: str, *, is_prefix: bool = False, template: str = "") -> Route:
 def found(table: RouteTable, path: str) -> tuple[str, str, str]:
     target, below, tail = table.find(path)
     return target.template, below, tail
-
-
-def decoded(raw: bytes) -> str:
-    return decode_path({"raw_path": raw, "path": ""})
 
 
 def test_the_exact_path_comes_before_a_prefix() -> None:
@@ -67,20 +64,37 @@ def test_two_routes_of_one_path_are_a_mistake(is_prefix: bool) -> None:  # noqa:
 
 @pytest.mark.parametrize("raw", [b"/%", b"/%a", b"/%zz", b"/%ff", b"/\xff", b"/a%00b", b"/%ed%a0%80", b"/%c0%af"])
 def test_a_path_that_is_no_text_is_none(raw: bytes) -> None:
-    assert decoded(raw) == ""
+    assert decode_path(raw) == ""
 
 
 def test_a_path_is_decoded_once() -> None:
-    assert decoded(b"/%2541") == "/%41"
-    assert decoded("/é".encode()) == decoded(b"/%C3%A9") == "/é"
-    assert decoded(b"/a?b=%ff") == "/a"
-
-
-def test_a_server_that_names_no_raw_path_is_understood() -> None:
-    assert decode_path({"path": "/a b"}) == "/a b"
-    assert decode_path({"path": "/\ud800"}) == ""
+    assert decode_path(b"/%2541") == "/%41"
+    assert decode_path("/é".encode()) == decode_path(b"/%C3%A9") == "/é"
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_path_or_none(raw: bytes) -> None:
-    assert "\0" not in decoded(raw)
+    assert "\0" not in decode_path(raw)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/a", b"/a", b""),
+        (b"/a?b=c?d", b"/a", b"b=c?d"),
+        (b"/a?", b"/a", b""),
+        (b"//a", b"//a", b""),
+        (b"/a?b#c", b"/a", b"b"),
+        (b"http://auth.example.com/a?b", b"/a", b"b"),
+        (b"http://auth.example.com", b"/", b""),
+        (b"*", b"*", b""),
+    ],
+)
+def test_a_target_is_a_path_and_a_query_in_any_form(target: bytes, path: bytes, query: bytes) -> None:
+    assert split_target(target) == (path, query)
+
+
+@pytest.mark.parametrize("target", [b"", b"a", b"/\xff", b"http://"])
+def test_a_target_that_is_none_is_refused(target: bytes) -> None:
+    with pytest.raises((ValueError, httptools.HttpParserInvalidURLError)):
+        split_target(target)

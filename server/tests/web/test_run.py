@@ -3,24 +3,28 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from authserver.telemetry.origin import NOWHERE, current_origin
-from authserver.web.http import HttpRequest, HttpResponse, Route
+from authserver.web.http import Disconnected, Endpoint, HttpRequest, HttpResponse, Route
 from authserver.web.run import Listener, ListenError, bind, serve_listeners
 from authserver.web.server import WebApp
-from server.tests.web.asgi import echo
+from server.tests.web.direct import echo
 
 pytestmark = pytest.mark.anyio
 
 GET = b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-def an_app(*, is_secure: bool = False, **endpoints: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> WebApp:
+def at_once(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse(200, b"at once")
+
+
+def an_app(*, is_secure: bool = False, **endpoints: Endpoint) -> WebApp:
     routes = [Route(path=f"/{name}", endpoints={"GET": e, "POST": e}) for name, e in endpoints.items()]
     return WebApp(
         [*routes, Route(path="/echo", endpoints={"GET": echo, "POST": echo})],
@@ -198,19 +202,125 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
     assert [f'"query":"{number}"'.encode() in body for number, body in enumerate(bodies)] == [True] * 5
 
 
+async def test_answers_at_once_and_later_ones_keep_to_the_order_of_their_requests() -> None:
+    go_on = asyncio.Event()
+
+    def quick(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, b"at once " + request.query)
+
+    async def later(request: HttpRequest) -> HttpResponse:
+        await go_on.wait()
+        return HttpResponse(200, b"later " + request.query)
+
+    async with running(an_app(later=later, quick=quick)) as server, connected(server.port) as client:
+        names = [b"/quick", b"/later", b"/quick", b"/quick", b"/later", b"/quick"]
+        client.send(b"".join(GET % (b"%s?%d" % (name, number)) for number, name in enumerate(names)))
+        assert (await client.answer())[2] == b"at once 0"
+        go_on.set()
+        bodies = [(await client.answer())[2] for _ in names[1:]]
+
+    assert bodies == [b"later 1", b"at once 2", b"at once 3", b"later 4", b"at once 5"]
+
+
+@pytest.mark.parametrize("endpoint", [at_once, echo])
+async def test_what_is_behind_a_request_that_asks_for_the_end_is_not_served(endpoint: Endpoint) -> None:
+    served = []
+
+    def count(_request: HttpRequest) -> HttpResponse:
+        served.append(1)
+        return HttpResponse(204)
+
+    async with running(an_app(last=endpoint, count=count)) as server, connected(server.port) as client:
+        client.send(b"GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" + GET % b"/count" * 3)
+        _, headers, _ = await client.answer()
+        assert await client.is_closed()
+
+    assert headers["connection"] == "close"
+    assert served == []
+
+
+@pytest.mark.parametrize("endpoint", [at_once, echo])
+async def test_http_1_0_is_answered_and_closed(endpoint: Endpoint) -> None:
+    async with running(an_app(old=endpoint)) as server, connected(server.port) as client:
+        client.send(b"GET /old HTTP/1.0\r\nconnection: keep-alive\r\n\r\n")
+        status, headers, _ = await client.answer()
+        assert await client.is_closed()
+
+    assert (status, headers["connection"]) == (200, "close")
+
+
+@pytest.mark.parametrize("endpoint", [at_once, echo])
+async def test_the_rest_of_a_body_that_nobody_read_is_no_request(endpoint: Endpoint) -> None:
+    hidden = GET % b"/hidden"
+    async with running(an_app(early=endpoint)) as server, connected(server.port) as client:
+        client.send(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(hidden))
+        assert (await client.answer())[0] == 200
+        client.send(hidden + GET % b"/echo?next")
+        _, _, body = await client.answer()
+
+    assert b'"query":"next"' in body
+
+
+async def test_who_asks_whether_to_go_on_is_told_so_once_somebody_wants_the_body() -> None:
+    wanted = asyncio.Event()
+
+    async def read(request: HttpRequest) -> HttpResponse:
+        await wanted.wait()
+        return HttpResponse(200, await request.body(max_bytes=100))
+
+    head = b"POST /%s HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nexpect: 100-Continue\r\n\r\n"
+    async with running(an_app(read=read)) as server, connected(server.port) as client:
+        client.send(head % b"echo")
+        unread, _, _ = await client.answer()
+        client.send(b"hello" + head % b"read")
+        wanted.set()
+        interim, headers, _ = await client.answer()
+        client.send(b"he")
+        await asyncio.sleep(0)
+        client.send(b"llo")
+        status, _, body = await client.answer()
+
+    assert (unread, interim, headers) == (200, 100, {})
+    assert (status, body) == (200, b"hello")
+
+
+async def test_who_goes_away_within_a_body_is_not_answered_and_nothing_is_kept() -> None:
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def read(request: HttpRequest) -> HttpResponse:
+        begun.set()
+        try:
+            return HttpResponse(200, await request.body(max_bytes=100))
+        except Disconnected:
+            over.set()
+            raise
+
+    async with running(an_app(read=read)) as server:
+        async with connected(server.port) as client:
+            client.send(b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhe")
+            await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(over.wait(), 5)
+
+
 async def test_one_request_leaves_nothing_of_its_origin_to_the_next() -> None:
     seen = []
 
-    async def endpoint(_request: HttpRequest) -> HttpResponse:
+    def quick(_request: HttpRequest) -> HttpResponse:
         seen.append(current_origin().request_id)
         return HttpResponse(204)
 
-    async with running(an_app(origin=endpoint)) as server, connected(server.port) as client:
-        for _ in range(3):
-            client.send(GET % b"/origin")
-            await client.answer()
+    async def later(request: HttpRequest) -> HttpResponse:
+        before = current_origin().request_id
+        await asyncio.sleep(0)
+        assert current_origin().request_id == before == request.request_id
+        return quick(request)
 
-    assert len(set(seen)) == 3
+    async with running(an_app(quick=quick, later=later)) as server, connected(server.port) as client:
+        for path in (b"/quick", b"/later", b"/quick", b"/later"):
+            client.send(GET % path)
+            await client.answer(has_body=False)
+
+    assert len(set(seen)) == 4
     assert current_origin() is NOWHERE
 
 
@@ -282,14 +392,36 @@ async def test_who_wants_a_tunnel_is_refused_and_what_is_behind_it_not_read() ->
     assert (status, headers["connection"]) == (400, "close")
 
 
-async def test_a_header_with_a_line_break_never_leaves() -> None:
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"location", b"/a\r\nset-cookie: canary=1"),
+        (b"location", b"/a\nset-cookie: canary=1"),
+        (b"location", b"/a\rcanary"),
+        (b"location", b"/canary\0"),
+        (b"x\r\ncanary", b"1"),
+    ],
+)
+async def test_a_header_with_a_line_break_never_leaves(header: tuple[bytes, bytes]) -> None:
     async def endpoint(_request: HttpRequest) -> HttpResponse:
-        return HttpResponse(200, b"", ((b"location", b"/a\r\nset-cookie: canary=1"),))
+        return HttpResponse(200, b"canary", (header,))
 
     async with running(an_app(split=endpoint)) as server, connected(server.port) as client:
         client.send(GET % b"/split")
+        status, headers, body = await client.answer()
+        client.send(GET % b"/echo")
+        assert (await client.answer())[0] == 200
 
-        assert b"canary" not in await asyncio.wait_for(client.reader.read(), 5)
+    assert status == 500
+    assert "canary" not in str(headers)
+    assert body.startswith(b"internal error (ref_")
+
+
+async def test_a_status_that_is_none_is_a_fault() -> None:
+    async with running(an_app(odd=lambda _request: HttpResponse(999))) as server, connected(server.port) as client:
+        client.send(GET % b"/odd")
+
+        assert (await client.answer())[0] == 500
 
 
 async def test_an_early_answer_does_not_wait_for_the_body() -> None:
@@ -305,7 +437,7 @@ async def test_a_body_beyond_the_limit_is_not_gathered() -> None:
     async def endpoint(request: HttpRequest) -> HttpResponse:
         parts = 0
         while parts < 100 * 1024:
-            part, _ = await request._next_part()
+            part, _ = await request.next_part()
             read.append(len(part))
             parts += len(part)
         return HttpResponse(204)

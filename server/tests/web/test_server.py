@@ -18,7 +18,7 @@ from authserver.web.http import BodyTooLarge, Cors, Endpoint, ErrorShape, HttpRe
 from authserver.web.limits import TokenBuckets
 from authserver.web.pages import page
 from authserver.web.server import WebApp
-from server.tests.web.asgi import Answer, call, echo
+from server.tests.web.direct import Answer, call, echo
 
 pytestmark = pytest.mark.anyio
 
@@ -510,35 +510,6 @@ async def test_requests_are_counted_by_template_and_unmatched_ones_together() ->
 
 
 # Everything else
-
-
-async def test_the_lifespan_protocol_is_followed() -> None:
-    events = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-    sent: list[str] = []
-
-    async def receive() -> Any:
-        return events.pop(0)
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message["type"])
-
-    await an_app(ECHO)({"type": "lifespan"}, receive, send)
-
-    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-
-
-async def test_websockets_are_closed() -> None:
-    sent: list[str] = []
-
-    async def receive() -> Any:
-        raise AssertionError("nothing to wait for")
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message["type"])
-
-    await an_app(ECHO)({"type": "websocket"}, receive, send)
-
-    assert sent == ["websocket.close"]
 
 
 _TOKENS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=1, max_size=8)

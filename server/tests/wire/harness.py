@@ -17,6 +17,7 @@ from authserver.keys.keyring import Keyring
 from authserver.protocol.pkce import s256_challenge
 from authserver.resources.records import Resource
 from authserver.users.records import User
+from server.tests.web.direct import DirectTransport
 
 ISSUER = "http://localhost:9000"
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
@@ -72,7 +73,7 @@ class Wire:
 
     def new_browser(self) -> httpx2.AsyncClient:
         """Return a client with cookies of its own that follows no redirect."""
-        transport = httpx2.ASGITransport(app=self.server.public, client=("192.0.2.7", 4711))
+        transport = DirectTransport(self.server.public, peer="192.0.2.7")
         return httpx2.AsyncClient(transport=transport, base_url=ISSUER, follow_redirects=False)
 
     async def register(self, **members: object) -> dict[str, Any]:

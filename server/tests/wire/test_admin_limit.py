@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from authserver.config.model import Config
+from server.tests.web.direct import DirectTransport
 from server.tests.wire.harness import ISSUER, Wire
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +23,7 @@ def config(config: Config, rates: tuple[float, int]) -> Config:
 
 
 def an_operator(wire: Wire, address: str) -> httpx2.AsyncClient:
-    transport = httpx2.ASGITransport(app=wire.server.admin, client=(address, 4711))
+    transport = DirectTransport(wire.server.admin, peer=address)
     return httpx2.AsyncClient(transport=transport, base_url=ISSUER)
 
 

@@ -8,7 +8,7 @@ from authserver.config.model import Config
 from authserver.config.sections.listeners import ServerConfig
 from authserver.protocol.grant_types import JWT_BEARER
 from authserver.resources.administration import ResourceDraft
-from authserver.resources.records import BackendKind
+from authserver.resources.records import BackendKind, ResourceScope
 from server.tests.wire.harness import ISSUER, RESOURCE, Wire
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +71,22 @@ async def test_closed_registration_is_not_advertised(wire: Wire, now: int) -> No
     assert "client_id_metadata_document_supported" not in metadata
     refused = await wire.http.post("/oauth/register", json={"client_name": "x", "redirect_uris": [RESOURCE]})
     assert (refused.status_code, refused.json()["error"]) == (403, "access_denied")
+
+
+async def test_the_metadata_follows_what_operators_change(wire: Wire, now: int) -> None:
+    first = await wire.http.get(METADATA)
+    await wire.core.mode.set("admin_only", actor_id="admin", now=now)
+    closed = await wire.http.get(METADATA)
+    await wire.core.mode.set("open", actor_id="admin", now=now)
+    again = await wire.http.get(METADATA)
+    draft = ResourceDraft(slug="mail", backend_kind=BackendKind.MINT, scopes=(ResourceScope(name="mail:send"),))
+    await wire.core.resources.create_resource(draft, now=now)
+    await wire.server.watcher.poll()
+    more = await wire.http.get(METADATA)
+
+    assert "registration_endpoint" not in closed.json()
+    assert again.content == first.content
+    assert set(more.json()["scopes_supported"]) == {*first.json()["scopes_supported"], "mail:send"}
 
 
 async def test_a_forged_host_changes_nothing(wire: Wire) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from authserver.keys.keyring import Keyring
 from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database, StorageUnavailable
 from authserver.telemetry.logs import get_logger
-from authserver.web.http import JSON, NO_STORE, TEXT, Cors, HttpRequest, HttpResponse, Route
+from authserver.web.http import JSON, NO_STORE, TEXT, Cors, Endpoint, HttpRequest, HttpResponse, Route
 
 _log = get_logger("discovery")
 
@@ -24,7 +24,7 @@ _WELL_KNOWN = "/.well-known"
 _PROTECTED_RESOURCE = f"{_WELL_KNOWN}/oauth-protected-resource"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class DiscoveryRoutes:
     """The well-known documents.
 
@@ -35,8 +35,9 @@ class DiscoveryRoutes:
     issuer: str
     keyring: Keyring
     catalog: ResourceCatalog
-    capabilities: Callable[[], Awaitable[Capabilities]]
+    capabilities: Callable[[], Capabilities | Awaitable[Capabilities]]
     clock: Callable[[], int]
+    _last_metadata: tuple[Capabilities, HttpResponse] | None = field(default=None, init=False)
 
     def routes(self) -> list[Route]:
         """Mount every spelling under which clients look (mcp-authorization.md, AS-03)."""
@@ -58,12 +59,23 @@ class DiscoveryRoutes:
             ),
         ]
 
-    async def metadata(self, _request: HttpRequest) -> HttpResponse:
-        """Serve the server's metadata."""
-        body = build_server_metadata(self.issuer, await self.capabilities())
-        return HttpResponse(200, body, (JSON, _METADATA_CACHING))
+    def metadata(self, _request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        """Serve the server's metadata, made anew when a capability changes."""
+        capabilities = self.capabilities()
+        if isinstance(capabilities, Capabilities):
+            return self._metadata(capabilities)
+        return self._metadata_later(capabilities)
 
-    async def jwks(self, request: HttpRequest) -> HttpResponse:
+    async def _metadata_later(self, coming: Awaitable[Capabilities]) -> HttpResponse:
+        return self._metadata(await coming)
+
+    def _metadata(self, capabilities: Capabilities) -> HttpResponse:
+        if self._last_metadata is None or self._last_metadata[0] != capabilities:
+            body = build_server_metadata(self.issuer, capabilities)
+            self._last_metadata = capabilities, HttpResponse(200, body, (JSON, _METADATA_CACHING))
+        return self._last_metadata[1]
+
+    def jwks(self, request: HttpRequest) -> HttpResponse:
         """Serve the published keys; they live in memory, so an outage of the database does not reach verifiers."""
         snapshot = self.keyring.snapshot(self.clock())
         etag = (b"etag", snapshot.etag.encode("ascii"))
@@ -104,12 +116,10 @@ class HealthRoutes:
 
     def routes(self) -> list[Route]:
         """Mount them outside the throughput limit: a probe that is throttled restarts a healthy server."""
-        return [
-            Route(path=path, endpoints={"GET": endpoint}, is_limited=False)
-            for path, endpoint in {"/livez": self.livez, "/health": self.health, "/ready": self.ready}.items()
-        ]
+        probes: dict[str, Endpoint] = {"/livez": self.livez, "/health": self.health, "/ready": self.ready}
+        return [Route(path=path, endpoints={"GET": probe}, is_limited=False) for path, probe in probes.items()]
 
-    async def livez(self, _request: HttpRequest) -> HttpResponse:
+    def livez(self, _request: HttpRequest) -> HttpResponse:
         """Answer while the process serves at all, whatever it depends on."""
         return self._answer(200, {"status": "ok"})
 

@@ -96,6 +96,11 @@ class ResourceCatalog:
             )
         return found[0]
 
+    @property
+    def known_scope_names(self) -> tuple[str, ...] | None:
+        """As ``scope_names``, when the resources have been read."""
+        return None if self._snapshot is None else self._snapshot.scope_names
+
     async def scope_names(self) -> tuple[str, ...]:
         """Return the scopes of all resources, each once, in the order first seen."""
         return (await self._current()).scope_names

@@ -1,13 +1,12 @@
 """Where the present request came from: the one ambient value, read by logs, the audit trail and the notes of a decision alone."""
 
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextvars import ContextVar, Token
+from typing import NamedTuple
 
 from authserver.telemetry.decisions import Decision
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOrigin:
+class RequestOrigin(NamedTuple):
     """The request that is being served.
 
     Attributes:
@@ -31,9 +30,18 @@ NOWHERE = RequestOrigin()
 _origin: ContextVar[RequestOrigin] = ContextVar("request_origin", default=NOWHERE)
 
 
-def set_origin(origin: RequestOrigin) -> None:
-    """Say where the work of this task comes from. Each request runs in a task of its own, so nothing is put back."""
-    _origin.set(origin)
+def set_origin(origin: RequestOrigin) -> Token[RequestOrigin]:
+    """Say where the work of this context comes from; a request that has a task of its own need not put it back.
+
+    Returns:
+        What ``reset_origin`` puts back.
+    """
+    return _origin.set(origin)
+
+
+def reset_origin(before: Token[RequestOrigin]) -> None:
+    """Put back what was there before."""
+    _origin.reset(before)
 
 
 def current_origin() -> RequestOrigin:

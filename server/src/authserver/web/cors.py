@@ -15,7 +15,7 @@ class CorsPolicy:
     """``server.allowed_origins``; empty or ``*`` is any.
 
     Attributes:
-        preflight: The answer to a preflight that ``may_ask``. What ``headers`` returns is added as to any answer.
+        preflight: The answer to a preflight that ``may_ask``. What the others return is added as to any answer.
     """
 
     preflight = HttpResponse(
@@ -38,10 +38,14 @@ class CorsPolicy:
             return False
         return cors is Cors.PUBLIC or self._is_any or request.header(b"origin") in self._listed
 
-    def headers(self, request: HttpRequest, cors: Cors) -> Headers:
-        """Return the headers that let a page read the answer; none when it may not."""
-        if cors is Cors.PUBLIC or self._is_any:
-            return _ANY
+    def constant(self, cors: Cors) -> Headers:
+        """Return the headers of every answer of a route that do not depend on who asks."""
+        return _ANY if cors is Cors.PUBLIC or (cors is Cors.LISTED and self._is_any) else ()
+
+    def headers(self, request: HttpRequest) -> Headers:
+        """Return the others, of a route for the listed origins: they let a page read the answer, if it may."""
+        if self._is_any:
+            return ()
         origin = request.header(b"origin")
         if origin is None or origin not in self._listed:
             # Caches must not hand the answer for one origin to another.

@@ -1,12 +1,11 @@
 """A request and a response, as small as can be: every endpoint of both listeners maps the one to the other."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+from typing import NamedTuple
 
 NO_STORE = (b"cache-control", b"no-store")
 JSON = (b"content-type", b"application/json")
@@ -26,41 +25,72 @@ class Disconnected(Exception):  # noqa: N818  a state of the request
     """The client went away before its body was complete: there is nobody to answer."""
 
 
+def _wait_for_no_more() -> None:
+    """Nobody has to be told that more of a body is wanted."""
+
+
 class HttpRequest:
-    """One request. Built once, by ``web/server.py``.
+    """One request, whose body may still be on its way.
 
     Attributes:
         method: Upper case.
+        raw_path: As sent, without query.
         path: Decoded, without query; below the issuer's own path when it has one.
         query: Raw.
         headers: Pairs with lower-case names, as received.
         client_address: The TCP peer, or what a trusted proxy says.
         request_id: Echoed as ``X-Request-ID``.
         tail: What follows the prefix of a prefix route, else empty.
+        is_last: Whether the connection ends behind the answer.
+        want_more: Called when a part of the body is wanted that has not arrived.
     """
 
-    __slots__ = ("_receive", "client_address", "headers", "method", "path", "query", "request_id", "tail")
+    __slots__ = (
+        "_arrived",
+        "_arrives",
+        "_first",
+        "_is_lost",
+        "_is_whole",
+        "client_address",
+        "headers",
+        "is_last",
+        "method",
+        "path",
+        "query",
+        "raw_path",
+        "request_id",
+        "tail",
+        "want_more",
+    )
 
     def __init__(
         self,
         *,
         method: str,
-        path: str,
-        query: bytes,
         headers: list[tuple[bytes, bytes]],
-        receive: Receive,
+        raw_path: bytes = b"",
+        path: str = "",
+        query: bytes = b"",
         client_address: str = "",
         request_id: str = "",
-        tail: str = "",
+        want_more: Callable[[], None] = _wait_for_no_more,
     ) -> None:
+        """Take the head."""
         self.method = method
+        self.raw_path = raw_path
         self.path = path
         self.query = query
         self.headers = headers
         self.client_address = client_address
         self.request_id = request_id
-        self.tail = tail
-        self._receive = receive
+        self.tail = ""
+        self.is_last = False
+        self._first = dict(reversed(headers))
+        self.want_more = want_more
+        self._arrived = bytearray()
+        self._arrives: asyncio.Future[None] | None = None
+        self._is_whole = False
+        self._is_lost = False
 
     def header(self, name: bytes) -> str | None:
         """Return the first value of a header, or None.
@@ -68,14 +98,28 @@ class HttpRequest:
         Args:
             name: In lower case.
         """
-        for key, value in self.headers:
-            if key == name:
-                return value.decode("latin-1")
-        return None
+        value = self._first.get(name)
+        return None if value is None else value.decode("latin-1")
 
     def header_values(self, name: bytes) -> list[str]:
         """Return every value of a header, in the order received."""
         return [value.decode("latin-1") for key, value in self.headers if key == name]
+
+    def arrive(self, part: bytes) -> int:
+        """Take a part of the body; return how many bytes wait to be read."""
+        self._arrived += part
+        self._wake()
+        return len(self._arrived)
+
+    def end(self) -> None:
+        """Know that the body has arrived."""
+        self._is_whole = True
+        self._wake()
+
+    def lose(self) -> None:
+        """Know that the client went away: nothing more is read."""
+        self._is_lost = True
+        self._wake()
 
     async def body(self, *, max_bytes: int) -> bytes:
         """Return the body, read once.
@@ -87,11 +131,11 @@ class HttpRequest:
         length = self.header(b"content-length")
         if length is not None and _LENGTH.fullmatch(length) and int(length) > max_bytes:
             raise BodyTooLarge
-        body, more = await self._next_part()
+        body, more = await self.next_part()
         if more:
             parts, size = [body], len(body)
             while more and size <= max_bytes:
-                part, more = await self._next_part()
+                part, more = await self.next_part()
                 parts.append(part)
                 size += len(part)
             body = b"".join(parts)
@@ -99,15 +143,29 @@ class HttpRequest:
             raise BodyTooLarge
         return body
 
-    async def _next_part(self) -> tuple[bytes, bool]:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
+    async def next_part(self) -> tuple[bytes, bool]:
+        """Return what has arrived of the body, at least a byte or its end, and whether there is more.
+
+        Raises:
+            Disconnected: The client went away.
+        """
+        if not self._is_whole and not self._is_lost:
+            self.want_more()
+            while not (self._arrived or self._is_whole or self._is_lost):
+                self._arrives = asyncio.get_running_loop().create_future()
+                await self._arrives
+        if self._is_lost:
             raise Disconnected
-        return message.get("body", b""), bool(message.get("more_body"))
+        part = bytes(self._arrived)
+        self._arrived.clear()
+        return part, not self._is_whole
+
+    def _wake(self) -> None:
+        if self._arrives is not None and not self._arrives.done():
+            self._arrives.set_result(None)
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(NamedTuple):
     """An answer. The headers that every response carries are added by ``web/server.py``.
 
     Attributes:
@@ -119,7 +177,8 @@ class HttpResponse:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-Endpoint = Callable[[HttpRequest], Awaitable[HttpResponse]]
+Endpoint = Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]
+"""Answers at once, or waits for something first."""
 
 
 class Cors(StrEnum):

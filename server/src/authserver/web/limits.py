@@ -1,11 +1,13 @@
 """Token buckets: how often one source may do a thing."""
 
 from collections import OrderedDict
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 _MAX_KEYS = 100_000
 _IDLE_SECONDS = 300.0
+_REMEMBERED = 4096
 
 
 class Buckets(Protocol):
@@ -82,6 +84,7 @@ class TokenBuckets:
             del self._buckets[oldest]
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def address_key(address: str) -> str:
     """Return what stands for a client address in limits: an IPv6 network of 64 bits is one source."""
     if ":" not in address:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from authserver.web.http import HttpRequest
 
 _MAX_HOPS = 32
+_REMEMBERED = 4096
 # Some proxies write the port of the connection behind the address, and then an IPv6 address in brackets.
 _FORWARDED = re.compile(
     r"(?P<ipv4>[0-9.]+):[0-9]{1,5}|\[(?P<ipv6>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)\](:[0-9]{1,5})?", re.ASCII
@@ -24,9 +26,8 @@ class TrustedProxies:
     def client_address(self, request: HttpRequest) -> str:
         """Return the peer; when it is a listed proxy, the rightmost forwarded address that is not one."""
         peer = request.client_address
-        # A socket for both families names IPv4 peers so; to limits, lockout and audit they are who they are.
         if peer.startswith("::ffff:"):
-            peer = str(_parse(peer) or peer)
+            peer = _as_itself(peer)
         if not self._networks or not self._is_listed(peer):
             return peer
         hops = ",".join(request.header_values(b"x-forwarded-for")).split(",")[-_MAX_HOPS:]
@@ -41,6 +42,12 @@ class TrustedProxies:
     def _is_listed(self, text: str) -> bool:
         address = _parse(text)
         return address is not None and any(address in network for network in self._networks)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _as_itself(peer: str) -> str:
+    """Return an IPv4 peer that a socket for both families names so; to limits, lockout and audit they are who they are."""
+    return str(_parse(peer) or peer)
 
 
 def _without_port(hop: str) -> str:

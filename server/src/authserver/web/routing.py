@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote_to_bytes
+
+import httptools
 
 from authserver.web.http import Cors, Endpoint, ErrorShape, Route
 
@@ -59,8 +60,13 @@ class RouteTable:
                 raise ValueError(f"two routes answer at {route.path}")
             targets[route.path] = _target(route)
             is_public = is_public or route.cors is Cors.PUBLIC
+        self._plain = {path.encode(): (target, path, "") for path, target in self._exact.items()}
         self._prefixes = sorted(prefixes.items(), key=lambda item: len(item[0]), reverse=True)
         self._no_document = _NO_DOCUMENT if is_public else _NOWHERE
+
+    def find_raw(self, raw: bytes) -> tuple[Target, str, str]:
+        """As ``find``, for a path as it was sent."""
+        return self._plain.get(raw) or self.find(decode_path(raw))
 
     def find(self, path: str) -> tuple[Target, str, str]:
         """Return the target of a path, the path below the issuer's own, and what follows a prefix.
@@ -81,10 +87,25 @@ class RouteTable:
         return (self._no_document if path.startswith(_WELL_KNOWN) else _NOWHERE), path, ""
 
 
-def decode_path(scope: Mapping[str, Any]) -> str:
-    """Return the path; a path that no route has when it is not UTF-8, holds a broken escape or hides a NUL."""
-    raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
-    raw = raw.partition(b"?")[0]
+def split_target(target: bytes) -> tuple[bytes, bytes]:
+    """Return path and query of a request target, in the form that names the server, too (RFC 9112 §3.2).
+
+    Raises:
+        ValueError: The path is not what a path is made of.
+        httptools.HttpParserInvalidURLError: It is none at all.
+    """
+    if target.startswith(b"/") and b"#" not in target:
+        path, _, query = target.partition(b"?")
+    else:
+        parsed = httptools.parse_url(target)
+        path, query = parsed.path or b"/", parsed.query or b""
+    if not path.isascii():
+        raise ValueError("not a path")
+    return path, query
+
+
+def decode_path(raw: bytes) -> str:
+    """Return the path; one that no route has when it is not UTF-8, holds a broken escape or hides a NUL."""
     if b"%" in raw:
         if _BROKEN_ESCAPE.search(raw):
             return ""

@@ -3,19 +3,15 @@
 import asyncio
 import contextlib
 import errno
-import math
 import resource
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from types import FrameType
-from typing import Any, cast
-
-import uvicorn
+from email.utils import formatdate
 
 from authserver.telemetry.logs import get_logger
-from authserver.web.connections import Connection, Crowd, Timeouts
+from authserver.web.connections import Connection, Timeouts
+from authserver.web.crowd import Crowd
 from authserver.web.server import WebApp
 
 MAX_CONNECTIONS = 2048
@@ -26,9 +22,8 @@ _log = get_logger("main")
 _OTHER_DESCRIPTORS = 256
 _BACKLOG = 2048
 _MAX_PORT = 65535
-_TICKS_A_SECOND = 10
+_TICK_SECONDS = 1.0
 _WITHOUT_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
-_NEVER = 10 * 365 * 24 * 60 * 60
 
 
 class ListenError(Exception):
@@ -40,42 +35,62 @@ class Listener:
     """Where an application is served.
 
     Attributes:
+        app: What is served; None as long as it is missing.
         address: ``host:port``; an empty host is every interface, over IPv4 and IPv6.
         name: In messages.
         sock: One that was bound for it already, and is now its own; None: it binds one itself.
     """
 
-    app: Any
+    app: WebApp | None
     address: str
     name: str
     sock: socket.socket | None = None
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without signal handling of its own: the process has several listeners and one way to stop."""
+class _Server:
+    """Serves one listener."""
 
-    def __init__(self, config: uvicorn.Config, crowd: Crowd) -> None:
-        super().__init__(config)
-        self._crowd = crowd
+    def __init__(self, listener: Listener, sock: socket.socket, timeouts: Timeouts, most: int) -> None:
+        self._listener = listener
+        self._sock = sock
+        self._timeouts = timeouts
+        self._crowd = Crowd(most=most)
+        self._server: asyncio.Server | None = None
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    async def start(self) -> None:
+        """Take connections from now on."""
+        app = self._listener.app
+        if app is None:
+            raise RuntimeError(f"the {self._listener.name} listener has no application")
+        loop = asyncio.get_running_loop()
+        self.tick(loop.time())
+        self._server = await loop.create_server(
+            lambda: Connection(app, self._crowd, self._timeouts), sock=self._sock, backlog=_BACKLOG
+        )
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        del sig, frame
+    def tick(self, now: float) -> None:
+        """Do what is to be done once a second.
 
-    async def on_tick(self, counter: int) -> bool:
-        if counter % _TICKS_A_SECOND == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in tuple(self.server_state.connections):
-                if isinstance(connection, Connection):
-                    connection.end_if_late(now)
-            self._crowd.report()
-        return await super().on_tick(counter)
+        Args:
+            now: The loop's time.
+        """
+        self._crowd.date = f"date: {formatdate(usegmt=True)}\r\n".encode("ascii")
+        for connection in tuple(self._crowd.connections):
+            connection.end_if_late(now)
+        self._crowd.report()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
+    async def drain(self, seconds: float) -> None:
+        """Take no more connections, and have what was asked answered; what takes longer is given up."""
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self._crowd.connections):
+            connection.drain()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._crowd.settled()
+        except TimeoutError:
+            _log.error("requests given up at the end", listener=self._listener.name, requests=len(self._crowd.tasks))
+            await self._crowd.give_up()
         self._crowd.report()
 
 
@@ -162,19 +177,29 @@ async def serve_listeners(
         for sock in sockets:
             sock.close()
         raise
-    servers = [_serving(listener, timeouts, shutdown_wait, most) for listener in listeners]
-    async with asyncio.TaskGroup() as group:
-        for server, sock in zip(servers, sockets, strict=True):
-            group.create_task(server.serve(sockets=[sock]))
-        try:
-            while not all(server.started for server in servers):  # noqa: ASYNC110  uvicorn offers a flag, no event
-                await asyncio.sleep(0.005)
-            if on_started is not None:
-                on_started([sock.getsockname()[:2] for sock in sockets])
-            await stop.wait()
-        finally:
-            for server in servers:
-                server.should_exit = True
+    servers = [_Server(listener, sock, timeouts, most) for listener, sock in zip(listeners, sockets, strict=True)]
+    try:
+        addresses = [sock.getsockname()[:2] for sock in sockets]
+        for server in servers:
+            await server.start()
+        if on_started is not None:
+            on_started(addresses)
+        await _tick_until(stop, servers)
+    finally:
+        wait = max(1.0, shutdown_wait)
+        await asyncio.gather(*(server.drain(wait) for server in servers))
+        for sock in sockets:
+            sock.close()
+
+
+async def _tick_until(stop: asyncio.Event, servers: Sequence[_Server]) -> None:
+    """Have the servers look after their connections once a second."""
+    loop = asyncio.get_running_loop()
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _TICK_SECONDS)
+        for server in servers:
+            server.tick(loop.time())
 
 
 def _within_descriptors(wanted: int, listeners: int) -> int:
@@ -189,31 +214,3 @@ def _within_descriptors(wanted: int, listeners: int) -> int:
     most = max(1, (soft - _OTHER_DESCRIPTORS) // listeners)
     _log.warning("the limit of open files bounds the number of connections", max_connections=most, wanted=wanted)
     return most
-
-
-def _serving(listener: Listener, timeouts: Timeouts, shutdown_wait: float, most: int) -> _Server:
-    crowd = Crowd(most=most)
-    # Any application can be served; one of ours wants to know of what never reached it, and has it answered as its own.
-    app = listener.app if isinstance(listener.app, WebApp) else None
-    connection = partial(
-        Connection,
-        timeouts=timeouts,
-        crowd=crowd,
-        keep_refusal=app.keep_refusal if app is not None else None,
-        common_headers=app.common_headers if app is not None else (),
-    )
-    config = uvicorn.Config(
-        listener.app,
-        loop="none",
-        http=cast("type[asyncio.Protocol]", connection),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        # Connections end themselves; this timer of uvicorn's forgets those that sent more than was read.
-        timeout_keep_alive=math.ceil(timeouts.idle) + 1 if timeouts.idle > 0 else _NEVER,
-        timeout_graceful_shutdown=max(1, math.ceil(shutdown_wait)),
-    )
-    return _Server(config, crowd)

@@ -1,8 +1,9 @@
-"""The ASGI application of a listener: finds the route, and does around it what every request gets (public API §1)."""
+"""The application of a listener: finds the route, and does around it what every request gets (public API §1)."""
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,28 +14,19 @@ from authserver.telemetry.decisions import Decision, Keep
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS
 from authserver.telemetry.notes import fault_reference, note
-from authserver.telemetry.origin import RequestOrigin, set_origin
+from authserver.telemetry.origin import RequestOrigin, current_origin, reset_origin, set_origin
 from authserver.web.cors import CorsPolicy
 from authserver.web.errors import fault, page_refusal, refusal, wrong_method
 from authserver.web.forms import UNREADABLE_FORM
-from authserver.web.http import (
-    TEXT,
-    BodyTooLarge,
-    Cors,
-    Disconnected,
-    ErrorShape,
-    HttpRequest,
-    HttpResponse,
-    Receive,
-    Route,
-)
+from authserver.web.http import TEXT, BodyTooLarge, Cors, Disconnected, ErrorShape, HttpRequest, HttpResponse, Route
 from authserver.web.limits import Buckets, Unlimited, address_key
 from authserver.web.pages import build_policy
 from authserver.web.proxies import TrustedProxies
-from authserver.web.routing import RouteTable, Target, decode_path
+from authserver.web.routing import RouteTable, Target
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
+Answer = tuple[bytes, bytes]
+"""The head, without the empty line that ends it, and the body."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _POLICY = b"content-security-policy"
@@ -43,6 +35,9 @@ _LONGEST_USER_AGENT = 256
 _WITHOUT_BODY = frozenset({204, 304})
 _NOT_FOUND = HttpResponse(404, b"not found\n", (TEXT,))
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
+# What no header has; a tab is allowed, though nobody writes one.
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])
 
 
 class WebApp:
@@ -87,137 +82,161 @@ class WebApp:
         self._limited_by = limited_by
         self._monotonic = monotonic
         self.keep_refusal = keep_refusal
-        self._common: Headers = (
+        common = (
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
             (b"referrer-policy", b"no-referrer"),
             *(((b"strict-transport-security", b"max-age=63072000; includeSubDomains"),) if is_secure else ()),
         )
-        self._with_policy: Headers = (*self._common, (_POLICY, build_policy()))
+        self.common_headers = _spell((*common, (_POLICY, build_policy())))
+        """The headers of every answer, spelled; also of those that are given without asking this application."""
+        self._common = {cors: self.common_headers + _spell(self._cors.constant(cors)) for cors in Cors}
+        self._without_policy = {cors: _spell((*common, *self._cors.constant(cors))) for cors in Cors}
 
-    @property
-    def common_headers(self) -> Headers:
-        """The headers of every answer, also of those that are given without asking this application."""
-        return self._with_policy
+    def serve(self, request: HttpRequest) -> Answer | Coroutine[Any, Any, Answer | None]:
+        """Serve a request: return its answer, or what waits for it, to be run in a context of its own.
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one ASGI event."""
-        if scope["type"] == "http":
-            await self._serve(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await _live(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1000})
-
-    async def _serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        That returns None when there is nobody to answer any more.
+        """
         started = time.perf_counter()
-        request, target, user_agent = self._open(scope, receive)
+        target, origin = self._open(request)
+        before = set_origin(origin)
         try:
-            response = await self._answer(request, target)
+            try:
+                response = self._begin(request, target)
+            except Exception as exc:  # noqa: BLE001  the last line of defence: a fault is answered, never shown
+                response = self._explain(exc, request, target)
+            if isinstance(response, HttpResponse):
+                return self._finish(request, target, response, started)
+            return self._wait(response, request, target, origin, started)
+        finally:
+            reset_origin(before)
+
+    async def _wait(
+        self,
+        response: Awaitable[HttpResponse],
+        request: HttpRequest,
+        target: Target,
+        origin: RequestOrigin,
+        started: float,
+    ) -> Answer | None:
+        set_origin(origin)
+        try:
+            answer = await response
         except Disconnected:
-            return
-        is_bodiless = request.method == "HEAD" or response.status in _WITHOUT_BODY
-        body = b"" if is_bodiless else response.body
-        headers = self._headers(request, target, response)
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            return None
+        except Exception as exc:  # noqa: BLE001  as above
+            answer = self._explain(exc, request, target)
+        return self._finish(request, target, answer, started)
 
-        seconds, status = time.perf_counter() - started, str(response.status)
-        HTTP_REQUESTS.inc(request.method, target.template, status)
-        HTTP_REQUEST_DURATION.observe(seconds, request.method, target.template, status)
-        write: Callable[..., None] = self._log.info
-        if response.status >= _CLIENT_ERROR:
-            write = self._log.warning if response.status < _SERVER_ERROR else self._log.error
-        write(
-            "http request",
-            method=request.method,
-            path=request.path[:_LONGEST_PATH],
-            status=response.status,
-            duration_ms=round(seconds * 1000, 3),
-            bytes=len(body),
-            remote_addr=request.client_address,
-            user_agent=user_agent,
-        )
-
-    def _open(self, scope: Mapping[str, Any], receive: Receive) -> tuple[HttpRequest, Target, str]:
-        """Return the request, where it leads, and who says to have sent it; from here on logs and audit know, too."""
-        target, path, tail = self._routes.find(decode_path(scope))
-        peer = scope.get("client")
-        request = HttpRequest(
-            method=scope["method"],
-            path=path,
-            query=scope["query_string"],
-            headers=scope["headers"],
-            receive=receive,
-            client_address=peer[0] if peer else "",
-            tail=tail,
-        )
+    def _open(self, request: HttpRequest) -> tuple[Target, RequestOrigin]:
+        """Find out where a request leads, and what logs and audit are to know of it."""
+        target, request.path, request.tail = self._routes.find_raw(request.raw_path)
         request.client_address = address = self._proxies.client_address(request)
         given = request.header(b"x-request-id")
         request.request_id = request_id = given if given and _REQUEST_ID.fullmatch(given) else random_bytes().hex()
-        user_agent = (request.header(b"user-agent") or "")[:_LONGEST_USER_AGENT]
-        decision = Decision(f"{request.method} {target.template}", request_id, self.keep_refusal)
-        set_origin(RequestOrigin(ip=address, request_id=request_id, user_agent=user_agent, decision=decision))
-        return request, target, user_agent
+        user_agent = request.header(b"user-agent")
+        return target, RequestOrigin(
+            ip=address,
+            request_id=request_id,
+            user_agent=user_agent[:_LONGEST_USER_AGENT] if user_agent else "",
+            decision=Decision(f"{request.method} {target.template}", request_id, self.keep_refusal),
+        )
 
-    async def _answer(self, request: HttpRequest, target: Target) -> HttpResponse:
+    def _begin(self, request: HttpRequest, target: Target) -> HttpResponse | Awaitable[HttpResponse]:
         """Return the endpoint's answer, or that of whatever stopped it."""
         # Outside the limiter: a preflight that is throttled looks like a refusal to the browser.
         if request.method == "OPTIONS" and self._cors.may_ask(request, target.cors):
             return self._cors.preflight
+        wait = self._limits.take(address_key(request.client_address), self._monotonic()) if target.is_limited else 0
+        if wait:
+            note("requests of one address counted", setting=self._limited_by)
+            return refusal(SlowDown(reason="rate_limited", retry_after=wait), request, ErrorShape.OAUTH)
+        endpoint = target.endpoints.get(request.method)
+        if endpoint is not None:
+            return endpoint(request)
+        return wrong_method(request, target.allowed) if target.allowed else _NOT_FOUND
+
+    def _explain(self, exc: Exception, request: HttpRequest, target: Target) -> HttpResponse:
+        """Return the answer for what an endpoint raised; to be called while that is handled."""
+        match exc:
+            case OAuthError():
+                return refusal(exc, request, target.errors)
+            case PageRefusal():
+                return page_refusal(exc, request)
+            case BodyTooLarge():
+                return refusal(InvalidRequest(UNREADABLE_FORM, reason="body_too_large"), request, target.errors)
+            case StorageUnavailable():
+                self._log.error(
+                    "database does not answer",
+                    error=str(exc),
+                    path=request.path[:_LONGEST_PATH],
+                    reference=fault_reference(),
+                )
+                return fault(request, target.errors, retry_after=exc.retry_after)
+            case _:
+                self._log.exception(
+                    "panic recovered",
+                    panic=type(exc).__name__,
+                    method=request.method,
+                    path=request.path[:_LONGEST_PATH],
+                    reference=fault_reference(),
+                )
+                return fault(request, target.errors)
+
+    def _finish(self, request: HttpRequest, target: Target, response: HttpResponse, started: float) -> Answer:
+        """Spell the answer, count it and log it."""
         try:
-            wait = self._limits.take(address_key(request.client_address), self._monotonic()) if target.is_limited else 0
-            if wait:
-                note("requests of one address counted", setting=self._limited_by)
-                return refusal(SlowDown(reason="rate_limited", retry_after=wait), request, ErrorShape.OAUTH)
-            endpoint = target.endpoints.get(request.method)
-            if endpoint is not None:
-                return await endpoint(request)
-            return wrong_method(request, target.allowed) if target.allowed else _NOT_FOUND
-        except Disconnected:
-            raise
-        except OAuthError as exc:
-            return refusal(exc, request, target.errors)
-        except PageRefusal as exc:
-            return page_refusal(exc, request)
-        except BodyTooLarge:
-            return refusal(InvalidRequest(UNREADABLE_FORM, reason="body_too_large"), request, target.errors)
-        except StorageUnavailable as exc:
-            self._log.error(
-                "database does not answer",
-                error=str(exc),
-                path=request.path[:_LONGEST_PATH],
-                reference=fault_reference(),
-            )
-            return fault(request, target.errors, retry_after=exc.retry_after)
-        except Exception as exc:  # noqa: BLE001  the last line of defence: a fault is answered, never shown
-            self._log.exception(
-                "panic recovered",
-                panic=type(exc).__name__,
-                method=request.method,
-                path=request.path[:_LONGEST_PATH],
-                reference=fault_reference(),
-            )
-            return fault(request, target.errors)
+            head = self._head(request, target, response)
+        except (KeyError, ValueError) as exc:
+            response = self._explain(exc, request, target)
+            head = self._head(request, target, response)
+        status = response.status
+        body = b"" if request.method == "HEAD" or status in _WITHOUT_BODY else response.body
+        seconds, label = time.perf_counter() - started, str(status)
+        HTTP_REQUESTS.inc(request.method, target.template, label)
+        HTTP_REQUEST_DURATION.observe(seconds, request.method, target.template, label)
+        write: Callable[..., None] = self._log.info
+        if status >= _CLIENT_ERROR:
+            write = self._log.warning if status < _SERVER_ERROR else self._log.error
+        write(
+            "http request",
+            method=request.method,
+            path=request.path[:_LONGEST_PATH],
+            status=status,
+            duration_ms=round(seconds * 1000, 3),
+            bytes=len(body),
+            remote_addr=request.client_address,
+            user_agent=current_origin().user_agent,
+        )
+        return head, body
 
-    def _headers(self, request: HttpRequest, target: Target, response: HttpResponse) -> list[tuple[bytes, bytes]]:
-        """Return the answer's own headers and those that every answer carries."""
-        common = self._with_policy
-        for name, _ in response.headers:
+    def _head(self, request: HttpRequest, target: Target, response: HttpResponse) -> bytes:
+        """Spell the status line and the headers: the answer's own and those that every answer carries.
+
+        Raises:
+            KeyError: There is no such status.
+            ValueError: A header holds a character that none may have.
+        """
+        common, headers = self._common, response.headers
+        for name, _ in headers:
             if name == _POLICY:
-                common = self._common
-        headers = [*response.headers, *common, (b"x-request-id", request.request_id.encode("ascii"))]
-        if target.cors is not Cors.NEVER:
-            headers += self._cors.headers(request, target.cors)
-        if response.status not in _WITHOUT_BODY:
-            headers.append((b"content-length", b"%d" % len(response.body)))
-        return headers
+                common = self._without_policy
+        if target.cors is Cors.LISTED:
+            headers += self._cors.headers(request)
+        length = b"" if response.status in _WITHOUT_BODY else b"content-length: %d\r\n" % len(response.body)
+        request_id = request.request_id.encode("ascii")
+        own, shared = _spell(headers), common[target.cors]
+        return b"".join((_STATUS_LINES[response.status], own, shared, length, b"x-request-id: ", request_id, b"\r\n"))
 
 
-async def _live(receive: Receive, send: Send) -> None:
-    """Follow the lifespan protocol: everything was opened before the listener, and is closed after it."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+def _spell(headers: Headers) -> bytes:
+    """Return headers as they are sent: nothing that a value holds can become a header or a body of its own.
+
+    Raises:
+        ValueError: One holds a character that none may have.
+    """
+    spelled = b"".join([b"%s: %s\r\n" % header for header in headers])
+    if len(spelled) - len(spelled.translate(None, _CONTROLS)) != 2 * len(headers):
+        raise ValueError("a header holds a control character")
+    return spelled
