@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from authserver.storage.database import Append, Claim, Database, Row, Value, Writer
+from authserver.storage.database import Append, Claim, Database, FirstUse, Row, Value, Writer
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class _FailingWriter:
         self.faults.step()
         return await self.tx.execute(sql, *args)
 
-    async def claim(self, claim: Claim, *values: Value) -> bool:
+    async def claim(self, claim: Claim | FirstUse, *values: Value) -> bool:
         self.faults.step()
         return await self.tx.claim(claim, *values)
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from authserver.storage.database import Append, Claim, Database, Row, Value, Writer
+from authserver.storage.database import Append, Claim, Database, FirstUse, Row, Value, Writer
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Value, ...]]
@@ -22,7 +22,7 @@ class Recording:
 
     reads: list[Statement] = field(default_factory=list)
     writes: list[Statement] = field(default_factory=list)
-    claims: list[tuple[Claim, tuple[Value, ...]]] = field(default_factory=list)
+    claims: list[tuple[Claim | FirstUse, tuple[Value, ...]]] = field(default_factory=list)
     points: list[Statement] = field(default_factory=list)
 
 
@@ -43,7 +43,7 @@ class _RecordingWriter:
         self.recording.writes.append((sql, args))
         return await self.tx.execute(sql, *args)
 
-    async def claim(self, claim: Claim, *values: Value) -> bool:
+    async def claim(self, claim: Claim | FirstUse, *values: Value) -> bool:
         self.recording.writes.append((claim.statement, values))
         self.recording.claims.append((claim, values))
         return await self.tx.claim(claim, *values)

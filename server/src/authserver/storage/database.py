@@ -90,6 +90,34 @@ class Claim:
         object.__setattr__(self, "statement", statement)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstUse:
+    """A table of what was used and may be used once: of all who try the same key, one gets it. A constant of a store.
+
+    A row that has expired is as good as gone, whether or not a purge came by. As with a ``Claim``, those that units of one
+    commit are waiting for go out together on PostgreSQL.
+
+    Attributes:
+        table: Its name; its last column is ``expires_at``.
+        columns: The columns of the key, all of type text.
+        statement: The insert of one row; its values are those of the key, ``expires_at``, and now.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    statement: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compose the statement once."""
+        key, width = ", ".join(self.columns), len(self.columns)
+        marks = ", ".join(f"${n}" for n in range(1, width + 2))
+        statement = (
+            f"INSERT INTO {self.table} ({key}, expires_at) VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE"
+            f" SET expires_at = excluded.expires_at WHERE {self.table}.expires_at < ${width + 2}"
+        )
+        object.__setattr__(self, "statement", statement)
+
+
 class Reader(Protocol):
     """Runs queries. SQL is written once, with ``$1`` placeholders, for both drivers."""
 
@@ -112,8 +140,11 @@ class Writer(Reader, Protocol):
         """Run a statement for its effect; return the number of rows it touched."""
         ...
 
-    async def claim(self, claim: Claim, *values: Value) -> bool:
-        """Update a row if its condition holds; of any number of callers, in any number of processes, one gets True."""
+    async def claim(self, claim: Claim | FirstUse, *values: Value) -> bool:
+        """Update a row if its condition holds, or insert one if its key is new.
+
+        Of any number of callers, in any number of processes, one gets True.
+        """
         ...
 
     async def append(self, append: Append, *values: Value) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from authserver.storage.database import Append, Claim, Row, Value, Writer
+from authserver.storage.database import Append, Claim, FirstUse, Row, Value, Writer
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
@@ -43,6 +43,21 @@ def claims_statement(claim: Claim) -> str:
 
 
 @lru_cache(maxsize=256)
+def first_uses_statement(use: FirstUse) -> str:
+    """Return the statement for any number of first uses, which returns the keys that were new.
+
+    One row for each key, whoever else wants it, and in the order of the keys, in which other processes insert theirs, too.
+    """
+    key, width = ", ".join(use.columns), len(use.columns)
+    names = ", ".join(f"batch.p{n}" for n in range(1, width + 1))
+    return (
+        f"INSERT INTO {use.table} ({key}, expires_at) SELECT DISTINCT ON ({names}) {names}, batch.p{width + 1}"
+        f" FROM {batch_of([*['text'] * width, 'bigint'])} ORDER BY {names} ON CONFLICT ({key}) DO UPDATE"
+        f" SET expires_at = excluded.expires_at WHERE {use.table}.expires_at < ${width + 2} RETURNING {key}"
+    )
+
+
+@lru_cache(maxsize=256)
 def appends_statement(appends: tuple[Append, ...]) -> str:
     """Return the statement that writes rows of several tables and tells the transaction's id.
 
@@ -65,7 +80,7 @@ class _Claiming:
 
     __slots__ = ("claim", "values")
 
-    def __init__(self, claim: Claim, values: tuple[Value, ...]) -> None:
+    def __init__(self, claim: Claim | FirstUse, values: tuple[Value, ...]) -> None:
         self.claim = claim
         self.values = values
 
@@ -111,7 +126,7 @@ class _Writer:
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
-    async def claim(self, claim: Claim, *values: Value) -> bool:
+    async def claim(self, claim: Claim | FirstUse, *values: Value) -> bool:
         return await _Claiming(claim, values)
 
     async def append(self, append: Append, *values: Value) -> None:
@@ -130,10 +145,21 @@ class _Writer:
         transaction_id: str | None = await self._connection.fetchval(appends_statement(appends), *columns)
         return transaction_id
 
-    async def claim_together(self, claim: Claim, wanted: Sequence[tuple[Value, ...]]) -> set[int]:
+    async def claim_together(self, claim: Claim | FirstUse, wanted: Sequence[tuple[Value, ...]]) -> set[int]:
         """Return which of these claims won, counted from 1."""
+        if isinstance(claim, FirstUse):
+            return await self._use_together(claim, wanted)
         columns = [list(column) for column in zip(*wanted, strict=True)]
         return {row[0] for row in await self._connection.fetch(claims_statement(claim), *columns)}
+
+    async def _use_together(self, use: FirstUse, wanted: Sequence[tuple[Value, ...]]) -> set[int]:
+        *columns, nows = ([*column] for column in zip(*wanted, strict=True))
+        # The earliest of all: a row counts as expired when it has for everybody.
+        rows = await self._connection.fetch(first_uses_statement(use), *columns, min(nows))
+        width = len(use.columns)
+        new = {tuple(row) for row in rows}
+        first = {values[:width]: nth for nth, values in reversed([*enumerate(wanted, start=1)])}
+        return {nth for key, nth in first.items() if key in new}
 
 
 class _Running:
@@ -189,7 +215,7 @@ async def run_together(
 
 async def _claim(tx: _Writer, running: list[_Running]) -> bool:
     """Send out the claims that units wait for; return whether there were any."""
-    waiting: dict[Claim, list[tuple[_Running, tuple[Value, ...]]]] = {}
+    waiting: dict[Claim | FirstUse, list[tuple[_Running, tuple[Value, ...]]]] = {}
     for unit in running:
         if isinstance(unit.step, _Claiming):
             waiting.setdefault(unit.step.claim, []).append((unit, unit.step.values))

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 from authserver.storage.database import (
     Append,
     Claim,
+    FirstUse,
     Reader,
     ReferenceViolation,
     Row,
@@ -58,7 +59,7 @@ def _insert(append: Append) -> str:
 
 
 @lru_cache(maxsize=256)
-def _update(claim: Claim) -> str:
+def _update(claim: Claim | FirstUse) -> str:
     return _native(claim.statement)
 
 
@@ -133,7 +134,7 @@ class _Transaction:
     async def execute(self, sql: str, *args: Value) -> int:
         return self._connection.execute(_native(sql), args).rowcount
 
-    async def claim(self, claim: Claim, *values: Value) -> bool:
+    async def claim(self, claim: Claim | FirstUse, *values: Value) -> bool:
         return self._connection.execute(_update(claim), values).rowcount == 1
 
     async def append(self, append: Append, *values: Value) -> None:
