@@ -100,6 +100,28 @@ class UnverifiedJwt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedJwt:
+    """A token of which only the header was read: its claims are for who verified the signature.
+
+    Attributes:
+        signing_input: What the signature is over (RFC 7515 §5.2).
+    """
+
+    header: Claims
+    signing_input: bytes
+    signature: bytes
+    _claims: str = field(repr=False)
+
+    def read_claims(self) -> Claims:
+        """Return the claims.
+
+        Raises:
+            InvalidToken: They are no JSON object, or name a member twice.
+        """
+        return _object(self._claims)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
     """A private key, parsed once, and what of a token depends on nothing but the key.
 
@@ -206,12 +228,27 @@ def read_unverified_jwt(token: str) -> UnverifiedJwt:
     Raises:
         InvalidToken: As there.
     """
-    header, claims, signature = _split(token)
+    opened = open_jwt(token)
     return UnverifiedJwt(
+        header=opened.header,
+        claims=opened.read_claims(),
+        signing_input=opened.signing_input,
+        signature=opened.signature,
+    )
+
+
+def open_jwt(token: str) -> OpenedJwt:
+    """Read the header of a token of somebody else, and nothing else of it yet.
+
+    Raises:
+        InvalidToken: It is no compact serialization with a JSON object as its header.
+    """
+    header, claims, signature = _split(token)
+    return OpenedJwt(
         header=_object(header),
-        claims=_object(claims),
         signing_input=token[: len(header) + 1 + len(claims)].encode("ascii"),
         signature=_decode(signature),
+        _claims=claims,
     )
 
 

@@ -1,7 +1,11 @@
-"""Keys of others (RFC 7517, RFC 7518 §6, RFC 8037): read from their key sets, and used to verify what they signed."""
+"""Keys of others (RFC 7517, RFC 7518 §6, RFC 8037): read from their key sets, and used to verify what they signed.
+
+Or carried along by what they signed: such a key vouches for nobody, and is known by its thumbprint (RFC 7638).
+"""
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, assert_never, get_args
@@ -11,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
+from authserver.protocol.identifiers import base64url
 from authserver.protocol.jose import InvalidKey, verify_ecdsa
 
 SignatureAlgorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
@@ -24,6 +29,7 @@ MAX_USABLE_KEYS = 20
 
 _ED25519_BYTES = 32
 _RSA_BITS = range(2048, 4096 + 1)
+_CARRIED_RSA_BITS = range(2048, 8192 + 1)
 _MAX_EXPONENT_BITS = 17
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _HASHES: Mapping[str, hashes.HashAlgorithm] = {
@@ -125,6 +131,35 @@ def keep_public_keys(text: str | bytes) -> str:
     return orjson.dumps({"keys": public}).decode()
 
 
+def read_carried_key(jwk: object, alg: ClientAlgorithm) -> tuple[VerificationKey, str]:
+    """Return the key that a header carries (``jwk``, RFC 7515 §4.1.3), for one algorithm, and its thumbprint.
+
+    Other members, such as ``kid`` and ``use``, are not looked at.
+
+    Raises:
+        InvalidKey: It is no public key for the algorithm, states another one, or has private members.
+    """
+    if not isinstance(jwk, Mapping) or not _is_public(jwk):
+        raise InvalidKey("not a public key")
+    stated = jwk.get("alg", alg)
+    if not isinstance(stated, str) or find_algorithm(stated, CLIENT_ALGORITHMS) != alg:
+        raise InvalidKey("a key for another algorithm")
+    try:
+        key, fitting = _load(jwk, rsa_bits=_CARRIED_RSA_BITS)
+    except ValueError as exc:
+        raise InvalidKey("not a point of the curve, or a number out of range") from exc
+    if alg not in fitting:
+        raise InvalidKey("a key of another kind than the algorithm's")
+    return VerificationKey(kid=None, algorithms=frozenset({alg}), _key=key), _thumbprint(jwk)
+
+
+def _thumbprint(jwk: Mapping[str, object]) -> str:
+    """Return the SHA-256 thumbprint of a key that was loaded (RFC 7638 §3): its members need no escapes."""
+    members = ("crv", "kty", "x", "y") if jwk["kty"] == "EC" else ("e", "kty", "n")
+    canonical = ",".join(f'"{name}":"{jwk[name]}"' for name in members)
+    return base64url(hashlib.sha256(f"{{{canonical}}}".encode("ascii")).digest())
+
+
 def _read_entries(text: str | bytes) -> list[object]:
     try:
         document = orjson.loads(text)
@@ -164,7 +199,7 @@ def _is_for_signatures(entry: Mapping[str, object]) -> bool:
     return entry.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
 
 
-def _load(entry: Mapping[str, object]) -> tuple[_Key, frozenset[SignatureAlgorithm]]:
+def _load(entry: Mapping[str, object], *, rsa_bits: range = _RSA_BITS) -> tuple[_Key, frozenset[SignatureAlgorithm]]:
     match entry.get("kty"), entry.get("crv"):
         case "EC", str(name) if name in _CURVES:
             curve, alg = _CURVES[name]
@@ -178,7 +213,7 @@ def _load(entry: Mapping[str, object]) -> tuple[_Key, frozenset[SignatureAlgorit
         case "RSA", _:
             n, e = (int.from_bytes(_bytes(entry, name), "big") for name in ("n", "e"))
             # Others are for whoever wants to keep the server busy; 65537 is what everybody uses.
-            if n.bit_length() not in _RSA_BITS or e.bit_length() > _MAX_EXPONENT_BITS:
+            if n.bit_length() not in rsa_bits or e.bit_length() > _MAX_EXPONENT_BITS:
                 raise InvalidKey("an RSA key of a size that is not taken")
             return rsa.RSAPublicNumbers(e, n).public_key(), _RSA_ALGORITHMS
     raise InvalidKey("a key of another kind")
