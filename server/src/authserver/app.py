@@ -150,7 +150,7 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
     withdrawal = Withdrawal(refresh_lifetime=config.dcr.default_refresh_expiry)
     user_tokens = UserTokens(has_live=withdrawal.user_has_live, revoke_all=withdrawal.revoke_user)
     client_tokens = ClientTokens(has_live=withdrawal.client_has_live, revoke_all=withdrawal.revoke_client)
-    served = ServedMetadata(grant_types=frozenset(served_grants(config)))
+    served = ServedMetadata(grant_types=frozenset(served_grants(config)), binds_tokens=config.dpop.enabled)
 
     async def client_exists(reader: Reader, client_id: str) -> bool:
         return await find_client(reader, client_id) is not None
@@ -229,7 +229,8 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     assertions = ClientAssertions(db, ClientKeys(http, config.cimd), issuer=config.server.issuer)
     authenticator = ClientAuthenticator(db, core.secrets, assertions, limits.clients)
     sessions = Sessions(db, config.session, site=site)
-    issuer = TokenIssuer(keyring, issuer=config.server.issuer, clock_ms=clock.milliseconds)
+    issuer = TokenIssuer(keyring, catalog, issuer=config.server.issuer, clock_ms=clock.milliseconds)
+    proofs = ProofChecker(db, catalog, config)
     grants = build_grants(
         GrantParts(
             config=config,
@@ -237,7 +238,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
             issuer=issuer,
             catalog=catalog,
             families=Families(db, trail),
-            proofs=ProofChecker(),
+            proofs=proofs,
             trail=trail,
             http=http,
             idps=idps,
@@ -262,6 +263,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
             scopes=scopes,
             registration_is_open=is_open,
             metadata_documents=config.cimd.enabled and is_open,
+            binds_tokens=config.dpop.enabled,
         )
 
     health = HealthRoutes(db=db, clock=clock)
@@ -291,14 +293,19 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         clock=clock,
     )
     discovery = DiscoveryRoutes(
-        issuer=config.server.issuer, keyring=keyring, catalog=catalog, capabilities=capabilities, clock=clock
+        issuer=config.server.issuer,
+        keyring=keyring,
+        catalog=catalog,
+        capabilities=capabilities,
+        binds_tokens=config.dpop.enabled,
+        clock=clock,
     )
     registration = Registration(db, trail, core.secrets, policy, core.served)
     routes = [
         *discovery.routes(),
         *health.routes(),
         *token_routes(
-            TokenEndpoint(grants, authenticator, trail),
+            TokenEndpoint(grants, authenticator, proofs, trail),
             IntrospectionEndpoint(db, config.server.issuer, keyring, authenticator, catalog, trail),
             RevocationEndpoint(db, config.server.issuer, keyring, authenticator, trail),
             clock=clock,

@@ -35,7 +35,7 @@ def the_reasons() -> Iterator[tuple[str, str]]:
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             if name in REFUSALS:
                 yield from ((reason, f"{path.name}:{node.lineno}") for reason in reasons_of(name, node))
-            elif name == "InvalidAssertion" and path.name != "authentication.py":
+            elif name in {"InvalidAssertion", "InvalidProof"} and path.name != "authentication.py":
                 yield from ((reason, f"{path.name}:{node.lineno}") for reason in constants(node.args))
             elif (name, path.name) in {("refuse", "errors.py"), ("_record_inactive", "introspection.py")}:
                 words = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "reason")]

@@ -128,11 +128,14 @@ class Wire:
         assert "code" in query_of(answer), answer.headers["location"]
         return query_of(answer)["code"]
 
-    async def token(self, **form: str | list[str] | None) -> Answer:
-        """Post to the token endpoint."""
-        return await self.http.post("/oauth/token", data={k: v for k, v in form.items() if v is not None})
+    async def token(self, *, proof: str | None = None, **form: str | list[str] | None) -> Answer:
+        """Post to the token endpoint, with a proof of possession if one is given."""
+        headers = {} if proof is None else {"DPoP": proof}
+        return await self.http.post(
+            "/oauth/token", data={k: v for k, v in form.items() if v is not None}, headers=headers
+        )
 
-    async def redeem(self, client_id: str, code: str, **form: str | None) -> Answer:
+    async def redeem(self, client_id: str, code: str, *, proof: str | None = None, **form: str | None) -> Answer:
         """Redeem a code."""
         base: dict[str, str | None] = {
             "grant_type": "authorization_code",
@@ -140,7 +143,7 @@ class Wire:
             "code": code,
             "code_verifier": VERIFIER,
         }
-        return await self.token(**(base | form))
+        return await self.token(proof=proof, **(base | form))
 
     async def tokens(self, client_id: str, **parameters: str | None) -> dict[str, Any]:
         """Go the whole way to tokens."""
@@ -148,14 +151,16 @@ class Wire:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    async def refresh(self, client_id: str, refresh_token: str, **form: str | None) -> Answer:
+    async def refresh(
+        self, client_id: str, refresh_token: str, *, proof: str | None = None, **form: str | None
+    ) -> Answer:
         """Refresh."""
         base: dict[str, str | None] = {
             "grant_type": "refresh_token",
             "client_id": client_id,
             "refresh_token": refresh_token,
         }
-        return await self.token(**(base | form))
+        return await self.token(proof=proof, **(base | form))
 
     async def introspect(self, token: str) -> dict[str, Any]:
         """Ask about a token as the Resource's runtime client."""

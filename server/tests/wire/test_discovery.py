@@ -56,6 +56,7 @@ async def test_the_metadata_says_what_works_and_nothing_else(wire: Wire) -> None
         "resource_indicators_supported": True,
         "client_id_metadata_document_supported": True,
         "authorization_response_iss_parameter_supported": True,
+        "dpop_signing_alg_values_supported": ["ES256", "RS256", "PS256"],
         "authorization_grant_profiles_supported": ["urn:ietf:params:oauth:grant-profile:id-jag"],
         "identity_assertion_supported": True,
         "authplane_agent_identity_supported": True,
@@ -113,6 +114,7 @@ async def test_a_resource_is_described_by_slug_and_by_path(wire: Wire, reference
         "authorization_servers": [ISSUER],
         "scopes_supported": ["notes:read", "notes:write"],
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": ["ES256", "RS256", "PS256"],
         "resource_name": "Notes",
     }
 

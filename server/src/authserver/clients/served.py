@@ -14,10 +14,12 @@ class ServedMetadata:
 
     Attributes:
         grant_types: The grants that are switched on.
+        binds_tokens: Whether proofs of possession are served.
         auth_methods: The client authentication methods.
     """
 
     grant_types: frozenset[str]
+    binds_tokens: bool = False
     auth_methods: frozenset[str] = SERVED_AUTH_METHODS
 
     def check(self, metadata: ClientMetadata) -> None:
@@ -26,5 +28,5 @@ class ServedMetadata:
         Raises:
             InvalidClientMetadata: The client asks to be bound to keys, and proofs of possession are not served.
         """
-        if metadata.dpop_bound_access_tokens:
+        if metadata.dpop_bound_access_tokens and not self.binds_tokens:
             raise InvalidClientMetadata("client validation failed: dpop_bound_access_tokens is not supported here")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from authserver.protocol.dpop import PROOF_ALGORITHMS
 from authserver.protocol.grant_types import JWT_BEARER
 from authserver.protocol.id_jag import GRANT_PROFILE
 from authserver.protocol.jwk import CLIENT_ALGORITHMS
@@ -23,12 +24,14 @@ class Capabilities:
         scopes: Of all Resources, in the order first seen.
         registration_is_open: Whether anybody may register a client.
         metadata_documents: Whether the URL of a metadata document is taken as a client identifier.
+        binds_tokens: Whether proofs of possession are served.
     """
 
     grant_types: Sequence[str]
     scopes: Sequence[str]
     registration_is_open: bool
     metadata_documents: bool
+    binds_tokens: bool
 
 
 def build_server_metadata(issuer: str, capabilities: Capabilities) -> bytes:
@@ -61,6 +64,8 @@ def build_server_metadata(issuer: str, capabilities: Capabilities) -> bytes:
     if capabilities.metadata_documents:
         members["client_id_metadata_document_supported"] = True
     members["authorization_response_iss_parameter_supported"] = True
+    if capabilities.binds_tokens:
+        members["dpop_signing_alg_values_supported"] = PROOF_ALGORITHMS
     if JWT_BEARER in capabilities.grant_types:
         members["authorization_grant_profiles_supported"] = [GRANT_PROFILE]
         members["identity_assertion_supported"] = True

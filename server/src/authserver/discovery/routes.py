@@ -10,7 +10,9 @@ import orjson
 
 from authserver.discovery.metadata import Capabilities, build_server_metadata
 from authserver.keys.keyring import Keyring
+from authserver.protocol.dpop import PROOF_ALGORITHMS
 from authserver.resources.catalog import ResourceCatalog
+from authserver.resources.records import Resource
 from authserver.storage.database import Database, StorageUnavailable
 from authserver.telemetry.logs import get_logger
 from authserver.web.http import JSON, NO_STORE, TEXT, Cors, Endpoint, HttpRequest, HttpResponse, Route
@@ -30,12 +32,14 @@ class DiscoveryRoutes:
 
     Attributes:
         capabilities: Tells what the server does at the moment.
+        binds_tokens: Whether proofs of possession are served.
     """
 
     issuer: str
     keyring: Keyring
     catalog: ResourceCatalog
     capabilities: Callable[[], Capabilities | Awaitable[Capabilities]]
+    binds_tokens: bool
     clock: Callable[[], int]
     _last_metadata: tuple[Capabilities, HttpResponse] | None = field(default=None, init=False)
 
@@ -89,21 +93,25 @@ class DiscoveryRoutes:
         found = await self.catalog.matches(f"{parts.scheme}://{parts.netloc}")
         if len(found) != 1 or not found[0].uri:
             return _NOT_FOUND
-        return self._document(found[0].uri, found[0].scope_names, found[0].title)
+        return self._document(found[0])
 
     async def resource(self, request: HttpRequest) -> HttpResponse:
         """Serve the metadata of a Resource, by slug or by the path of its URI (RFC 9728, public API §17)."""
         resource = await self.catalog.find_published(request.tail, query=request.query.decode("latin-1"))
         if resource is None:
             return _NOT_FOUND
-        return self._document(resource.uri, resource.scope_names, resource.title)
+        return self._document(resource)
 
-    def _document(self, uri: str, scopes: tuple[str, ...], name: str) -> HttpResponse:
-        members: dict[str, object] = {"resource": uri, "authorization_servers": [self.issuer]}
-        if scopes:
-            members["scopes_supported"] = scopes
+    def _document(self, resource: Resource) -> HttpResponse:
+        members: dict[str, object] = {"resource": resource.uri, "authorization_servers": [self.issuer]}
+        if resource.scope_names:
+            members["scopes_supported"] = resource.scope_names
         members["bearer_methods_supported"] = ["header"]
-        members["resource_name"] = name
+        members["resource_name"] = resource.title
+        if self.binds_tokens:
+            members["dpop_signing_alg_values_supported"] = PROOF_ALGORITHMS
+        if resource.policy.dpop_required:
+            members["dpop_bound_access_tokens_required"] = True
         return HttpResponse(200, orjson.dumps(members), (JSON, _METADATA_CACHING))
 
 

@@ -57,5 +57,6 @@ def _draft(seed: ResourceSeed) -> ResourceDraft:
             exchange_allowed_client_ids=seed.policy.exchange.allowed_client_ids,
             runtime_client_ids=seed.policy.runtime.client_ids,
             connect_allowed_return_urls=seed.policy.connect.allowed_return_urls,
+            dpop_required=seed.policy.dpop.required,
         ),
     )

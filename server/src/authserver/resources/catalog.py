@@ -54,6 +54,25 @@ class ResourceCatalog:
         """Return a resource by its id, or None."""
         return (await self._current()).by_id.get(resource_id)
 
+    async def load(self) -> None:
+        """Read the resources, unless they are known.
+
+        Raises:
+            StorageUnavailable: They cannot be read.
+        """
+        await self._current()
+
+    def demands_binding(self, resource_id: str) -> bool:
+        """Whether every token for a resource must be bound to a key; one that is gone demands nothing.
+
+        Raises:
+            RuntimeError: ``load`` was not called before.
+        """
+        if self._snapshot is None:
+            raise RuntimeError("the resources were not read yet")
+        resource = self._snapshot.by_id.get(resource_id)
+        return resource is not None and resource.policy.dpop_required
+
     async def matches(self, value: str) -> tuple[Resource, ...]:
         """Return the resources that a ``resource`` value names: none, one, or several when it is ambiguous.
 

@@ -34,11 +34,13 @@ class ResourcePolicy:
         exchange_allowed_client_ids: Clients that may exchange tokens for this resource.
         runtime_client_ids: Clients that act as this resource, for introspection and as subjects of exchanges.
         connect_allowed_return_urls: Where the Connect flow may return to.
+        dpop_required: Whether every token for it must be bound to a key of its client.
     """
 
     exchange_allowed_client_ids: tuple[str, ...] = ()
     runtime_client_ids: tuple[str, ...] = ()
     connect_allowed_return_urls: tuple[str, ...] = ()
+    dpop_required: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

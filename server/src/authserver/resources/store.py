@@ -21,7 +21,12 @@ def _resource(row: Row) -> Resource:
         backend_kind=BackendKind(row["backend_kind"]),
         broker_provider_id=row["broker_provider_id"],
         scopes=tuple(ResourceScope(**scope) for scope in orjson.loads(row["scopes"])),
-        policy=ResourcePolicy(**{name: tuple(entries) for name, entries in policy.items()}),
+        policy=ResourcePolicy(
+            exchange_allowed_client_ids=tuple(policy["exchange_allowed_client_ids"]),
+            runtime_client_ids=tuple(policy["runtime_client_ids"]),
+            connect_allowed_return_urls=tuple(policy["connect_allowed_return_urls"]),
+            dpop_required=policy.get("dpop_required", False),
+        ),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
@@ -37,6 +42,7 @@ def _policy(policy: ResourcePolicy) -> str:
             "exchange_allowed_client_ids": policy.exchange_allowed_client_ids,
             "runtime_client_ids": policy.runtime_client_ids,
             "connect_allowed_return_urls": policy.connect_allowed_return_urls,
+            "dpop_required": policy.dpop_required,
         }
     )
 

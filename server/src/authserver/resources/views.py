@@ -12,6 +12,8 @@ def build_resource(resource: Resource) -> dict[str, Any]:
         "exchange": {"allowed_client_ids": list(resource.policy.exchange_allowed_client_ids)},
         "runtime": {"client_ids": list(resource.policy.runtime_client_ids)},
     }
+    if resource.policy.dpop_required:
+        policy["dpop"] = {"required": True}
     if resource.backend_kind is BackendKind.BROKER:
         policy["connect"] = {"allowed_return_urls": list(resource.policy.connect_allowed_return_urls)}
     return {

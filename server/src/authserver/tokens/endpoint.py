@@ -21,6 +21,7 @@ from authserver.telemetry.metrics import TOKEN_ISSUANCE_DURATION
 from authserver.telemetry.notes import fault_reference, note
 from authserver.tokens.grants.entry import Grant
 from authserver.tokens.grants.table import GRANTS
+from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.records import TokenRequest, TokenResponse
 from authserver.web.forms import Form
 
@@ -59,14 +60,21 @@ async def authenticate(
 class TokenEndpoint:
     """``POST /oauth/token``."""
 
-    def __init__(self, grants: Mapping[str, Grant], authenticator: ClientAuthenticator, trail: AuditTrail) -> None:
+    def __init__(
+        self,
+        grants: Mapping[str, Grant],
+        authenticator: ClientAuthenticator,
+        proofs: ProofChecker,
+        trail: AuditTrail,
+    ) -> None:
+        self.proofs = proofs
         self._grants = grants
         self._served = tuple(grants)
         self._authenticator = authenticator
         self._trail = trail
 
     async def handle(
-        self, form: Form, *, authorization: str | None, proofs: tuple[str, ...], now: int
+        self, form: Form, *, authorization: str | None, proofs: tuple[str, ...], host: str, now: int
     ) -> TokenResponse:
         """Serve one request.
 
@@ -74,6 +82,7 @@ class TokenEndpoint:
             form: The body.
             authorization: The header of that name.
             proofs: The values of the ``DPoP`` headers.
+            host: The ``Host`` header.
             now: Seconds since the epoch.
 
         Raises:
@@ -85,6 +94,7 @@ class TokenEndpoint:
         grant_type, grant = self._choose(form)
         grant.check_form(form)
         client: Client | None = None
+        request = TokenRequest(form=form, grant_type=grant_type, proofs=proofs, host=host)
         try:
             client = await authenticate(
                 self._authenticator,
@@ -95,11 +105,13 @@ class TokenEndpoint:
             )
             if grant.needs_registration:
                 _check_registered(client, grant_type)
-            request = TokenRequest(form=form, grant_type=grant_type, proofs=proofs)
             response = await grant.issue(request, client=client, now=now)
+            # For an answer that nothing was written for.
+            await self.proofs.settle(request, now=now)
         except OAuthError as exc:
-            await self._record_denial(grant, client, exc, now=now)
-            raise
+            refusal = await self.proofs.settle_refused(request, exc, now=now)
+            await self._record_denial(grant, client, refusal, now=now)
+            raise refusal from exc.__cause__
         except Exception:
             # A fault is answered elsewhere; that nothing was issued stands in the trail all the same (errors.md §9).
             await self._record_denial(

@@ -7,10 +7,13 @@ from authserver.clients.records import Client
 from authserver.keys.keyring import Keyring
 from authserver.protocol.actors import MAX_AGENT_CHAIN, Act, actors_of
 from authserver.protocol.claims import build_access_token_claims
+from authserver.protocol.errors import InvalidRequest
 from authserver.protocol.identifiers import new_id, spell_id, token_digest
 from authserver.protocol.jose import sign_jwt
+from authserver.resources.catalog import ResourceCatalog
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import AGENT_TOKENS_ISSUED
+from authserver.telemetry.notes import note
 from authserver.tokens.records import Issuance, IssuanceKind, Minted
 
 _log = get_logger("token")
@@ -52,20 +55,27 @@ class TokenSpec:
 class TokenIssuer:
     """Signs access tokens (tokens.md §2, RFC 9068)."""
 
-    def __init__(self, keyring: Keyring, *, issuer: str, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, keyring: Keyring, catalog: ResourceCatalog, *, issuer: str, clock_ms: Callable[[], int]) -> None:
         """Take what every token needs.
 
         Args:
             keyring: Signs.
+            catalog: Knows which Resources take bound tokens only; loaded before the first token is signed.
             issuer: Our identifier, byte for byte.
             clock_ms: Milliseconds since the epoch, which put the ids of one second in their order.
         """
         self._keyring = keyring
+        self._catalog = catalog
         self._issuer = issuer
         self._clock_ms = clock_ms
 
     def mint(self, spec: TokenSpec, *, now: int) -> Minted:
-        """Sign a token. It may leave once the issuance that comes with it is committed."""
+        """Sign a token. It may leave once the issuance that comes with it is committed.
+
+        Raises:
+            InvalidRequest: The Resource takes bound tokens only, and this one would not be.
+        """
+        self._check_binding(spec)
         jti = new_id(self._clock_ms())
         client_id = spec.client_id or spec.client.id
         agent_id = spec.client.id if spec.client.is_agent else None
@@ -105,6 +115,15 @@ class TokenIssuer:
             parent_jti=spec.parent_jti,
         )
         return Minted(access_token=access_token, expires_in=spec.lifetime, issuance=issuance)
+
+    def _check_binding(self, spec: TokenSpec) -> None:
+        """Refuse to sign a bearer token for a Resource that demands bound ones: here, so that no grant can forget it."""
+        if spec.jkt is None and spec.resource_id is not None and self._catalog.demands_binding(spec.resource_id):
+            note("resource demands bound tokens", resource=spec.resource, client_id=spec.client.id)
+            raise InvalidRequest(
+                "the resource takes DPoP-bound tokens only: a DPoP proof is required",
+                reason="dpop_required_by_resource",
+            )
 
     def _agent_chain(self, spec: TokenSpec) -> tuple[str, ...]:
         actors = actors_of(spec.act)

@@ -9,6 +9,21 @@ LEEWAY = 30
 """Seconds by which clocks may differ when a token is verified (tokens.md §10)."""
 
 
+@dataclass(slots=True, kw_only=True)
+class ProofUse:
+    """How far the proof of one request has come: the one thing about a request that changes.
+
+    Attributes:
+        key: Under which it is spent, once it was checked; None while there is nothing to spend.
+        expires_at: When it may be forgotten, since its time alone makes it worthless then.
+        is_spent: Whether that is committed.
+    """
+
+    key: tuple[str, ...] | None = field(default=None, repr=False)
+    expires_at: int = 0
+    is_spent: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
     """A request to the token endpoint, parsed.
@@ -17,13 +32,17 @@ class TokenRequest:
         form: Its parameters.
         grant_type: The parameter ``grant_type``.
         proofs: The values of its ``DPoP`` headers, as sent.
+        host: Its ``Host`` header; empty without one.
         jkt: Thumbprint of the key that the request proved to hold; None for a bearer request.
+        use: Of its proof; copies of the request share it.
     """
 
     form: Form
     grant_type: str
     proofs: tuple[str, ...] = ()
+    host: str = ""
     jkt: str | None = None
+    use: ProofUse = field(default_factory=ProofUse)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

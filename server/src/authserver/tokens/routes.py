@@ -35,10 +35,18 @@ def token_routes(
     """
 
     async def token(request: HttpRequest) -> HttpResponse:
-        form = await read_form(request)
-        authorization = request.header(b"authorization")
+        now = clock()
         proofs = tuple(request.header_values(b"dpop"))
-        response = await token_endpoint.handle(form, authorization=authorization, proofs=proofs, now=clock())
+        if proofs and (nonce := token_endpoint.proofs.fresh_nonce(now)) is not None:
+            request.answer_headers = ((b"dpop-nonce", nonce.encode("ascii")),)
+        form = await read_form(request)
+        response = await token_endpoint.handle(
+            form,
+            authorization=request.header(b"authorization"),
+            proofs=proofs,
+            host=request.header(b"host") or "",
+            now=now,
+        )
         return HttpResponse(200, build_token_response(response), _TOKEN_HEADERS)
 
     async def introspect(request: HttpRequest) -> HttpResponse:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from authserver.traces.assertion_reasons import ASSERTION_REASONS
 from authserver.traces.client_reasons import CLIENT_REASONS
+from authserver.traces.proof_reasons import PROOF_REASONS
 from authserver.traces.records import Entry
 
 CATALOGUE: Mapping[str, Entry] = MappingProxyType(
@@ -86,6 +87,7 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "Look at the database and at the log lines `database does not answer`; the client may simply try again.",
         ),
         **CLIENT_REASONS,
+        **PROOF_REASONS,
         **ASSERTION_REASONS,
         # Where the answer goes.
         "redirect_uri_mismatch": Entry(

@@ -43,6 +43,7 @@ class HttpRequest:
         tail: What follows the prefix of a prefix route, else empty.
         is_last: Whether the connection ends behind the answer.
         want_more: Called when a part of the body is wanted that has not arrived.
+        answer_headers: What the endpoint wants in the answer, whatever that will be: a refusal, a fault.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class HttpRequest:
         "_first",
         "_is_lost",
         "_is_whole",
+        "answer_headers",
         "client_address",
         "headers",
         "is_last",
@@ -85,6 +87,7 @@ class HttpRequest:
         self.request_id = request_id
         self.tail = ""
         self.is_last = False
+        self.answer_headers: tuple[tuple[bytes, bytes], ...] = ()
         self._first = dict(reversed(headers))
         self.want_more = want_more
         self._arrived = bytearray()

@@ -222,6 +222,7 @@ class WebApp:
         for name, _ in headers:
             if name == _POLICY:
                 common = self._without_policy
+        headers += request.answer_headers
         if target.cors is Cors.LISTED:
             headers += self._cors.headers(request)
         length = b"" if response.status in _WITHOUT_BODY else b"content-length: %d\r\n" % len(response.body)

@@ -19,6 +19,9 @@ _MEMBERS = frozenset({"name", "upstream", "description"})
 def draft_flags(function: F) -> F:
     """Add the flags that ``create`` and ``update`` share."""
     for option in (
+        click.option(
+            "--policy-dpop-required", type=bool, help="true: every token for it must be bound by a DPoP proof."
+        ),
         click.option("--policy-runtime-client-ids", help="Comma list: clients that act as the resource."),
         click.option("--policy-allowed-return-urls", help="Comma list, for broker resources."),
         click.option("--policy-allowed-clients", help="Comma list: clients that may exchange towards it."),
@@ -59,21 +62,24 @@ def read_policy(given: dict[str, Any]) -> ResourcePolicy | None:
     exchange = split_list(given["policy_allowed_clients"])
     connect = split_list(given["policy_allowed_return_urls"])
     runtime = split_list(given["policy_runtime_client_ids"])
-    if exchange is None and connect is None and runtime is None:
+    dpop_required: bool | None = given["policy_dpop_required"]
+    if exchange is None and connect is None and runtime is None and dpop_required is None:
         return None
     return ResourcePolicy(
         exchange_allowed_client_ids=exchange or (),
         connect_allowed_return_urls=connect or (),
         runtime_client_ids=runtime or (),
+        dpop_required=bool(dpop_required),
     )
 
 
 def warn_of_emptied_lists(before: ResourcePolicy, given: dict[str, Any]) -> None:
-    """Say on stderr which lists lose everything because the flag of another was given."""
+    """Say on stderr which parts of the policy are lost because the flag of another was given."""
     for flag, entries in (
         ("--policy-allowed-clients", before.exchange_allowed_client_ids),
         ("--policy-allowed-return-urls", before.connect_allowed_return_urls),
         ("--policy-runtime-client-ids", before.runtime_client_ids),
+        ("--policy-dpop-required", before.dpop_required),
     ):
         if entries and given[flag.removeprefix("--").replace("-", "_")] is None:
             click.echo(f"warning: the policy is replaced whole; {flag} was not given and is empty now", err=True)

@@ -140,12 +140,20 @@ class ConnectPolicySeed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DpopPolicySeed:
+    """Whether the resource takes tokens that are bound to a key alone."""
+
+    required: Annotated[bool, Key(None, "Refuses to issue a token for it without a proof of possession.")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySeed:
     """What a resource allows."""
 
     exchange: ExchangePolicySeed = field(default_factory=ExchangePolicySeed)
     runtime: RuntimePolicySeed = field(default_factory=RuntimePolicySeed)
     connect: ConnectPolicySeed = field(default_factory=ConnectPolicySeed)
+    dpop: DpopPolicySeed = field(default_factory=DpopPolicySeed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

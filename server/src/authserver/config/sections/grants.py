@@ -80,9 +80,9 @@ class ClientCredentialsConfig:
 class DpopConfig:
     """Proof of possession (RFC 9449)."""
 
-    enabled: Annotated[
-        bool, Key("AUTHPLANE_DPOP_ENABLED", "Binds tokens to the key of a proof when one is sent.", built=False)
-    ] = True
+    enabled: Annotated[bool, Key("AUTHPLANE_DPOP_ENABLED", "Binds tokens to the key of a proof when one is sent.")] = (
+        True
+    )
     nonce_ttl: Annotated[
         Seconds, Key("AUTHPLANE_DPOP_NONCE_TTL", "Life of a server nonce.", above=0, when="dpop.enabled")
     ] = MINUTE

@@ -135,7 +135,7 @@ class AuthorizationCodeGrant:
             await self.trail.append(tx, event, now=now)
             return True
 
-        if not await self.db.write(redeem):
+        if not await self.proofs.write(request, redeem, now=now):
             raise await self._lost(code_hash, request, client=client, now=now)
         TOKENS_ISSUED.inc(AUTHORIZATION_CODE)
         note_agent(minted)
@@ -175,6 +175,7 @@ class AuthorizationCodeGrant:
 
         A stranger who finds a spent code in a log cannot sign its owner out with it (public API §8.3).
         """
+        await self.proofs.settle(request, now=now)
         verifier_ok = _is_verifier_of(code, request)
         is_credentialed = verifier_ok and code.client_id == client.id
         verdict = "valid" if is_credentialed else "invalid"

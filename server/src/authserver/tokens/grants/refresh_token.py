@@ -178,7 +178,7 @@ class RefreshTokenGrant:
             await self.trail.append(tx, event, now=now)
             return True
 
-        if not await self.db.write(rotate):
+        if not await self.proofs.write(request, rotate, now=now):
             return await self._lost(token.token_hash, presented, request, now=now)
         TOKENS_REFRESHED.inc()
         note_agent(minted)
@@ -205,6 +205,7 @@ class RefreshTokenGrant:
         Raises:
             InvalidGrant: It is reuse; so is a retry for a user who may no longer act.
         """
+        await self.proofs.settle(request, now=now)
         note("retry looked for", setting=f"oauth.refresh_grace={self.grace}s")
         answer = self._find_answer(token, presented, request, now=now)
         if answer is None or not token.user_is_active:
