@@ -14,7 +14,7 @@ from authserver.protocol.resource_indicators import one_resource
 from authserver.protocol.scopes import build_scope, choose_machine_scopes
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import BackendKind, Resource
-from authserver.storage.database import Database, Writer
+from authserver.storage.database import Writer
 from authserver.telemetry.metrics import CLIENT_CREDENTIALS_DENIED, CLIENT_CREDENTIALS_ISSUED, TOKENS_ISSUED, Counter
 from authserver.telemetry.notes import note
 from authserver.tokens.grants.entry import GrantEntry, GrantParts, Switch
@@ -38,7 +38,6 @@ class ClientCredentialsGrant:
     denied: ClassVar[Action] = Action.CLIENT_CREDENTIALS_DENIED
     denied_total: ClassVar[Counter | None] = CLIENT_CREDENTIALS_DENIED
 
-    db: Database
     issuer: TokenIssuer
     catalog: ResourceCatalog
     proofs: ProofChecker
@@ -66,7 +65,7 @@ class ClientCredentialsGrant:
             await append_issuance(tx, minted.issuance)
             await self.trail.append(tx, event, now=now)
 
-        await self.db.write(write)
+        await self.proofs.write(request, write, now=now)
         TOKENS_ISSUED.inc(CLIENT_CREDENTIALS)
         CLIENT_CREDENTIALS_ISSUED.inc()
         note_agent(minted)
@@ -138,7 +137,6 @@ def _choose_scopes(form: Form, client: Client, resource: Resource | None) -> tup
 
 def _build(parts: GrantParts) -> ClientCredentialsGrant:
     return ClientCredentialsGrant(
-        db=parts.db,
         issuer=parts.issuer,
         catalog=parts.catalog,
         proofs=parts.proofs,
