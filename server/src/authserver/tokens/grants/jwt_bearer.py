@@ -122,10 +122,11 @@ class JwtBearerGrant:
             raise
         try:
             decision = await self._decide(request, idp, assertion, resource, client=client, now=now)  # 11 to 15
+            return await self._issue(request, decision, client=client, now=now)  # 10, 16
         except OAuthError as exc:
             # What was found out costs the assertion, and whoever sends it again learns that it is spent: step 10.
-            raise await self._spend_and_refuse(exc, assertion, client=client, now=now) from exc
-        return await self._issue(decision, client=client, now=now)  # 10, 16
+            refusal = await self.proofs.settle_refused(request, exc, now=now)
+            raise await self._spend_and_refuse(refusal, assertion, client=client, now=now) from exc
 
     async def _verify(self, form: Form, *, now: int) -> tuple[RegisteredIdp, IdJag]:
         """Find out who vouches for whom, and that they do."""
@@ -196,7 +197,7 @@ class JwtBearerGrant:
             jkt=request.jkt,
         )
 
-    async def _issue(self, decision: _Decision, *, client: Client, now: int) -> TokenResponse:
+    async def _issue(self, request: TokenRequest, decision: _Decision, *, client: Client, now: int) -> TokenResponse:
         """Sign, then spend the assertion and write what comes of it in one transaction."""
         assertion, minted = decision.assertion, self._mint(decision, client=client, now=now)
         event = AuditEvent(
@@ -213,11 +214,8 @@ class JwtBearerGrant:
             await self.trail.append(tx, event, now=now)
             return True
 
-        if not await self.db.write(issue):
-            refusal = _replayed()
-            await self.trail.record(_denial(refusal, client), now=now)
-            refusal.audited = False
-            raise refusal
+        if not await self.proofs.write(request, issue, now=now):
+            raise _replayed()
         TOKENS_ISSUED.inc(JWT_BEARER)
         note_agent(minted)
         _log.info(
