@@ -20,7 +20,8 @@ from authserver.storage.database import (
     Writer,
 )
 from authserver.storage.postgres import PoolLimits, PostgresDatabase
-from authserver.storage.sqlite import MEMORY, SqliteDatabase
+from authserver.storage.sqlite import SqliteDatabase
+from authserver.storage.sqlite_connections import MEMORY
 from authserver.telemetry.metrics import scrape
 
 pytestmark = pytest.mark.anyio
@@ -168,8 +169,7 @@ async def test_a_database_in_memory_reads_what_it_wrote_and_rolls_back() -> None
 async def test_a_locked_sqlite_file_is_unavailable_and_heals(sqlite_template: Path, tmp_path: Path) -> None:
     path = tmp_path / "locked.db"
     path.write_bytes(sqlite_template.read_bytes())  # noqa: ASYNC240  a test may block
-    holder, db = SqliteDatabase(str(path)), SqliteDatabase(str(path))
-    db.connection.execute("PRAGMA busy_timeout = 50")
+    holder, db = SqliteDatabase(str(path)), SqliteDatabase(str(path), patience_ms=50)
     holder.connection.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageUnavailable):
         await _set(db, "a")

@@ -15,7 +15,7 @@ from authserver.storage.migrate import (
     migrate_sqlite,
     pending,
 )
-from authserver.storage.sqlite import connect
+from authserver.storage.sqlite_connections import connect
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import pytest
 
 from authserver.storage.postgres_batches import claims_statement
 from authserver.storage.postgres_reading import reads_statement
-from authserver.storage.sqlite import connect
+from authserver.storage.sqlite_connections import connect
 from server.tests.wire.harness import Wire
 from server.tests.wire.recording import Recording, Statement, record
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from authserver.storage.database import StorageUnavailable
-from authserver.storage.sqlite import connect
+from authserver.storage.sqlite_connections import connect
 from authserver.telemetry.logs import get_logger
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from authserver.config.model import StorageConfig
 from authserver.storage.database import Database
 from authserver.storage.migrate import Migration, migrate_connection, migrate_postgres, migrate_sqlite
-from authserver.storage.sqlite import MEMORY, SqliteDatabase
+from authserver.storage.sqlite import SqliteDatabase
+from authserver.storage.sqlite_connections import MEMORY
 
 
 async def open_database(config: StorageConfig, *, migrate_at: int | None = None) -> Database:

@@ -1,0 +1,143 @@
+"""SQLite connections, and what runs on one: statements, transactions, and our exceptions for SQLite's."""
+
+import contextlib
+import os
+import re
+import sqlite3
+from collections.abc import Awaitable, Generator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar, cast
+
+from authserver.storage.database import (
+    Append,
+    Claim,
+    FirstUse,
+    ReferenceViolation,
+    Row,
+    StorageUnavailable,
+    UniqueViolation,
+    Value,
+)
+
+T = TypeVar("T")
+
+MEMORY = ":memory:"
+
+BUSY_TIMEOUT_MS = 5000
+_CACHED_STATEMENTS = 256
+_PLACEHOLDER = re.compile(r"\$(\d+)")
+
+
+@lru_cache(maxsize=1024)
+def native(sql: str) -> str:
+    """Return a statement with SQLite's spelling of numbered placeholders; statements are constants of modules."""
+    return _PLACEHOLDER.sub(r"?\1", sql)
+
+
+@lru_cache(maxsize=256)
+def _inserting(append: Append) -> str:
+    marks = ", ".join("?" * len(append.columns))
+    return f"INSERT INTO {append.table} ({append.names}) VALUES ({marks})"
+
+
+@lru_cache(maxsize=256)
+def _updating(claim: Claim | FirstUse) -> str:
+    return native(claim.statement)
+
+
+def connect(path: str, *, wal: bool, timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Connection:
+    """Open a connection with the settings that every one of ours has; the directory is made when missing (mode 0750).
+
+    Raises:
+        StorageUnavailable: The file cannot be opened.
+    """
+    try:
+        if path != MEMORY:
+            Path(path).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            # SQLite gives its side files the mode of the file. Only a new file may be opened here: closing a descriptor of
+            # one that SQLite has open would drop the locks of this process (POSIX), and another could lose our commits.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(  # noqa: TID251  this is the one place
+            path,
+            timeout=timeout_ms / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_CACHED_STATEMENTS,
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}").fetchone()
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except (sqlite3.Error, OSError) as exc:
+        raise StorageUnavailable(f"cannot open the SQLite database: {exc}") from exc
+    return connection
+
+
+class Locked(StorageUnavailable):
+    """Another process kept the file to itself for too long."""
+
+
+def translated(exc: sqlite3.Error) -> Exception:
+    """Return our exception for one of SQLite's, or the same one when it is a fault of ours."""
+    if isinstance(exc, sqlite3.IntegrityError):
+        if exc.sqlite_errorname in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}:
+            return UniqueViolation(str(exc))
+        if exc.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
+            return ReferenceViolation(str(exc))
+        return exc
+    if isinstance(exc, sqlite3.ProgrammingError) and "closed" in str(exc):
+        return StorageUnavailable("the SQLite database is closed")
+    name = getattr(exc, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return Locked(f"SQLite does not answer: {name}")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        return StorageUnavailable(f"SQLite does not answer: {name}")
+    return exc
+
+
+class Transaction:
+    """A ``Writer`` whose statements run at once: its coroutines never wait, so that whoever has the connection can drive them."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def fetch_one(self, sql: str, *args: Value) -> Row | None:
+        """Return the first row, or None."""
+        cursor = self._connection.execute(native(sql), args)
+        rows = cursor.fetchall()
+        return rows[0] if rows else None
+
+    async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
+        """Return all rows."""
+        return self._connection.execute(native(sql), args).fetchall()
+
+    async def execute(self, sql: str, *args: Value) -> int:
+        """Run a statement for its effect; return the number of rows it touched."""
+        return self._connection.execute(native(sql), args).rowcount
+
+    async def claim(self, claim: Claim | FirstUse, *values: Value) -> bool:
+        """Update a row if its condition holds, or insert one if its key is new."""
+        return self._connection.execute(_updating(claim), values).rowcount == 1
+
+    async def append(self, append: Append, *values: Value) -> None:
+        """Append one row."""
+        self._connection.execute(_inserting(append), values)
+
+    async def settle(self, append: Append) -> None:
+        """Do nothing: appended rows are written at once."""
+
+
+def driven(work: Awaitable[T]) -> T:
+    """Drive a coroutine to its end. It awaits nothing but statements, which never suspend."""
+    step = cast("Generator[None, None, T]", work.__await__())
+    try:
+        step.send(None)
+    except StopIteration as done:
+        return cast("T", done.value)
+    step.close()
+    raise AssertionError("a transaction awaited something other than its statements")
