@@ -28,6 +28,24 @@ class ClockMs(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Consented:
+    """What a user has allowed on a page.
+
+    Attributes:
+        shown: The scopes that the page asked about.
+        approved: Those that were left ticked.
+        redirect_uri: Where the answer goes; None where nothing is redirected, and the consent covers no redirect URI.
+    """
+
+    user_id: str
+    client_id: str
+    resource_id: str
+    shown: tuple[str, ...]
+    approved: tuple[str, ...]
+    redirect_uri: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decisions:
     """Writes what users decide, and remembers it."""
 
@@ -101,7 +119,15 @@ class Decisions:
             ):
                 return False
             if pending.resource_id is not None:
-                await self._save_grant(tx, pending, pending.resource_id, approved, now=now)
+                consented = Consented(
+                    user_id=pending.user_id,
+                    client_id=pending.client_id,
+                    resource_id=pending.resource_id,
+                    shown=pending.scopes,
+                    approved=approved,
+                    redirect_uri=pending.redirect_uri,
+                )
+                await remember(tx, consented, new_id(self.clock_ms()), now=now)
             await self.trail.append(tx, event, now=now)
             return True
 
@@ -159,20 +185,29 @@ class Decisions:
         )
         return identifier
 
-    async def _save_grant(
-        self, tx: Writer, pending: Authorization, resource_id: str, approved: tuple[str, ...], *, now: int
-    ) -> None:
-        """Write the consent as it shall stand: merged with the one there is, which is locked until the commit."""
-        earlier = await lock_consent(tx, user_id=pending.user_id, client_id=pending.client_id, resource_id=resource_id)
-        grant = ConsentGrant(
-            id=new_id(self.clock_ms()),
-            user_id=pending.user_id,
-            client_id=pending.client_id,
-            resource_id=resource_id,
-            scopes=merge_scopes(pending.scopes, approved, earlier.scopes if earlier else ()),
-            redirect_uris=merge_redirects(pending.redirect_uri, earlier.redirect_uris if earlier else ()),
-            created_at=now,
-            updated_at=now,
-            revoked_at=None,
-        )
-        await save_consent(tx, grant)
+
+async def remember(tx: Writer, consented: Consented, grant_id: bytes, *, now: int) -> None:
+    """Write a consent as it shall stand: merged with the one there is, which is locked until the commit.
+
+    Args:
+        tx: The transaction.
+        consented: What the user has just allowed.
+        grant_id: The id of the consent if it is the first.
+        now: Seconds since the epoch.
+    """
+    earlier = await lock_consent(
+        tx, user_id=consented.user_id, client_id=consented.client_id, resource_id=consented.resource_id
+    )
+    granted = earlier.redirect_uris if earlier else ()
+    grant = ConsentGrant(
+        id=grant_id,
+        user_id=consented.user_id,
+        client_id=consented.client_id,
+        resource_id=consented.resource_id,
+        scopes=merge_scopes(consented.shown, consented.approved, earlier.scopes if earlier else ()),
+        redirect_uris=granted if consented.redirect_uri is None else merge_redirects(consented.redirect_uri, granted),
+        created_at=now,
+        updated_at=now,
+        revoked_at=None,
+    )
+    await save_consent(tx, grant)

@@ -10,7 +10,8 @@ class AuthorizationRequest:
     """A request that passed every check that needs no user (public API §4.2, steps 1 to 9).
 
     Attributes:
-        redirect_uri: As requested: of a loopback URI the port may differ from the registered one.
+        redirect_uri: As requested: of a loopback URI the port may differ from the registered one. Empty for a device,
+            as is ``code_challenge``: its code is no answer to a redirect.
         scopes: What is asked for, in the order asked.
         resource_id: The Resource named, or None.
         resource: Its registered URI byte for byte; None when no Resource is named or it has no URI.
@@ -69,6 +70,41 @@ class Authorization:
     def scopes(self) -> tuple[str, ...]:
         """The names in ``scope``, in its order."""
         return tuple(self.scope.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRequest:
+    """One row of ``device_requests``: a device that waits for a user (RFC 8628).
+
+    Attributes:
+        id: 16 bytes, which become those of the authorization when a user allows it.
+        device_code_hash: What the device polls with.
+        user_code: What the user types, eight letters.
+        scope: As asked for.
+        dpop_jkt: The key that the tokens shall be bound to, or None.
+        denied_at: When a user said no.
+    """
+
+    id: bytes
+    device_code_hash: TokenHash
+    user_code: str
+    client_id: str
+    scope: str
+    resource_id: str | None
+    resource: str | None
+    dpop_jkt: str | None
+    created_at: int
+    expires_at: int
+    denied_at: int | None
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The names in ``scope``, in its order."""
+        return tuple(self.scope.split())
+
+    def waits(self, *, now: int) -> bool:
+        """Whether nobody has answered it yet, and it is not too late to."""
+        return self.denied_at is None and self.expires_at > now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

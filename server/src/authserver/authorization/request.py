@@ -13,6 +13,7 @@ from authserver.protocol.errors import (
     UnauthorizedClient,
     UnsupportedResponseType,
 )
+from authserver.protocol.grant_types import DEVICE_CODE
 from authserver.protocol.pkce import check_code_challenge
 from authserver.protocol.quoting import quoted
 from authserver.protocol.resource_indicators import one_resource
@@ -75,6 +76,31 @@ class RequestChecker:
             resource=(resource.uri or None) if resource else None,
             state=form.get("state") or "",
             code_challenge=code_challenge or "",
+            dpop_jkt=_dpop_jkt(form) if self._rules.dpop_enabled else None,
+        )
+
+    async def check_device(self, form: Form, *, client: Client) -> AuthorizationRequest:
+        """Check what a device asks for (RFC 8628 §3.1), by the rules of an authorization request that apply to it.
+
+        Raises:
+            OAuthError: A check fails.
+        """
+        note("client's grants looked at", grant_type=DEVICE_CODE, grant_types=client.grant_types)
+        if not client.has_grant(DEVICE_CODE):
+            raise UnauthorizedClient(
+                f"client is not authorized for this grant type: the client is not registered for {DEVICE_CODE}",
+                reason="grant_not_registered",
+            )
+        resource = await self._find_resource(form)
+        scopes = await self._choose_scopes(form, client, resource)
+        return AuthorizationRequest(
+            client_id=client.id,
+            redirect_uri="",
+            scopes=scopes,
+            resource_id=resource.id if resource else None,
+            resource=(resource.uri or None) if resource else None,
+            state="",
+            code_challenge="",
             dpop_jkt=_dpop_jkt(form) if self._rules.dpop_enabled else None,
         )
 

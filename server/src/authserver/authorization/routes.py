@@ -2,15 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from authserver.authorization.answers import code_answer, error_answer, redirect
 from authserver.authorization.decisions import Decisions
 from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
 from authserver.authorization.request import RequestChecker
+from authserver.authorization.showing import (
+    document_host,
+    get_shown_resource,
+    in_catalog_order,
+    is_from_document,
+    note_user,
+)
 from authserver.authorization.sign_in import SignInDemands
 from authserver.clients.lookup import ClientResolver
-from authserver.clients.records import Client, RegistrationSource
+from authserver.clients.records import Client
 from authserver.clients.store import find_client
 from authserver.login.records import LoginSession
 from authserver.login.sessions import Sessions, describe_account
@@ -29,10 +36,10 @@ from authserver.protocol.errors import (
 from authserver.protocol.identifiers import parse_id, spell_id
 from authserver.protocol.redirect_uris import form_action_source, is_loopback, match_redirect_uri, redirect_host
 from authserver.resources.catalog import ResourceCatalog
-from authserver.resources.records import BackendKind, Resource, ResourceScope
+from authserver.resources.records import Resource
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.logs import get_logger
-from authserver.telemetry.notes import identified, note
+from authserver.telemetry.notes import note
 from authserver.users.records import User
 from authserver.web.forms import LONGEST, Form, parse_query, read_form
 from authserver.web.http import MAX_TARGET_BYTES, ErrorShape, HttpRequest, HttpResponse, Route
@@ -127,7 +134,7 @@ class AuthorizationPages:
                 raise LoginRequired(reason)
             return self._to_login(request, form, found[0] if found else None, now=now)
         _, user = found
-        _note_user(user)
+        note_user(user)
         # A redirect of ours can stand between another site and this request, so only a browser that says that its user
         # came directly, or says nothing at all, is taken to have done so (ruling R27).
         cross_site = request.header(b"sec-fetch-site") not in {None, "none"}
@@ -176,7 +183,7 @@ class AuthorizationPages:
             target = self.site.path(f"/consent?session_id={quote(session_id, safe='')}")
             return self._signed_out(request, redirect(self.site.path(f"/login?redirect={quote(target, safe='')}")))
         _, user = found
-        _note_user(user)
+        note_user(user)
         pending = await self._find_pending(session_id, user, now=now)
         if pending is None:
             raise PageRefusal("Invalid Session", _EXPIRED)
@@ -185,7 +192,7 @@ class AuthorizationPages:
             raise PageRefusal(
                 "Client Suspended", "This application may not sign people in.", status=403, reason="client_not_active"
             )
-        resource = await self._resource_of(pending)
+        resource = await get_shown_resource(self.catalog, pending.resource_id)
         earlier = await self.decisions.find_earlier(pending)
         return self._consent_page(request, pending, client=client, user=user, resource=resource, earlier=earlier)
 
@@ -202,7 +209,7 @@ class AuthorizationPages:
         found = await self.sessions.find(request, now=now)  # 2
         if found is None:
             raise PageRefusal("Not Authenticated", "You are not signed in any more.", status=401)
-        _note_user(found[1])
+        note_user(found[1])
         if not self.sessions.is_own_form(request, session_id, form.get("csrf_token")):  # 3
             raise PageRefusal("Invalid Request", "This answer did not come from our page.", status=403, reason="csrf")
         pending = await self._find_pending(session_id, found[1], now=now)
@@ -232,7 +239,7 @@ class AuthorizationPages:
         if client is None or not client.is_active:
             raise PageRefusal("Consent Error", "This application may not sign people in.", reason="client_not_active")
         try:
-            await self._resource_of(pending)
+            await get_shown_resource(self.catalog, pending.resource_id)
         except PageRefusal as exc:
             raise PageRefusal("Consent Error", exc.message, reason=exc.reason) from exc
         approved = tuple(scope for scope in pending.scopes if scope in ticked)
@@ -247,17 +254,6 @@ class AuthorizationPages:
         else:
             note("pending request looked up", found="it waits", client_id=pending.client_id)
         return pending
-
-    async def _resource_of(self, pending: Authorization) -> Resource | None:
-        """Return the Resource a pending request names, which may have gone or changed since."""
-        if pending.resource_id is None:
-            return None
-        resource = await self.catalog.get(pending.resource_id)
-        if resource is None:
-            raise PageRefusal("Unknown Resource", "The server that the application asked for is not there any more.")
-        if resource.backend_kind is not BackendKind.MINT:
-            raise PageRefusal("Invalid Resource", "Access to this server cannot be allowed here.")
-        return resource
 
     def _consent_page(
         self,
@@ -277,11 +273,11 @@ class AuthorizationPages:
             csp_form_action=form_action_source(pending.redirect_uri),
             client_name=client.name,
             client_id=client.id,
-            client_host=_document_host(client),
+            client_host=document_host(client),
             resource=resource,
-            scopes=_in_catalog_order(pending.scopes, resource),
+            scopes=in_catalog_order(pending.scopes, resource),
             granted=granted,
-            kept=_in_catalog_order(kept, resource),
+            kept=in_catalog_order(kept, resource),
             redirect_host=redirect_host(pending.redirect_uri),
             is_loopback=is_loopback(pending.redirect_uri),
             account=describe_account(user),
@@ -300,14 +296,9 @@ def _trusted_redirect(form: Form, client: Client) -> str:
         raise PageRefusal(
             "Invalid Redirect URI",
             "The application asked to send you to an address that is not registered for it.",
-            reason="redirect_uri_not_in_document" if _is_from_document(client) else "redirect_uri_mismatch",
+            reason="redirect_uri_not_in_document" if is_from_document(client) else "redirect_uri_mismatch",
         )
     return redirect_uri
-
-
-def _note_user(user: User) -> None:
-    identified()
-    note("signed in", user_id=user.id)
 
 
 def _restate(pending: Authorization, resource: Resource | None) -> str:
@@ -329,18 +320,3 @@ def _restate(pending: Authorization, resource: Resource | None) -> str:
         "prompt": "consent",
     }
     return urlencode({name: value for name, value in parameters.items() if value})
-
-
-def _document_host(client: Client) -> str:
-    """Return the host that vouches for a client known by its metadata document, else nothing (UI-01)."""
-    return (urlsplit(client.id).hostname or "") if _is_from_document(client) else ""
-
-
-def _is_from_document(client: Client) -> bool:
-    return client.registration_source is RegistrationSource.CIMD
-
-
-def _in_catalog_order(scopes: tuple[str, ...], resource: Resource | None) -> tuple[ResourceScope, ...]:
-    known = {scope.name: scope for scope in resource.scopes} if resource else {}
-    listed = tuple(scope for scope in known.values() if scope.name in scopes)
-    return (*listed, *(ResourceScope(name=name) for name in scopes if name not in known))

@@ -89,6 +89,12 @@ def hash_token(token: str) -> TokenHash:
     return TokenHash(hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest())
 
 
+def hash_device_code(device_code: str) -> TokenHash:
+    """Return SHA-256 of a device code, set apart from all others: as a code for a redirect URI it is unknown, and so is
+    such a code as a device code."""
+    return hash_token(f"device_code:{device_code}")
+
+
 def token_digest(access_token: str) -> bytes:
     """Return the first 16 bytes of SHA-256 of an access token, by which introspection recognises it."""
     return hashlib.sha256(access_token.encode("utf-8", "surrogatepass")).digest()[:16]
