@@ -8,6 +8,9 @@ from pathlib import Path
 from authserver.audit.trail import AuditTrail
 from authserver.authorization.consent_store import forget_approved_redirects
 from authserver.authorization.decisions import Decisions
+from authserver.authorization.device_limits import DeviceLimits
+from authserver.authorization.device_pages import DevicePages
+from authserver.authorization.devices import Devices
 from authserver.authorization.request import RequestChecker, RequestRules
 from authserver.authorization.routes import AuthorizationPages
 from authserver.authorization.sign_in import SignInDemands
@@ -45,13 +48,15 @@ from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.changes import ChangeWatcher
 from authserver.storage.database import Database, Reader, StorageUnavailable
 from authserver.storage.opening import open_database
+from authserver.tokens.device_authorization import DeviceAuthorizationEndpoint, device_authorization_routes
 from authserver.tokens.endpoint import TokenEndpoint
 from authserver.tokens.families import Families
 from authserver.tokens.grants.entry import GrantParts
-from authserver.tokens.grants.table import build_grants, served_grants
+from authserver.tokens.grants.table import ENABLING_VARIABLES, build_grants, served_grants
 from authserver.tokens.introspection import IntrospectionEndpoint
 from authserver.tokens.issuing import TokenIssuer
 from authserver.tokens.proofs import ProofChecker
+from authserver.tokens.redemption import Redemption
 from authserver.tokens.revocation import RevocationEndpoint
 from authserver.tokens.routes import token_routes
 from authserver.tokens.withdrawal import Withdrawal
@@ -111,6 +116,7 @@ class Limits:
     requests: Buckets | None
     clients: ClientRates
     registrations: RegistrationLimits
+    devices: DeviceLimits
     lockout: Lockout | SharedLockout
 
 
@@ -150,7 +156,11 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
     withdrawal = Withdrawal(refresh_lifetime=config.dcr.default_refresh_expiry)
     user_tokens = UserTokens(has_live=withdrawal.user_has_live, revoke_all=withdrawal.revoke_user)
     client_tokens = ClientTokens(has_live=withdrawal.client_has_live, revoke_all=withdrawal.revoke_client)
-    served = ServedMetadata(grant_types=frozenset(served_grants(config)), binds_tokens=config.dpop.enabled)
+    served = ServedMetadata(
+        grant_types=frozenset(served_grants(config)),
+        enabling_variables=ENABLING_VARIABLES,
+        binds_tokens=config.dpop.enabled,
+    )
 
     async def client_exists(reader: Reader, client_id: str) -> bool:
         return await find_client(reader, client_id) is not None
@@ -202,6 +212,7 @@ def build_limits(config: Config, *, are_shared: bool) -> Limits:
         requests=make(rate=rates.requests_per_second, burst=rates.burst) if rates.enabled else None,
         clients=ClientRates(rates, monotonic=time.monotonic, make=make),
         registrations=RegistrationLimits(config.dcr, monotonic=time.monotonic, make=make),
+        devices=DeviceLimits(monotonic=time.monotonic, make=make),
         lockout=SharedLockout(rates) if are_shared else Lockout(rates),
     )
 
@@ -231,13 +242,26 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     sessions = Sessions(db, config.session, site=site)
     issuer = TokenIssuer(keyring, catalog, issuer=config.server.issuer, clock_ms=clock.milliseconds)
     proofs = ProofChecker(db, catalog, config)
+    devices = Devices(db=db, trail=trail, clock_ms=clock.milliseconds, config=config.device)
+    families = Families(db, trail)
     grants = build_grants(
         GrantParts(
             config=config,
             db=db,
             issuer=issuer,
             catalog=catalog,
-            families=Families(db, trail),
+            families=families,
+            redemption=Redemption(
+                db=db,
+                issuer=issuer,
+                catalog=catalog,
+                families=families,
+                proofs=proofs,
+                trail=trail,
+                token_lifetime=config.dcr.default_token_expiry,
+                refresh_lifetime=config.dcr.default_refresh_expiry,
+            ),
+            devices=devices,
             proofs=proofs,
             trail=trail,
             http=http,
@@ -264,22 +288,24 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
             registration_is_open=is_open,
             metadata_documents=config.cimd.enabled and is_open,
             binds_tokens=config.dpop.enabled,
+            device_authorization=config.device.enabled,
         )
 
     health = HealthRoutes(db=db, clock=clock)
+    checker = RequestChecker(
+        catalog,
+        RequestRules(
+            require_scope=config.oauth.require_scope,
+            default_resource=config.oauth.default_resource,
+            dpop_enabled=config.dpop.enabled,
+        ),
+    )
     pages = AuthorizationPages(
         issuer=config.server.issuer,
         site=site,
         clock=clock,
         clients=resolver,
-        checker=RequestChecker(
-            catalog,
-            RequestRules(
-                require_scope=config.oauth.require_scope,
-                default_resource=config.oauth.default_resource,
-                dpop_enabled=config.dpop.enabled,
-            ),
-        ),
+        checker=checker,
         decisions=Decisions(db=db, trail=trail, clock_ms=clock.milliseconds),
         sessions=sessions,
         demands=SignInDemands(config.session),
@@ -320,6 +346,23 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         *pages.routes(),
         *login.routes(),
     ]
+    if config.device.enabled:
+        routes += [
+            *DevicePages(
+                site=site, clock=clock, devices=devices, sessions=sessions, catalog=catalog, limits=limits.devices
+            ).routes(),
+            *device_authorization_routes(
+                DeviceAuthorizationEndpoint(
+                    issuer=config.server.issuer,
+                    clients=resolver,
+                    authenticator=authenticator,
+                    checker=checker,
+                    devices=devices,
+                    limits=limits.devices,
+                ),
+                clock=clock,
+            ),
+        ]
     watcher = ChangeWatcher(db)
     watcher.register("resources", catalog.refresh)
     watcher.register("xaa", idps.refresh)

@@ -52,7 +52,12 @@ def registration(
     *, served_grants: frozenset[str] = USER_GRANTS, served_auth_methods: frozenset[str] = SECRETS, **members: Any
 ) -> ClientMetadata:
     document = {"client_name": "Client", "redirect_uris": [CALLBACK]} | members
-    return parse_registration(document, served_grants=served_grants, served_auth_methods=served_auth_methods)
+    return parse_registration(
+        document,
+        served_grants=served_grants,
+        served_auth_methods=served_auth_methods,
+        enabling_variables={DEVICE_CODE: "THE_VARIABLE_OF_DEVICES"},
+    )
 
 
 def document(
@@ -182,10 +187,10 @@ def test_a_member_of_the_wrong_json_type_is_named(member: str, value: Any) -> No
         ({"redirect_uris": [CALLBACK] * 11}, "redirect_uris has more than 10 entries"),
         ({"grant_types": ["implicit"]}, "grant_types: 'implicit' is not supported"),
         ({"grant_types": [f"g{n}" for n in range(33)]}, "grant_types has more than 32 entries"),
-        ({"grant_types": [CLIENT_CREDENTIALS]}, "AUTHPLANE_CLIENT_CREDENTIALS_ENABLED"),
-        ({"grant_types": [TOKEN_EXCHANGE]}, "AUTHPLANE_TOKEN_EXCHANGE_ENABLED"),
-        ({"grant_types": [JWT_BEARER]}, "AUTHPLANE_XAA_ENABLED"),
-        ({"grant_types": [DEVICE_CODE]}, "AUTHPLANE_DEVICE_ENABLED"),
+        (
+            {"grant_types": [DEVICE_CODE]},
+            f"grant_types: '{DEVICE_CODE}' is disabled on this server (THE_VARIABLE_OF_DEVICES)",
+        ),
         ({"response_types": ["code", "token"]}, "response_types: 'token' is not supported"),
         ({"token_endpoint_auth_method": "tls_client_auth"}, "token_endpoint_auth_method 'tls_client_auth' is not"),
         ({"token_endpoint_auth_method": "private_key_jwt", "jwks": JWKS}, "'private_key_jwt' is not supported"),

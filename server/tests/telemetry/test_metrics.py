@@ -83,7 +83,6 @@ def test_instruments_are_visible_at_zero_before_anything_happens() -> None:
 
     assert re.search(r"^authserver_key_rotation_total 0\.0$", text, re.MULTILINE)
     assert 'authserver_revocation_failures_total{half="jti",path="reuse"}' in text
-    assert 'authserver_tokens_issued_total{grant_type="urn:ietf:params:oauth:grant-type:jwt-bearer"}' in text
 
 
 def test_there_is_no_second_series_per_counter() -> None:

@@ -33,9 +33,7 @@ class DeviceLimits:
         self._starts: Buckets = make(rate=STARTS_PER_SECOND, burst=STARTS_AT_ONCE)
         self._all_starts: Buckets = make(rate=STARTS_PER_SECOND * IN_TOTAL, burst=STARTS_AT_ONCE * IN_TOTAL)
         self._guesses: Buckets = make(rate=1 / SECONDS_PER_GUESS, burst=GUESSES_AT_ONCE)
-        self._address_guesses: Buckets = make(
-            rate=1 / SECONDS_PER_GUESS_OF_ADDRESS, burst=GUESSES_OF_ADDRESS_AT_ONCE
-        )
+        self._address_guesses: Buckets = make(rate=1 / SECONDS_PER_GUESS_OF_ADDRESS, burst=GUESSES_OF_ADDRESS_AT_ONCE)
 
     def check_start(self, address: str) -> None:
         """Count a device that is about to wait.

@@ -63,7 +63,9 @@ class DevicePages:
         form = await _read_post(request)
         found = await self.sessions.find(request, now=now)
         if found is None:
-            raise PageRefusal("Not Authenticated", "You are not signed in any more.", status=401, next_step=_ON_THE_DEVICE)
+            raise PageRefusal(
+                "Not Authenticated", "You are not signed in any more.", status=401, next_step=_ON_THE_DEVICE
+            )
         _, user = found
         note_user(user)
         session_id = form.get("session_id")
@@ -78,11 +80,11 @@ class DevicePages:
         entered = (form.get("user_code") or "")[:LONGEST_ENTRY]
         user_code = parse_user_code(entered)
         if user_code is None:
-            return self._rejected(request, user, entered, "This is no code of a device: codes have eight letters.")
+            return self._rejected(request, user, entered, _malformed())
         self.limits.check_guess(user.id, request.client_address)
         waiting = await self.devices.find_waiting(user_code, now=now)
         if waiting is None:
-            return self._rejected(request, user, entered, "No device waits with this code. It may have expired.")
+            return self._rejected(request, user, entered, _unknown())
         client = await self._get_client(waiting)
         resource = await get_shown_resource(self.catalog, waiting.resource_id)
         earlier = await self.devices.find_earlier(waiting, user_id=user.id)
@@ -142,9 +144,8 @@ class DevicePages:
             )
         return client
 
-    def _rejected(self, request: HttpRequest, user: User, entered: str, sentence: str) -> HttpResponse:
+    def _rejected(self, request: HttpRequest, user: User, entered: str, exc: PageRefusal) -> HttpResponse:
         """Show the form again, with what was wrong and the reference id of it."""
-        exc = PageRefusal("Connect a device", sentence, status=422, reason="user_code_unknown")
         report_refusal(exc)
         return self._code_page(request, user, given=entered, refusal=exc)
 
@@ -168,6 +169,21 @@ class DevicePages:
         user_code = parse_user_code(given)
         query = f"?{urlencode({'user_code': spell_user_code(user_code)})}" if user_code else ""
         return self.site.path(PATH) + query
+
+
+def _malformed() -> PageRefusal:
+    return PageRefusal(
+        "Connect a device", "This is not a code: codes have eight letters.", status=422, reason="user_code_malformed"
+    )
+
+
+def _unknown() -> PageRefusal:
+    return PageRefusal(
+        "Connect a device",
+        "No device waits with this code. It may have expired.",
+        status=422,
+        reason="user_code_unknown",
+    )
 
 
 def _read_given(request: HttpRequest) -> str:

@@ -18,14 +18,14 @@ _SLACK = 1
 _EXPIRED_ROWS = 100
 
 _COLUMNS = (
-    "id, device_code_hash, user_code, client_id, scope, resource_id, resource, dpop_jkt, created_at, expires_at, denied_at"
+    "id, device_code_hash, user_code, client_id, scope, resource_id, resource, dpop_jkt,"
+    " created_at, expires_at, denied_at"
 )
 
 _POLL = Claim(
     table="device_requests",
     assignments="polled_at = $2",
-    condition="device_code_hash = $1 AND denied_at IS NULL"
-    " AND (polled_at IS NULL OR polled_at + poll_interval <= $3)",
+    condition="device_code_hash = $1 AND denied_at IS NULL AND (polled_at IS NULL OR polled_at + poll_interval <= $3)",
     types=("bytea", "bigint", "bigint"),
 )
 

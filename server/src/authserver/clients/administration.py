@@ -240,6 +240,7 @@ class ClientAdministration:
                 document,
                 served_grants=self._served.grant_types,
                 served_auth_methods=self._served.auth_methods,
+                enabling_variables=self._served.enabling_variables,
                 max_redirect_uris=max_redirect_uris,
             )
             self._served.check(metadata)

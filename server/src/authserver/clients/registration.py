@@ -15,7 +15,7 @@ from authserver.clients.served import ServedMetadata
 from authserver.clients.store import insert_client
 from authserver.protocol.client_metadata import SHARED_SECRET_METHODS, ClientMetadata, parse_registration
 from authserver.protocol.errors import AccessDenied, InvalidRedirectUri
-from authserver.protocol.grant_types import MACHINE_GRANTS
+from authserver.protocol.grant_types import USER_GRANTS
 from authserver.protocol.identifiers import new_public_id, new_secret
 from authserver.protocol.quoting import quoted
 from authserver.storage.database import Database, Writer
@@ -62,7 +62,7 @@ class RegistrationPolicy:
 
     def choose_ceiling(self, grant_types: Collection[str]) -> str:
         """Return the scope of a new client: the default one if all its grants have a user in the loop, else none."""
-        return self._default_scope if MACHINE_GRANTS.isdisjoint(grant_types) else ""
+        return self._default_scope if USER_GRANTS.issuperset(grant_types) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,10 @@ class Registration:
         """
         self._policy.check_open()
         metadata = parse_registration(
-            document, served_grants=self._served.grant_types, served_auth_methods=self._served.auth_methods
+            document,
+            served_grants=self._served.grant_types,
+            served_auth_methods=self._served.auth_methods,
+            enabling_variables=self._served.enabling_variables,
         )
         self._served.check(metadata)
         self._policy.check_redirect_uris(metadata.redirect_uris)

@@ -1,6 +1,7 @@
 """What clients may register for on this server."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from authserver.protocol.client_metadata import NONE, PRIVATE_KEY_JWT, ClientMetadata
 from authserver.protocol.errors import InvalidClientMetadata
@@ -15,11 +16,13 @@ class ServedMetadata:
     Attributes:
         grant_types: The grants that are switched on.
         binds_tokens: Whether proofs of possession are served.
+        enabling_variables: Of grants that can be switched off, the variable that switches each on.
         auth_methods: The client authentication methods.
     """
 
     grant_types: frozenset[str]
     binds_tokens: bool = False
+    enabling_variables: Mapping[str, str] = field(default_factory=dict)
     auth_methods: frozenset[str] = SERVED_AUTH_METHODS
 
     def check(self, metadata: ClientMetadata) -> None:

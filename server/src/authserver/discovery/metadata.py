@@ -25,6 +25,7 @@ class Capabilities:
         registration_is_open: Whether anybody may register a client.
         metadata_documents: Whether the URL of a metadata document is taken as a client identifier.
         binds_tokens: Whether proofs of possession are served.
+        device_authorization: Whether devices without a browser may ask for a user.
     """
 
     grant_types: Sequence[str]
@@ -32,6 +33,7 @@ class Capabilities:
     registration_is_open: bool
     metadata_documents: bool
     binds_tokens: bool
+    device_authorization: bool
 
 
 def build_server_metadata(issuer: str, capabilities: Capabilities) -> bytes:
@@ -41,6 +43,8 @@ def build_server_metadata(issuer: str, capabilities: Capabilities) -> bytes:
         "authorization_endpoint": f"{issuer}/oauth/authorize",
         "token_endpoint": f"{issuer}/oauth/token",
     }
+    if capabilities.device_authorization:
+        members["device_authorization_endpoint"] = f"{issuer}/oauth/device_authorization"
     if capabilities.registration_is_open:
         members["registration_endpoint"] = f"{issuer}/oauth/register"
     members |= {

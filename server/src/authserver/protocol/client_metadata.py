@@ -4,15 +4,16 @@ Two documents carry it: the body of a dynamic registration (public API, 11.2) an
 identifier points to (CIMD; public API, 12.5).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from authserver.protocol.grant_types import (
     AUTHORIZATION_CODE,
     DEFAULT_GRANTS,
-    ENABLING_VARIABLES,
-    MACHINE_GRANTS,
+    DEVICE_CODE,
     REFRESH_TOKEN,
+    USER_GRANTS,
 )
 from authserver.protocol.jose import InvalidKey
 from authserver.protocol.jwk import MAX_KEY_SET_BYTES, keep_public_keys
@@ -33,7 +34,7 @@ SHARED_SECRET_METHODS = frozenset({"client_secret_basic", "client_secret_post", 
 _CODE = "code"
 _MAX_NAME_BYTES = 255
 _MAX_JWKS_URI_CHARACTERS = 2048
-_REDIRECTED_GRANTS = frozenset({AUTHORIZATION_CODE, REFRESH_TOKEN})
+_NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ def parse_registration(
     *,
     served_grants: Collection[str],
     served_auth_methods: Collection[str],
+    enabling_variables: Mapping[str, str] = _NO_VARIABLES,
     max_redirect_uris: int = MAX_REDIRECT_URIS,
 ) -> ClientMetadata:
     """Return what the body of a registration asks for (public API, 11.2).
@@ -79,6 +81,7 @@ def parse_registration(
         document: The parsed JSON.
         served_grants: The grant types this server serves now.
         served_auth_methods: The client authentication methods it serves.
+        enabling_variables: Of grants that can be switched off, the variable that switches each on.
         max_redirect_uris: How many redirect URIs it may have.
 
     Raises:
@@ -92,14 +95,14 @@ def parse_registration(
         members.refuse(f"token_endpoint_auth_method {quoted(method)} is not supported")
     if members.text("application_type") not in {"", "web", "native"}:
         members.refuse("application_type must be web or native")
-    grant_types = _read_grant_types(members, served_grants)
+    grant_types = _read_grant_types(members, served_grants, enabling_variables)
     are_needed = method == PRIVATE_KEY_JWT
     jwks, jwks_uri = _read_keys(members, are_allowed=are_needed, are_needed=are_needed)
     metadata = ClientMetadata(
         client_name=_read_client_name(members),
         redirect_uris=_read_redirect_uris(
             members,
-            are_required=not _REDIRECTED_GRANTS.isdisjoint(grant_types),
+            are_required=_needs_redirects(grant_types),
             is_public=method == NONE,
             most=max_redirect_uris,
         ),
@@ -132,8 +135,8 @@ def parse_metadata_document(
         url: Where it was fetched: the client identifier.
         served_grants: The grant types this server serves now.
         served_auth_methods: The client authentication methods it serves; shared secrets never count.
-        held_grants: When a stored client is refreshed: the grants it has. A machine grant beyond them is ignored, as is
-            every grant that is not served: the document is written once, for all servers.
+        held_grants: When a stored client is refreshed: the grants it has. A grant beyond them that needs no user is
+            ignored, as is every grant that is not served: the document is written once, for all servers.
 
     Raises:
         InvalidRequest: The document is no object, or a member is of the wrong JSON type.
@@ -151,15 +154,19 @@ def parse_metadata_document(
     jwks, jwks_uri = _read_keys(members, are_allowed=PRIVATE_KEY_JWT in offered, are_needed=method == PRIVATE_KEY_JWT)
     if PRIVATE_KEY_JWT not in served_auth_methods:
         jwks = jwks_uri = None
-    usable_grants = frozenset(served_grants) - (
-        MACHINE_GRANTS.difference(MACHINE_GRANTS if held_grants is None else held_grants)
-    )
+    usable_grants = [
+        name for name in served_grants if held_grants is None or name in held_grants or name in USER_GRANTS
+    ]
+    grant_types = _choose_grant_types(members, usable_grants)
     metadata = ClientMetadata(
         client_name=_read_client_name(members),
         redirect_uris=_read_redirect_uris(
-            members, are_required=True, is_public=method == NONE, most=MAX_DOCUMENT_REDIRECT_URIS
+            members,
+            are_required=DEVICE_CODE not in grant_types or _needs_redirects(grant_types),
+            is_public=method == NONE,
+            most=MAX_DOCUMENT_REDIRECT_URIS,
         ),
-        grant_types=_choose_grant_types(members, usable_grants),
+        grant_types=grant_types,
         response_types=_choose_response_types(members),
         token_endpoint_auth_method=method,
         jwks=jwks,
@@ -196,16 +203,23 @@ def _choose_grant_types(members: MetadataMembers, usable: Collection[str]) -> tu
     return grant_types
 
 
-def _read_grant_types(members: MetadataMembers, served_grants: Collection[str]) -> tuple[str, ...]:
+def _read_grant_types(
+    members: MetadataMembers, served_grants: Collection[str], enabling_variables: Mapping[str, str]
+) -> tuple[str, ...]:
     grant_types = members.names("grant_types") or DEFAULT_GRANTS
     for name in grant_types:
         if name in served_grants:
             continue
-        if name in ENABLING_VARIABLES:
-            members.refuse(f"grant_types: {quoted(name)} is disabled on this server ({ENABLING_VARIABLES[name]})")
+        if name in enabling_variables:
+            members.refuse(f"grant_types: {quoted(name)} is disabled on this server ({enabling_variables[name]})")
         else:
             members.refuse(f"grant_types: {quoted(name)} is not supported")
     return grant_types
+
+
+def _needs_redirects(grant_types: Collection[str]) -> bool:
+    """Whether a user is sent back to a client with these grants; a device gets its refresh tokens without that."""
+    return AUTHORIZATION_CODE in grant_types or (REFRESH_TOKEN in grant_types and DEVICE_CODE not in grant_types)
 
 
 def _choose_response_types(members: MetadataMembers) -> tuple[str, ...]:

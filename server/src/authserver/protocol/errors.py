@@ -22,6 +22,7 @@ class OAuthError(Exception):
     Attributes:
         error: The code on the wire, as registered with IANA.
         status: The HTTP status it is sent with.
+        is_refusal: False for what only has the form of one: it leaves nothing behind, and has no reference id.
         description: Goes out on the wire, so it never carries a secret, a user's name or a stored value.
         reason: Why, in one ``snake_case`` word for the audit trail and the metrics; never sent.
         reference: The id under which page, body, log and audit row speak of this refusal.
@@ -30,12 +31,13 @@ class OAuthError(Exception):
 
     error: ClassVar[str]
     status: ClassVar[int] = 400
+    is_refusal: ClassVar[bool] = True
 
     def __init__(self, description: str, *, reason: str | None = None, audited: bool = True) -> None:
         super().__init__(description)
         self.description = description
         self.reason = reason or self.error
-        self.reference = new_reference()
+        self.reference = new_reference() if self.is_refusal else ""
         self.audited = audited
 
 
@@ -136,6 +138,34 @@ class IdentityUnmapped(AccessDenied):
     """Nobody said who the user of an assertion is here, and only known users are let through (XAA, decision 6)."""
 
     status = 400
+
+
+class DeviceDenied(AccessDenied):
+    """The user said no to a device (RFC 8628 §3.5), which is told as any other failure of the token endpoint."""
+
+    status = 400
+
+
+class AuthorizationPending(OAuthError):
+    """The user has not answered yet, and the device is to ask again (RFC 8628 §3.5)."""
+
+    error = "authorization_pending"
+    is_refusal = False
+
+    def __init__(self) -> None:
+        super().__init__("the user has not answered yet", audited=False)
+
+
+class PollingTooFast(OAuthError):
+    """The device asks again too soon; it is to wait five seconds longer each time from now on (RFC 8628 §3.5)."""
+
+    error = "slow_down"
+
+
+class ExpiredToken(OAuthError):
+    """The device code has run out before the user answered or the device came back (RFC 8628 §3.5)."""
+
+    error = "expired_token"
 
 
 class InvalidRedirectUri(OAuthError):

@@ -90,8 +90,7 @@ def hash_token(token: str) -> TokenHash:
 
 
 def hash_device_code(device_code: str) -> TokenHash:
-    """Return SHA-256 of a device code, set apart from all others: as a code for a redirect URI it is unknown, and so is
-    such a code as a device code."""
+    """Return SHA-256 of a device code, set apart from the codes of redirects: neither is known where the other belongs."""
     return hash_token(f"device_code:{device_code}")
 
 

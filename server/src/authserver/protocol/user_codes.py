@@ -28,7 +28,7 @@ def parse_user_code(entered: str) -> str | None:
         return None
     # Separators, punctuation and what cannot be seen (Unicode's Z, P and C).
     letters = "".join(c for c in entered if unicodedata.category(c)[0] not in "ZPC")
-    # Upper case makes some foreign letters into ours: ſ becomes S.
+    # Upper case makes some foreign letters into ours, such as the long s (U+017F).
     code = letters.upper() if letters.isascii() else ""
     return code if _CODE.fullmatch(code) else None
 

@@ -1,13 +1,5 @@
 """The closed sets that metric labels take their values from."""
 
-GRANT_TYPES = frozenset(
-    {
-        "authorization_code",
-        "client_credentials",
-        "token_exchange",
-        "urn:ietf:params:oauth:grant-type:jwt-bearer",
-    }
-)
 REVOCATIONS = frozenset({"family_revocation", "code_reuse", "explicit", "explicit_machine"})
 AUTH_DENIALS = frozenset(
     {"user_not_found", "user_disabled", "user_not_local", "invalid_credentials", "unusable_stored_hash"}

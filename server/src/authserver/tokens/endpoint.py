@@ -158,4 +158,5 @@ def _check_registered(client: Client, grant_type: str) -> None:
         raise UnauthorizedClient(
             f"client is not authorized for this grant type: the client is not registered for {grant_type}",
             reason="grant_not_registered",
+            audited=not client.is_public,
         )

@@ -307,6 +307,45 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "The user signed in longer ago than `oauth.refresh_max_lifetime`.",
             "Start a new authorization, or raise the key.",
         ),
+        # Devices.
+        "device_starts_limited": Entry(
+            "More devices were started from one address, or by all together, than may be: 1 a second and 100 at once, and"
+            " ten times as many in all.",
+            "Wait as long as `Retry-After` says. When everybody comes from one address: set `server.trusted_proxies`.",
+        ),
+        "devices_full": Entry(
+            "As many devices wait for a user as there is room for.",
+            "Try again later. When it lasts somebody starts devices from many addresses: limit"
+            " `/oauth/device_authorization` in front of the server, or set `device.enabled: false`.",
+        ),
+        "user_code_guesses_limited": Entry(
+            "The user {user_id}, or everybody at one address, has entered too many codes on the device page.",
+            "Wait as long as `Retry-After` says: a user has ten at once and one a minute, so that codes cannot be guessed.",
+        ),
+        "user_code_malformed": Entry(
+            "What was entered on the device page has not the form of a code: eight consonants.",
+            "Enter the code as the device shows it; case, dashes and spaces do not count.",
+        ),
+        "user_code_unknown": Entry(
+            "No device waits with the code that was entered: it never did, was answered, or `device.code_ttl` has passed.",
+            "Compare the letters with the device; start again there when it shows a code that is too old.",
+        ),
+        "device_answered": Entry(
+            "The device was answered by another page, or its code ran out while this one was open.",
+            "Start again on the device; `device.code_ttl` is how long a code lives.",
+        ),
+        "device_code_unknown": Entry(
+            "No such device code was issued here, or it expired long ago.",
+            "Start again at the device authorization endpoint; send the device_code, not the user_code, and whole.",
+        ),
+        "device_code_expired": Entry(
+            "The device code ran out before its user answered and the device came for its tokens ({seconds} seconds left).",
+            "Start again; `device.code_ttl` is how long a code lives.",
+        ),
+        "polled_too_soon": Entry(
+            "The device asked again before its interval had passed, which is five seconds longer now.",
+            "Wait `interval` seconds between polls, and five more after each `slow_down` (RFC 8628, section 3.5).",
+        ),
         # Introspection, which answers these with {"active": false}.
         "invalid_token": Entry(
             "The token is none of this server's, is altered or expired, or its signing key was withdrawn.",

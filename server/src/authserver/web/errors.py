@@ -28,13 +28,16 @@ _UNPRINTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 
 def wire_description(description: str, reference: str) -> str:
-    """Return a description as it goes out: the ASCII that RFC 6749 §5.2 allows, its reference id behind (R48)."""
+    """Return a description as it goes out: the ASCII that RFC 6749 §5.2 allows, its reference id, if any, behind (R48)."""
     text = _UNPRINTABLE.sub("?", description.replace('"', "'"))
-    return f"{text} ({reference})"
+    return f"{text} ({reference})" if reference else text
 
 
 def report_refusal(exc: OAuthError | PageRefusal, **fields: str) -> None:
     """Leave what the reference id of a refusal leads to: a log line, and the decision with its steps."""
+    if isinstance(exc, OAuthError) and not exc.is_refusal:
+        _log.debug("request answered", answer=exc.error, **fields)
+        return
     error = exc.error if isinstance(exc, OAuthError) else exc.title
     description = exc.description if isinstance(exc, OAuthError) else exc.message
     refuse(reference=exc.reference, error=error, reason=exc.reason, description=description, status=exc.status)
@@ -53,7 +56,8 @@ def oauth_error(exc: OAuthError, request: HttpRequest) -> HttpResponse:
     if isinstance(exc, SlowDown):
         headers.append(_retry_after(exc.retry_after))
     body = _envelope(exc.error, wire_description(exc.description, exc.reference), exc.status)
-    body["reference"] = exc.reference
+    if exc.reference:
+        body["reference"] = exc.reference
     if exc.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         body["request_id"] = request.request_id
     return HttpResponse(exc.status, orjson.dumps(body), tuple(headers))

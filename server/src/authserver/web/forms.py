@@ -31,6 +31,7 @@ LONGEST: Mapping[str, int] = MappingProxyType(
         "code_challenge": 128,
         "code_challenge_method": 64,
         "code_verifier": 512,
+        "device_code": 512,
         "dpop_jkt": 256,
         "grant_type": 256,
         "login_hint": 512,

@@ -172,9 +172,7 @@ class XaaConfig:
 class DeviceConfig:
     """The device authorization grant (RFC 8628)."""
 
-    enabled: Annotated[bool, Key("AUTHPLANE_DEVICE_ENABLED", "Serves the device authorization grant.", built=False)] = (
-        True
-    )
+    enabled: Annotated[bool, Key("AUTHPLANE_DEVICE_ENABLED", "Serves the device authorization grant.")] = True
     code_ttl: Annotated[
         Seconds,
         Key("AUTHPLANE_DEVICE_CODE_TTL", "Life of a device code.", least=MINUTE, most=30 * MINUTE),

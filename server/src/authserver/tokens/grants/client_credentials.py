@@ -148,9 +148,5 @@ def _build(parts: GrantParts) -> ClientCredentialsGrant:
 ENTRY = GrantEntry(
     grant_type=CLIENT_CREDENTIALS,
     build=_build,
-    switch=Switch(
-        feature="client_credentials",
-        key="client_credentials.enabled",
-        is_on=lambda config: config.client_credentials.enabled,
-    ),
+    switch=Switch(feature="client_credentials", key="client_credentials.enabled"),
 )

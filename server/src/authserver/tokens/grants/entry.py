@@ -6,7 +6,9 @@ from typing import Protocol
 
 from authserver.audit.events import Action
 from authserver.audit.trail import AuditTrail
+from authserver.authorization.devices import Devices
 from authserver.clients.records import Client
+from authserver.config.declaring import value_at
 from authserver.config.model import Config
 from authserver.outbound.client import OutboundClient
 from authserver.resources.catalog import ResourceCatalog
@@ -16,6 +18,7 @@ from authserver.tokens.families import Families
 from authserver.tokens.issuing import TokenIssuer
 from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.records import TokenRequest, TokenResponse
+from authserver.tokens.redemption import Redemption
 from authserver.web.forms import Form
 from authserver.xaa.registry import IdpRegistry
 
@@ -66,6 +69,8 @@ class GrantParts:
     issuer: TokenIssuer
     catalog: ResourceCatalog
     families: Families
+    redemption: Redemption
+    devices: Devices
     proofs: ProofChecker
     trail: AuditTrail
     http: OutboundClient
@@ -78,13 +83,11 @@ class Switch:
 
     Attributes:
         feature: Its name in the refusal.
-        key: The configuration key.
-        is_on: Reads it.
+        key: The configuration key, of a section of its own.
     """
 
     feature: str
     key: str
-    is_on: Callable[[Config], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,4 +106,4 @@ class GrantEntry:
 
     def is_on(self, config: Config) -> bool:
         """Whether the operator lets it be served."""
-        return self.build is not None and (self.switch is None or self.switch.is_on(config))
+        return self.build is not None and (self.switch is None or bool(value_at(config, self.switch.key)))

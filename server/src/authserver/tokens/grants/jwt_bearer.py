@@ -325,5 +325,5 @@ def _build(parts: GrantParts) -> JwtBearerGrant:
 ENTRY = GrantEntry(
     grant_type=JWT_BEARER,
     build=_build,
-    switch=Switch(feature="jwt_bearer", key="xaa.enabled", is_on=lambda config: config.xaa.enabled),
+    switch=Switch(feature="jwt_bearer", key="xaa.enabled"),
 )

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from authserver.config.declaring import declared_keys
 from authserver.config.model import Config
-from authserver.protocol.grant_types import TOKEN_EXCHANGE
-from authserver.tokens.grants import authorization_code, client_credentials, jwt_bearer, refresh_token
+from authserver.protocol.grant_types import REFRESH_TOKEN, TOKEN_EXCHANGE
+from authserver.telemetry.metrics import TOKEN_ISSUANCE_DURATION, TOKENS_ISSUED
+from authserver.tokens.grants import authorization_code, client_credentials, device_code, jwt_bearer, refresh_token
 from authserver.tokens.grants.entry import Grant, GrantEntry, GrantParts, Switch
 
 GRANTS: Mapping[str, GrantEntry] = {
@@ -16,16 +18,20 @@ GRANTS: Mapping[str, GrantEntry] = {
         GrantEntry(
             grant_type=TOKEN_EXCHANGE,
             build=None,
-            switch=Switch(
-                feature="token_exchange",
-                key="token_exchange.enabled",
-                is_on=lambda config: config.token_exchange.enabled,
-            ),
+            switch=Switch(feature="token_exchange", key="token_exchange.enabled"),
         ),
         jwt_bearer.ENTRY,
+        device_code.ENTRY,
     )
 }
 """In the order of the metadata."""
+
+_VARIABLES = {declared.path: declared.key.env for declared in declared_keys(Config)}
+
+ENABLING_VARIABLES: Mapping[str, str] = {
+    name: _VARIABLES[entry.switch.key] or "" for name, entry in GRANTS.items() if entry.switch is not None
+}
+"""The environment variable that switches a grant on; grants that are not here are always on."""
 
 
 def served_grants(config: Config) -> tuple[str, ...]:
@@ -34,9 +40,14 @@ def served_grants(config: Config) -> tuple[str, ...]:
 
 
 def build_grants(parts: GrantParts) -> Mapping[str, Grant]:
-    """Return the handlers of the grants that are on."""
-    return {
+    """Return the handlers of the grants that are on, with their metrics at zero."""
+    grants = {
         name: entry.build(parts)
         for name, entry in GRANTS.items()
         if entry.build is not None and entry.is_on(parts.config)
     }
+    for name in grants:
+        TOKEN_ISSUANCE_DURATION.child(name)
+        if name != REFRESH_TOKEN:
+            TOKENS_ISSUED.child(name)
+    return grants
