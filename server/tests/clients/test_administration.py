@@ -12,6 +12,7 @@ from authserver.clients.store import find_client, insert_client, update_client
 from authserver.config.secret import Secret
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
 from authserver.storage.database import Database, Writer
+from authserver.tokens.grants.table import ENABLING_VARIABLES
 from server.tests.clients.builders import GRANTS, NOW, a_client, a_trail, audited, counted
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +40,7 @@ def an_administration(db: Database, tokens: Tokens | None = None) -> ClientAdmin
         db,
         a_trail(db),
         SECRETS,
-        ServedMetadata(grant_types=GRANTS),
+        ServedMetadata(grant_types=GRANTS, enabling_variables=ENABLING_VARIABLES),
         ClientTokens(has_live=tokens.has_live, revoke_all=tokens.revoke_all),
     )
 

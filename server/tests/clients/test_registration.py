@@ -18,6 +18,7 @@ from authserver.clients.store import find_client, list_clients
 from authserver.config.secret import Secret
 from authserver.protocol.errors import AccessDenied, InvalidClientMetadata, InvalidRedirectUri, InvalidRequest
 from authserver.storage.database import Database
+from authserver.tokens.grants.table import ENABLING_VARIABLES
 from server.tests.clients.builders import GRANTS, NOW, a_trail, audited, counted
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +34,9 @@ def a_registration(
     policy = RegistrationPolicy(
         RegistrationMode(db, trail, mode), approved_redirects=approved, default_scope=default_scope
     )
-    return Registration(db, trail, SECRETS, policy, ServedMetadata(grant_types=GRANTS))
+    return Registration(
+        db, trail, SECRETS, policy, ServedMetadata(grant_types=GRANTS, enabling_variables=ENABLING_VARIABLES)
+    )
 
 
 def answered(registered: Registered) -> dict[str, Any]:

@@ -412,7 +412,7 @@ def test_a_provider_of_the_file_is_merged_with_that_of_the_environment(tmp_path:
 # Features that are not built
 
 
-@pytest.mark.parametrize("path", ["dpop.enabled", "token_exchange.enabled", "device.enabled"])
+@pytest.mark.parametrize("path", ["dpop.enabled", "token_exchange.enabled"])
 def test_a_feature_that_is_on_by_default_is_off_until_it_is_built(tmp_path: Path, path: str) -> None:
     section, name = path.split(".")
     loaded = load_config(None, {})

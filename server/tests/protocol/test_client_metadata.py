@@ -210,10 +210,10 @@ def test_a_problem_is_described(members: dict[str, Any], problem: str) -> None:
 
 def test_all_problems_are_listed_at_once() -> None:
     with pytest.raises(InvalidClientMetadata) as refusal:
-        registration(client_name="", grant_types=["implicit", CLIENT_CREDENTIALS], response_types=["token"])
+        registration(client_name="", grant_types=["implicit", DEVICE_CODE], response_types=["token"])
     assert refusal.value.description == (
         "client validation failed: grant_types: 'implicit' is not supported; "
-        "grant_types: 'client_credentials' is disabled on this server (AUTHPLANE_CLIENT_CREDENTIALS_ENABLED); "
+        f"grant_types: '{DEVICE_CODE}' is disabled on this server (THE_VARIABLE_OF_DEVICES); "
         "client_name is required; response_types: 'token' is not supported"
     )
 

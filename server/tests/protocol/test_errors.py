@@ -5,7 +5,15 @@ import re
 import pytest
 
 from authserver.protocol import errors
-from authserver.protocol.errors import OAuthError, ServerError, SlowDown, new_reference
+from authserver.protocol.errors import (
+    AuthorizationPending,
+    DeviceDenied,
+    OAuthError,
+    PollingTooFast,
+    ServerError,
+    SlowDown,
+    new_reference,
+)
 
 STATUSES = {
     "invalid_request": 400,
@@ -23,6 +31,8 @@ STATUSES = {
     "use_dpop_nonce": 400,
     "login_required": 400,
     "consent_required": 400,
+    "authorization_pending": 400,
+    "expired_token": 400,
     "request_not_supported": 400,
     "request_uri_not_supported": 400,
     "slow_down": 429,
@@ -32,8 +42,18 @@ STATUSES = {
 
 
 def test_every_code_has_the_status_of_the_contract() -> None:
-    statuses = {kind.error: kind.status for kind in OAuthError.__subclasses__()}
+    statuses = {kind.error: kind.status for kind in OAuthError.__subclasses__() if kind is not PollingTooFast}
     assert statuses == STATUSES
+
+
+def test_a_device_is_told_with_400_where_others_are_told_otherwise() -> None:
+    answers = {kind.error: kind.status for kind in (PollingTooFast, DeviceDenied)}
+    assert answers == {"slow_down": 400, "access_denied": 400}
+
+
+def test_what_is_no_refusal_has_no_reference() -> None:
+    pending = AuthorizationPending()
+    assert (pending.reference, pending.audited, pending.is_refusal) == ("", False, False)
 
 
 def test_references_are_random_words_of_base32() -> None:

@@ -14,6 +14,7 @@ import orjson
 from authserver.app import Core, Server
 from authserver.clients.registration import Registered
 from authserver.keys.keyring import Keyring
+from authserver.protocol.grant_types import DEVICE_CODE
 from authserver.protocol.pkce import s256_challenge
 from authserver.resources.records import Resource
 from authserver.users.records import User
@@ -150,6 +151,40 @@ class Wire:
         answer = await self.redeem(client_id, await self.code(client_id, **parameters))
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    async def start_device(self, client_id: str | None, **form: str | None) -> Answer:
+        """Start a device."""
+        base: dict[str, str | None] = {"client_id": client_id, "scope": "notes:read notes:write", "resource": RESOURCE}
+        data = {name: value for name, value in (base | form).items() if value is not None}
+        return await self.http.post("/oauth/device_authorization", data=data)
+
+    async def enter_code(self, user_code: str, browser: httpx2.AsyncClient | None = None) -> Answer:
+        """Enter a user code on the page for it, signing in first if need be."""
+        http = browser or self.http
+        page = await http.get("/device")
+        if page.status_code == 303:
+            await self.sign_in(http)
+            page = await http.get("/device")
+        return await http.post("/device", data={**hidden_fields(page), "user_code": user_code})
+
+    async def answer_device(
+        self,
+        question: Answer,
+        *,
+        action: str = "allow",
+        scopes: list[str] | None = None,
+        browser: httpx2.AsyncClient | None = None,
+    ) -> Answer:
+        """Answer what a device asks for; all scopes shown are ticked unless said otherwise."""
+        assert question.status_code == 200, question.text
+        shown = re.findall(r'name="scopes" value="([^"]*)"', question.text)
+        form = {**hidden_fields(question), "scopes": shown if scopes is None else scopes, "action": action}
+        return await (browser or self.http).post("/device", data=form)
+
+    async def poll(self, client_id: str, device_code: str, **form: str | None) -> Answer:
+        """Ask for the tokens of a device."""
+        base: dict[str, str | None] = {"grant_type": DEVICE_CODE, "client_id": client_id, "device_code": device_code}
+        return await self.token(**(base | form))
 
     async def refresh(
         self, client_id: str, refresh_token: str, *, proof: str | None = None, **form: str | None

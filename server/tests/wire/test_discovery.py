@@ -6,7 +6,7 @@ import pytest
 
 from authserver.config.model import Config
 from authserver.config.sections.listeners import ServerConfig
-from authserver.protocol.grant_types import JWT_BEARER
+from authserver.protocol.grant_types import DEVICE_CODE, JWT_BEARER
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
 from server.tests.wire.harness import ISSUER, RESOURCE, Wire
@@ -24,13 +24,20 @@ async def test_the_metadata_says_what_works_and_nothing_else(wire: Wire) -> None
         "issuer": ISSUER,
         "authorization_endpoint": f"{ISSUER}/oauth/authorize",
         "token_endpoint": f"{ISSUER}/oauth/token",
+        "device_authorization_endpoint": f"{ISSUER}/oauth/device_authorization",
         "registration_endpoint": f"{ISSUER}/oauth/register",
         "revocation_endpoint": f"{ISSUER}/oauth/revoke",
         "introspection_endpoint": f"{ISSUER}/oauth/introspect",
         "jwks_uri": f"{ISSUER}/.well-known/jwks.json",
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", JWT_BEARER],
+        "grant_types_supported": [
+            "authorization_code",
+            "refresh_token",
+            "client_credentials",
+            JWT_BEARER,
+            DEVICE_CODE,
+        ],
         "token_endpoint_auth_methods_supported": [
             "none",
             "client_secret_basic",

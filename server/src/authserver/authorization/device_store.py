@@ -29,13 +29,6 @@ _POLL = Claim(
     types=("bytea", "bigint", "bigint"),
 )
 
-_SLOW_DOWN = Claim(
-    table="device_requests",
-    assignments="polled_at = $2, poll_interval = poll_interval + $3",
-    condition="device_code_hash = $1 AND denied_at IS NULL",
-    types=("bytea", "bigint", "bigint"),
-)
-
 _DENY = Claim(
     table="device_requests",
     assignments="denied_at = $2",
@@ -133,8 +126,16 @@ async def poll_device_request(tx: Writer, device_code_hash: TokenHash, *, now: i
     """
     if await tx.claim(_POLL, device_code_hash, now, now + _SLACK):
         return True
-    # Gone: a user answered a moment ago, and the next poll hears of it.
-    return not await tx.claim(_SLOW_DOWN, device_code_hash, now, SLOWER_BY)
+    # No claim: of those, one wins, and every poll that comes too soon makes the interval longer.
+    touched = await tx.execute(
+        "UPDATE device_requests SET polled_at = $2, poll_interval = poll_interval + $3"
+        " WHERE device_code_hash = $1 AND denied_at IS NULL",
+        device_code_hash,
+        now,
+        SLOWER_BY,
+    )
+    # Nothing there: a user answered a moment ago, and the next poll hears of it.
+    return touched == 0
 
 
 async def deny_device_request(tx: Writer, request_id: bytes, *, now: int) -> bool:

@@ -308,6 +308,7 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "Start a new authorization, or raise the key.",
         ),
         # Devices.
+        "authorization_pending": Entry("The user has not answered yet.", "Nothing: the device asks again."),
         "device_starts_limited": Entry(
             "More devices were started from one address, or by all together, than may be: 1 a second and 100 at once, and"
             " ten times as many in all.",

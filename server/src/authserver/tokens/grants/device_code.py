@@ -87,8 +87,9 @@ class DeviceCodeGrant:
             return DeviceDenied("the user denied the request", reason="user_denied", audited=False)
         if waiting.expires_at <= now:
             return ExpiredToken(_EXPIRED, reason="device_code_expired", audited=False)
-        in_time = await self.devices.poll(waiting.device_code_hash, now=now)
-        return AuthorizationPending() if in_time else PollingTooFast()
+        if await self.devices.poll(waiting.device_code_hash, now=now):
+            return AuthorizationPending()
+        return PollingTooFast("poll less often", reason="polled_too_soon", audited=False)
 
     async def _lost(self, code_hash: TokenHash, request: TokenRequest, *, client: Client, now: int) -> OAuthError:
         """Return the refusal for a code that could be claimed a moment ago and cannot now."""
