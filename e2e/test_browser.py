@@ -3,9 +3,10 @@
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
+import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -174,6 +175,8 @@ def test_every_page_is_shown_well(
     client: OAuthClient,
     account: Account,
     authority: Authority,
+    installation: Installation,
+    demo: Demo,
     scheme: Literal["light", "dark"],
     size: str,
 ) -> None:
@@ -181,6 +184,7 @@ def test_every_page_is_shown_well(
     context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
+    device_client = installation.create_device_client()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if "Security Policy" in message.text else None)
 
@@ -219,6 +223,7 @@ def test_every_page_is_shown_well(
         expect(page.get_by_text("It now asks to")).to_be_visible()
         expect(page.get_by_text("It also keeps what you allowed before")).to_be_visible()
         keep("consent-for-more")
+        connect_a_device(page, client.issuer, device_client, demo, keep)
         ask(client_id="unknown")
         keep("error-unknown-client")
         ask(redirect_uri="https://elsewhere.example/")
@@ -230,6 +235,34 @@ def test_every_page_is_shown_well(
     finally:
         context.close()
     assert complaints == []
+
+
+def connect_a_device(page: Page, issuer: str, client_id: str, demo: Demo, keep: Callable[[str], None]) -> None:
+    """Allow one device and deny another, keeping each page."""
+    for answer in ("allow", "deny"):
+        started = httpx2.post(
+            f"{issuer}/oauth/device_authorization", data={"client_id": client_id, "resource": demo.url}
+        ).json()
+        page.goto(started["verification_uri"] if answer == "allow" else started["verification_uri_complete"])
+        if answer == "allow":
+            keep("device-code")
+            page.get_by_label("Code").fill("BBBB-BBBB")
+            page.get_by_role("button", name="Continue").click()
+            expect(page.get_by_text("No device waits with this code")).to_be_visible()
+            keep("device-code-unknown")
+            page.get_by_label("Code").fill(started["user_code"].lower())
+        else:
+            keep("device-code-given")
+        page.get_by_role("button", name="Continue").click()
+        expect(page.get_by_text(started["user_code"])).to_be_visible()
+        expect(page.get_by_text("Continue only if you have just started this yourself")).to_be_visible()
+        if answer == "allow":
+            keep("device-consent")
+        decide(page, answer)
+        expect(
+            page.get_by_text("You may return to your device" if answer == "allow" else "Nothing was allowed")
+        ).to_be_visible()
+        keep(f"device-{answer}")
 
 
 def check_page(page: Page, width: int) -> None:

@@ -13,7 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from e2e.harness.installation import Demo, Installation, found
+from e2e.harness.installation import DEVICE_GRANTS, Demo, Installation, found
 from e2e.harness.oauth_client import OAuthClient
 from e2e.harness.person import Person
 from e2e.harness.processes import Process, free_port, wait_until
@@ -88,6 +88,26 @@ async def test_one_of_fifty_redemptions_wins_and_the_replays_revoke_its_family(
     assert not is_active(pair, demo, winner["access_token"])
     refused = client.request_token(client.refresh(winner["refresh_token"]))
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_one_of_fifty_polls_of_a_device_wins(
+    installation: Installation, pair: Pair, demo: Demo, person: Person
+) -> None:
+    client_id = installation.create_device_client()
+    form = {"client_id": client_id, "resource": demo.url}
+    device = httpx2.post(f"{pair.second}/oauth/device_authorization", data=form).json()
+    poll = {"grant_type": DEVICE_GRANTS[0], "client_id": client_id, "device_code": device["device_code"]}
+    waiting = await at_once(pair, poll)
+    assert Counter(answer.json()["error"] for answer in waiting) == {
+        "authorization_pending": 1,
+        "slow_down": AT_ONCE - 1,
+    }
+    person.connect(device["verification_uri_complete"])
+    answers = await at_once(pair, poll)
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 400: AT_ONCE - 1}
+    assert {answer.json()["error"] for answer in answers if answer.status_code == 400} == {"invalid_grant"}
+    winner = next(answer.json() for answer in answers if answer.status_code == 200)
+    assert not is_active(pair, demo, winner["access_token"])
 
 
 async def test_fifty_refreshes_of_one_token_all_get_the_same_answer(

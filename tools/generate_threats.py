@@ -15,7 +15,7 @@ _INTRODUCTION = """# Threats
 <!-- Made by tools/generate.py from server/tests/threats.toml; edit that instead. -->
 
 What the server must resist, what proves that it does, and the tests that do. `pytest -m threat server/tests e2e` runs them.
-T1 to T19 are the specification's, X1 to X13 were added here. Where a part is not served yet, its threat says so, and what can be
+T1 to T19 are the specification's, X1 to X15 were added here. Where a part is not served yet, its threat says so, and what can be
 proved of its absence is.
 """
 

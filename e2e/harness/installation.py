@@ -27,6 +27,7 @@ COMMAND_SECONDS = 30
 TWO_WORKERS = "two workers"
 """The parameter of the fixture ``installation`` for two workers on PostgreSQL:
 ``pytest.mark.parametrize("installation", [TWO_WORKERS], indirect=True, scope="module")``."""
+DEVICE_GRANTS = ("urn:ietf:params:oauth:grant-type:device_code", "refresh_token")
 EVERYWHERE = ("sqlite", "postgres", TWO_WORKERS)
 
 
@@ -114,6 +115,10 @@ class Installation:
     def create_public_client(self, redirect_uri: str) -> str:
         """Register a public client with the command line; return its id."""
         return self._create_client("--auth-method", "none", "--redirect-uris", redirect_uri)
+
+    def create_device_client(self) -> str:
+        """Register a public client without a browser; return its id."""
+        return self._create_client("--auth-method", "none", "--grant-types", ",".join(DEVICE_GRANTS))
 
     def create_signing_client(self, redirect_uri: str, *, jwks: dict[str, Any]) -> str:
         """Register a client that signs its assertions; return its id."""

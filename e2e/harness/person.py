@@ -80,6 +80,32 @@ class Person:
         """As ``allow``, but refuse."""
         return self._walk(authorization_url, action="deny", only=None)
 
+    def connect(self, page_url: str, *, user_code: str = "", action: str = "allow") -> str:
+        """Open the page for the code of a device, sign in if asked, and answer what it asks; return the last page's text.
+
+        Args:
+            page_url: With the code in it or without.
+            user_code: What to enter; what the page begins with when empty.
+            action: ``allow`` or ``deny``.
+        """
+        page = self._browser.get(page_url)
+        for _ in range(MAX_STEPS):
+            if page.is_redirect:
+                page = self._browser.get(urljoin(str(page.url), page.headers["location"]))
+                continue
+            assert page.status_code == 200, f"{page.status_code} at {page.url}: {page.text}"
+            asked = [form for form in forms_of(page.text) if "user_code" in form.names()]
+            if asked:
+                fields = [
+                    (name, user_code or value if name == "user_code" else value) for name, value in asked[0].fields
+                ]
+                page = self._post(urljoin(str(page.url), asked[0].action), fields)
+            elif forms_of(page.text):
+                page = self._fill(page, action=action, only=None)
+            else:
+                return page.text
+        raise AssertionError(f"the device was not answered from {page_url}")
+
     def _walk(self, url: str, *, action: str, only: Collection[str] | None) -> str:
         response = self._browser.get(url)
         for _ in range(MAX_STEPS):

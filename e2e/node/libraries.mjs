@@ -2,6 +2,8 @@
 //
 // {"do": "start"}                 {"authorize": URL}: discovers the server, registers unless it has a client_id
 // {"do": "callback", "url": URL}  {"tokens": {…}}: checks state and iss, redeems the code
+// {"do": "device"}                {"device": {…}}: as start, for a client without a browser
+// {"do": "collect"}               {"tokens": {…}}: polls until the user has answered; oauth4webapi asks once
 // {"do": "refresh"}               {"tokens": {…}}
 // {"do": "introspect"}            {"introspection": {…}} of the access token
 // {"do": "revoke"}                {"revoked": true}: the refresh token
@@ -12,12 +14,12 @@ import { createInterface } from 'node:readline';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
 
-const { library, issuer, resource, redirectUri, clientId, authMethod = 'none', scope, key, jwks } = JSON.parse(process.argv[2]);
+const { library, issuer, resource, redirectUri, clientId, authMethod = 'none', scope, key, jwks, grantTypes } = JSON.parse(process.argv[2]);
 const server = new URL(issuer);
 const registration = {
   client_name: library,
-  redirect_uris: [redirectUri],
-  grant_types: ['authorization_code', 'refresh_token'],
+  redirect_uris: redirectUri && [redirectUri],
+  grant_types: grantTypes ?? ['authorization_code', 'refresh_token'],
   response_types: ['code'],
   token_endpoint_auth_method: authMethod,
   jwks,
@@ -61,14 +63,17 @@ function keep(answer) {
 
 function withOpenidClient() {
   const options = { algorithm: 'oauth2', execute: [openid.allowInsecureRequests] };
-  let config;
+  let config, device;
+  async function meet() {
+    const known = clientId
+      ? { client_id: clientId }
+      : (await openid.dynamicClientRegistration(server, registration, undefined, options)).clientMetadata();
+    const proof = proofOf(openid, known.client_secret);
+    config = await openid.discovery(server, known.client_id, undefined, proof, options);
+  }
   return {
     start: async () => {
-      const known = clientId
-        ? { client_id: clientId }
-        : (await openid.dynamicClientRegistration(server, registration, undefined, options)).clientMetadata();
-      const proof = proofOf(openid, known.client_secret);
-      config = await openid.discovery(server, known.client_id, undefined, proof, options);
+      await meet();
       return { authorize: openid.buildAuthorizationUrl(config, request).href };
     },
     callback: async ({ url }) =>
@@ -80,6 +85,12 @@ function withOpenidClient() {
           { resource },
         ),
       ),
+    device: async () => {
+      await meet();
+      device = await openid.initiateDeviceAuthorization(config, { scope, resource });
+      return { device };
+    },
+    collect: async () => keep(await openid.pollDeviceAuthorizationGrant(config, device, { resource })),
     refresh: async () => keep(await openid.refreshTokenGrant(config, tokens.refresh_token, { resource })),
     introspect: async () => ({ introspection: await openid.tokenIntrospection(config, tokens.access_token) }),
     revoke: async () => {
@@ -92,17 +103,20 @@ function withOpenidClient() {
 function withOauth4webapi() {
   const insecure = { [oauth.allowInsecureRequests]: true };
   const asking = { ...insecure, additionalParameters: { resource } };
-  let as, client, proof;
+  let as, client, proof, device;
+  async function meet() {
+    const found = await oauth.discoveryRequest(server, { ...insecure, algorithm: 'oauth2' });
+    as = await oauth.processDiscoveryResponse(server, found);
+    client = clientId
+      ? { client_id: clientId }
+      : await oauth.processDynamicClientRegistrationResponse(
+          await oauth.dynamicClientRegistrationRequest(as, registration, insecure),
+        );
+    proof = proofOf(oauth, client.client_secret);
+  }
   return {
     start: async () => {
-      const found = await oauth.discoveryRequest(server, { ...insecure, algorithm: 'oauth2' });
-      as = await oauth.processDiscoveryResponse(server, found);
-      client = clientId
-        ? { client_id: clientId }
-        : await oauth.processDynamicClientRegistrationResponse(
-            await oauth.dynamicClientRegistrationRequest(as, registration, insecure),
-          );
-      proof = proofOf(oauth, client.client_secret);
+      await meet();
       const query = new URLSearchParams({ ...request, client_id: client.client_id, response_type: 'code' });
       return { authorize: `${as.authorization_endpoint}?${query}` };
     },
@@ -110,6 +124,16 @@ function withOauth4webapi() {
       const parameters = oauth.validateAuthResponse(as, client, new URL(url), state);
       const answer = await oauth.authorizationCodeGrantRequest(as, client, proof, parameters, redirectUri, verifier, asking);
       return keep(await oauth.processAuthorizationCodeResponse(as, client, answer));
+    },
+    device: async () => {
+      await meet();
+      const answer = await oauth.deviceAuthorizationRequest(as, client, proof, { scope, resource }, insecure);
+      device = await oauth.processDeviceAuthorizationResponse(as, client, answer);
+      return { device };
+    },
+    collect: async () => {
+      const answer = await oauth.deviceCodeGrantRequest(as, client, proof, device.device_code, asking);
+      return keep(await oauth.processDeviceCodeResponse(as, client, answer));
     },
     refresh: async () => {
       const answer = await oauth.refreshTokenGrantRequest(as, client, proof, tokens.refresh_token, asking);

@@ -78,6 +78,10 @@ _REQUESTS = (
     " WHERE consumed_at IS NULL AND expires_at >= $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3)"
     " RETURNING expires_at AS reached"
 )
+_DEVICE_REQUESTS = (
+    "DELETE FROM device_requests WHERE id IN (SELECT id FROM device_requests"
+    " WHERE expires_at >= $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3) RETURNING expires_at AS reached"
+)
 _CODES = (
     "UPDATE authorizations SET code_hash = NULL, expires_at = NULL, state = '' WHERE id IN"
     " (SELECT id FROM authorizations WHERE consumed_at IS NOT NULL AND expires_at >= $1 AND expires_at < $2"
@@ -164,7 +168,7 @@ async def purge(
             return await trim_expired(db, before=now - trace_age)
         case Target.SESSIONS:
             # The requests first: then the index that finds the codes holds nothing else.
-            deleted = await _sweep(db, _REQUESTS, end=now)
+            deleted = await _sweep(db, _REQUESTS, end=now) + await _sweep(db, _DEVICE_REQUESTS, end=now)
             return deleted + await _sweep(db, _CODES, end=now)
         case Target.ISSUANCES:
             end = now - (DEFAULT_ISSUANCE_RETENTION if retention is None else retention)
