@@ -335,8 +335,10 @@ async def test_of_two_faults_the_earlier_one_is_reported(
 ) -> None:
     assert case
     client = await machine(wire, **({"redirect_uris": (REDIRECT,)} | members))
-    client = replace(client, client_secret=form.pop("secret", client.client_secret))
-    refused(await ask(wire, client, **form), 401 if error == "invalid_client" else 400, error)
+    secret = form.get("secret", client.client_secret)
+    asked = {name: value for name, value in form.items() if name != "secret"}
+    client = replace(client, client_secret=secret)
+    refused(await ask(wire, client, **asked), 401 if error == "invalid_client" else 400, error)
 
 
 # What becomes of its tokens
