@@ -181,10 +181,10 @@ class Wire:
         form = {**hidden_fields(question), "scopes": shown if scopes is None else scopes, "action": action}
         return await (browser or self.http).post("/device", data=form)
 
-    async def poll(self, client_id: str, device_code: str, **form: str | None) -> Answer:
+    async def poll(self, client_id: str, device_code: str, *, proof: str | None = None, **form: str | None) -> Answer:
         """Ask for the tokens of a device."""
         base: dict[str, str | None] = {"grant_type": DEVICE_CODE, "client_id": client_id, "device_code": device_code}
-        return await self.token(**(base | form))
+        return await self.token(proof=proof, **(base | form))
 
     async def refresh(
         self, client_id: str, refresh_token: str, *, proof: str | None = None, **form: str | None

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from authserver.authorization.device_limits import GUESSES_AT_ONCE, SECONDS_PER_GUESS, STARTS_AT_ONCE
 from authserver.authorization.device_store import MOST_REQUESTS, TOLD_AFTER_EXPIRY
@@ -12,10 +13,12 @@ from authserver.authorization.store import revoke_families_of
 from authserver.clients.administration import ClientChanges, NewClient
 from authserver.protocol.grant_types import DEVICE_CODE, REFRESH_TOKEN
 from server.tests.fakes.document_server import document_server
+from server.tests.fakes.proving_client import ProvingClient
 from server.tests.wire.harness import ISSUER, RESOURCE, VERIFIER, Answer, Wire, claims_of, query_of
 
 pytestmark = pytest.mark.anyio
 
+TOKEN_URL = f"{ISSUER}/oauth/token"
 GRANTS = [DEVICE_CODE, REFRESH_TOKEN]
 
 
@@ -154,6 +157,23 @@ async def test_a_device_that_is_denied_is_told_so_until_its_code_expires(wire: W
         assert answer.json()["reference"].startswith("ref_")
     assert [action for action, _ in await wire.audit() if "consent" in action] == ["consent.denied"]
     assert (await wire.enter_code(device["user_code"])).status_code == 422
+
+
+async def test_a_device_that_proves_a_key_gets_tokens_bound_to_it(wire: Wire, now: int) -> None:
+    client_id, prover = await a_device(wire), ProvingClient(url=TOKEN_URL)
+    thief = ProvingClient(url=TOKEN_URL, key=ec.generate_private_key(ec.SECP256R1()))
+    code = await allowed(wire, client_id, dpop_jkt=prover.jkt)
+    assert told(await wire.poll(client_id, code)) == (400, "invalid_grant")
+    assert told(await wire.poll(client_id, code, proof=thief.proof(now=now))) == (400, "invalid_grant")
+    proof = prover.proof(now=now)
+    tokens = (await wire.poll(client_id, code, proof=proof)).json()
+    assert tokens["token_type"] == "DPoP"
+    assert claims_of(tokens["access_token"])["cnf"] == {"jkt": prover.jkt}
+    unbound = await wire.refresh(client_id, tokens["refresh_token"])
+    assert told(unbound) == (400, "invalid_grant")
+    assert told(await wire.poll(client_id, code, proof=proof)) == (400, "invalid_dpop_proof")
+    refreshed = await wire.refresh(client_id, tokens["refresh_token"], proof=prover.proof(now=now))
+    assert refreshed.json()["token_type"] == "DPoP"
 
 
 async def test_polling_too_fast_makes_the_interval_longer(wire: Wire) -> None:

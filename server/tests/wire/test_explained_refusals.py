@@ -10,6 +10,7 @@ import httpx2
 import orjson
 import pytest
 
+from authserver.protocol.grant_types import DEVICE_CODE
 from authserver.protocol.identifiers import hash_token
 from authserver.telemetry import logs
 from authserver.telemetry.logs import configure_logging, flush_logs
@@ -393,3 +394,23 @@ async def test_the_log_lines_of_reuse_name_the_family_and_what_was_reused(wire: 
     (redeem,) = [line for line in lines if line["msg"] == "authorization code reuse detected — family revoked"]
     assert refresh["token_id"] == hash_token(token).hex()[:8]
     assert redeem["session_id"] == redeem["family_id"]
+
+
+async def test_what_devices_and_their_users_are_refused_is_explained(wire: Wire) -> None:
+    grants = [DEVICE_CODE, "refresh_token"]
+    client_id = (await wire.register(grant_types=grants, redirect_uris=[]))["client_id"]
+    device = (await wire.start_device(client_id)).json()
+    await explained(wire, await wire.enter_code("BBBB-BBBB"), "user_code_unknown")
+    await explained(wire, await wire.enter_code("AAAA"), "user_code_malformed")
+    await wire.poll(client_id, device["device_code"])
+    told = await explained(wire, await wire.poll(client_id, device["device_code"]), "polled_too_soon")
+    assert told["error"] == "slow_down"
+    await explained(wire, await wire.poll(client_id, "x" * 43), "device_code_unknown")
+    question = await wire.enter_code(device["user_code"])
+    await wire.answer_device(question, action="deny")
+    await explained(wire, await wire.answer_device(question), "device_answered")
+    await explained(wire, await wire.poll(client_id, device["device_code"]), "user_denied")
+    late = (await wire.start_device(client_id)).json()
+    wire.clock.seconds += 600
+    told = await explained(wire, await wire.poll(client_id, late["device_code"]), "device_code_expired")
+    assert "0 seconds left" in told["meaning"]

@@ -89,7 +89,9 @@ class AuthorizationCodeGrant:
 
     async def _replayed(self, code: Authorization, request: TokenRequest, *, client: Client, now: int) -> OAuthError:
         verifier_ok = _is_verifier_of(code, request)
-        return await self.redemption.replayed(code, request, client=client, proves_possession=verifier_ok, spent=_SPENT, now=now)
+        return await self.redemption.replayed(
+            code, request, client=client, proves_possession=verifier_ok, spent=_SPENT, now=now
+        )
 
 
 def _is_verifier_of(code: Authorization, request: TokenRequest) -> bool:

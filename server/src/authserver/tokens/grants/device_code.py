@@ -100,7 +100,9 @@ class DeviceCodeGrant:
 
     async def _replayed(self, spent: Authorization, request: TokenRequest, *, client: Client, now: int) -> OAuthError:
         # The device code itself is the proof: it never went through a browser, as a redirected code does.
-        return await self.redemption.replayed(spent, request, client=client, proves_possession=True, spent=_SPENT, now=now)
+        return await self.redemption.replayed(
+            spent, request, client=client, proves_possession=True, spent=_SPENT, now=now
+        )
 
 
 def _check_allowed(allowed: Authorization, *, client: Client, now: int) -> None:
