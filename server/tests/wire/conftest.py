@@ -16,7 +16,9 @@ from authserver.config.sections.storage import PostgresConfig, SigningConfig, Sq
 from authserver.outbound.client import OutboundClient
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
+from server.tests.fakes.identity_provider import IdentityProvider, identity_provider
 from server.tests.wire.harness import ISSUER, PASSWORD, Wire
+from server.tests.wire.xaa import Enterprise, found
 
 
 @dataclass(slots=True)
@@ -47,6 +49,19 @@ def config(database_target: str, tmp_path: Path) -> Config:
         rate_limit=RateLimitConfig(enabled=False),
         cimd=CimdConfig(require_https=False, allow_private_addresses=True),
     )
+
+
+@pytest.fixture
+async def provided(tmp_path: Path) -> AsyncIterator[tuple[IdentityProvider, OutboundClient]]:
+    """An enterprise identity provider on loopback, and a client that reaches and trusts it."""
+    async with identity_provider(tmp_path, ISSUER) as both:
+        yield both
+
+
+@pytest.fixture
+async def acme(wire: Wire, provided: tuple[IdentityProvider, OutboundClient]) -> Enterprise:
+    """The provider, trusted, with a client and a policy; the server reaches it in modules that override ``outbound``."""
+    return await found(wire, provided[0])
 
 
 @pytest.fixture
