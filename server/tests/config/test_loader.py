@@ -412,7 +412,7 @@ def test_a_provider_of_the_file_is_merged_with_that_of_the_environment(tmp_path:
 # Features that are not built
 
 
-@pytest.mark.parametrize("path", ["dpop.enabled", "token_exchange.enabled"])
+@pytest.mark.parametrize("path", ["token_exchange.enabled"])
 def test_a_feature_that_is_on_by_default_is_off_until_it_is_built(tmp_path: Path, path: str) -> None:
     section, name = path.split(".")
     loaded = load_config(None, {})
@@ -426,7 +426,6 @@ def test_a_feature_that_is_on_by_default_is_off_until_it_is_built(tmp_path: Path
 @pytest.mark.parametrize(
     "environ",
     [
-        {"AUTHPLANE_DPOP_ENABLED": "true"},
         {"AUTHPLANE_OIDC_ENABLED": "true"},
         {"AUTHPLANE_SIGNING_KEY_STORE": "vault_transit"},
         {"AUTHPLANE_SIGNING_KEY_STORE": "postgres_key"},
