@@ -147,19 +147,6 @@ async def test_a_grant_that_is_not_served_gives_nobody_a_token(wire: Wire, grant
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
 
 
-async def test_nothing_claims_to_bind_a_token_while_no_proof_is_checked(wire: Wire) -> None:
-    tokens = await wire.tokens((await wire.register())["client_id"])
-    assert tokens["token_type"] == "Bearer"
-    assert "cnf" not in claims_of(tokens["access_token"])
-    metadata = (await wire.http.get("/.well-known/oauth-authorization-server")).json()
-    assert "dpop_signing_alg_values_supported" not in metadata
-    refused = await wire.http.post(
-        "/oauth/register",
-        json={"client_name": "n", "redirect_uris": [REDIRECT], "dpop_bound_access_tokens": True},
-    )
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
-
-
 async def test_no_route_connects_an_upstream_provider(wire: Wire) -> None:
     await wire.sign_in()
     for path in ("/connect/github", "/connect/github/callback?state=x&code=y", "/connections", "/oidc/start"):

@@ -40,6 +40,11 @@ class OAuthError(Exception):
         self.reference = new_reference() if self.is_refusal else ""
         self.audited = audited
 
+    @property
+    def audit_reason(self) -> str:
+        """The word for the audit trail and the metrics, whose words are a closed set; traces tell ``reason``."""
+        return self.reason
+
 
 class PageRefusal(Exception):
     """A refusal that a person is told about on a page of ours, because there is no redirect URI to trust.
@@ -185,11 +190,21 @@ class InvalidDpopProof(OAuthError):
 
     error = "invalid_dpop_proof"
 
+    @property
+    def audit_reason(self) -> str:
+        """One word for all that may be wrong with a proof."""
+        return InvalidDpopProof.error
+
 
 class UseDpopNonce(OAuthError):
     """The proof must carry a nonce of this server (RFC 9449 §8)."""
 
     error = "use_dpop_nonce"
+
+    @property
+    def audit_reason(self) -> str:
+        """The word for any proof that is refused."""
+        return InvalidDpopProof.error
 
 
 class LoginRequired(OAuthError):

@@ -141,13 +141,13 @@ class TokenEndpoint:
         Free is also what a public client invents as code or token: anybody can say to be that client.
         """
         if grant.denied_total is not None:
-            grant.denied_total.inc(exc.reason)
+            grant.denied_total.inc(exc.audit_reason)
         if not exc.audited or (client is None and not isinstance(exc, InvalidClient)):
             return
         event = AuditEvent(
             grant.denied,
             client_id=client.id if client else exc.client_id if isinstance(exc, InvalidClient) else "",
-            detail=detail(reason=exc.error if grant.denied in _TELL_CODE else exc.reason),
+            detail=detail(reason=exc.error if grant.denied in _TELL_CODE else exc.audit_reason),
             reference=exc.reference,
         )
         await self._trail.record(event, now=now)

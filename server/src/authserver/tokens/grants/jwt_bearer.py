@@ -289,7 +289,7 @@ def _replayed() -> OAuthError:
 
 
 def _denial(exc: OAuthError, client: Client) -> AuditEvent:
-    reason = _AUDITED.get(exc.reason, exc.reason)
+    reason = _AUDITED.get(exc.reason, exc.audit_reason)
     client_id = "" if reason in _ABOUT_NOBODY else client.id
     return AuditEvent(
         Action.JWT_BEARER_DENIED,
