@@ -15,6 +15,7 @@ from authserver.authorization.request import RequestChecker, RequestRules
 from authserver.authorization.routes import AuthorizationPages
 from authserver.authorization.sign_in import SignInDemands
 from authserver.clients.administration import ClientAdministration, ClientTokens
+from authserver.clients.agents import AgentListing
 from authserver.clients.assertions import ClientAssertions
 from authserver.clients.authentication import ClientAuthenticator
 from authserver.clients.client_keys import ClientKeys
@@ -28,6 +29,7 @@ from authserver.clients.secrets import ClientSecrets
 from authserver.clients.served import ServedMetadata
 from authserver.clients.store import find_client
 from authserver.config.model import Config
+from authserver.discovery.key_set import KeySet
 from authserver.discovery.metadata import Capabilities
 from authserver.discovery.routes import DiscoveryRoutes, HealthRoutes
 from authserver.discovery.scraping import ScrapeRoutes
@@ -318,9 +320,10 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         site=site,
         clock=clock,
     )
+    agents = AgentListing(db)
     discovery = DiscoveryRoutes(
         issuer=config.server.issuer,
-        keyring=keyring,
+        key_set=KeySet(keyring=keyring, agents=agents if config.agents.enable_jwks_listing else None),
         catalog=catalog,
         capabilities=capabilities,
         binds_tokens=config.dpop.enabled,
@@ -367,6 +370,8 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     watcher.register("resources", catalog.refresh)
     watcher.register("xaa", idps.refresh)
     watcher.register("settings", core.mode.refresh)
+    if config.agents.enable_jwks_listing:
+        watcher.register("clients", agents.refresh)
     watcher.register_tick(lambda: keyring.refresh(clock()))
     traces = TraceRecorder(db, config.traces, clock=clock)
     watcher.register_tick(traces.tick)

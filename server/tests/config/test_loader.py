@@ -438,7 +438,6 @@ def test_a_feature_that_is_on_by_default_is_off_until_it_is_built(tmp_path: Path
         {"AUTHPLANE_LOG_OTEL": "1"},
         {"AUTHPLANE_METRICS_PROVIDER": "otel"},
         {"AUTHPLANE_METRICS_PROVIDER": "both"},
-        {"AUTHPLANE_AGENTS_ENABLE_JWKS_LISTING": "1"},
     ],
 )
 def test_switching_on_what_is_not_built_is_the_only_failure(environ: dict[str, str]) -> None:

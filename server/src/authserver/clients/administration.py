@@ -8,6 +8,7 @@ import orjson
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
+from authserver.clients.agents import TOPIC
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import Registered, build_client
 from authserver.clients.secrets import ClientSecrets
@@ -19,6 +20,7 @@ from authserver.protocol.identifiers import new_secret
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
 from authserver.protocol.redirect_uris import MAX_DOCUMENT_REDIRECT_URIS, MAX_REDIRECT_URIS
 from authserver.protocol.scopes import parse_scopes
+from authserver.storage.changes import announce
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.metrics import CLIENTS_REGISTERED
 
@@ -113,6 +115,8 @@ class ClientAdministration:
 
         async def insert(tx: Writer) -> None:
             await insert_client(tx, client)
+            if client.is_agent:
+                await announce(tx, TOPIC)
             await self._trail.append(tx, event, now=now)
 
         await self._db.write(insert)
@@ -210,6 +214,7 @@ class ClientAdministration:
                 await self._tokens.revoke_all(tx, client_id, now)
             if not await delete_client(tx, client_id):
                 raise NotFound("client not found")
+            await announce(tx, TOPIC)
             await self._trail.append(tx, event, now=now)
 
         await self._db.write(delete)
@@ -226,6 +231,8 @@ class ClientAdministration:
 
         async def update(tx: Writer) -> bool:
             updated = await update_client(tx, changed)
+            if updated and wanted.is_agent:
+                await announce(tx, TOPIC)
             if updated:
                 await self._trail.append(tx, event, now=now)
             return updated

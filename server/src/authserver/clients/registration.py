@@ -8,6 +8,7 @@ import orjson
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
+from authserver.clients.agents import TOPIC
 from authserver.clients.mode import DcrMode, RegistrationMode
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.secrets import ClientSecrets
@@ -18,6 +19,7 @@ from authserver.protocol.errors import AccessDenied, InvalidRedirectUri
 from authserver.protocol.grant_types import USER_GRANTS
 from authserver.protocol.identifiers import new_public_id, new_secret
 from authserver.protocol.quoting import quoted
+from authserver.storage.changes import announce
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.metrics import CLIENTS_REGISTERED
 from authserver.telemetry.notes import note
@@ -136,6 +138,8 @@ class Registration:
 
         async def insert(tx: Writer) -> None:
             await insert_client(tx, client)
+            if client.is_agent:
+                await announce(tx, TOPIC)
             await self._trail.append(tx, event, now=now)
 
         await self._db.write(insert)

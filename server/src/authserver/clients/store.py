@@ -70,6 +70,16 @@ async def list_clients(
     return [_client(row) for row in rows]
 
 
+async def list_agents(db: Reader, *, limit: int) -> list[tuple[str, str]]:
+    """Return id and description of the active agents, oldest first. May read all clients: not for requests."""
+    rows = await db.fetch_all(
+        "SELECT id, agent_description FROM clients WHERE is_agent AND status = $1 ORDER BY issued_at, id LIMIT $2",
+        ClientStatus.ACTIVE,
+        limit,
+    )
+    return [(row["id"], row["agent_description"]) for row in rows]
+
+
 async def count_active_clients(db: Reader) -> int:
     """Count the clients that may act. Reads them all: for the gauge, not for requests."""
     row = await db.fetch_one("SELECT count(*) AS number FROM clients WHERE status = $1", ClientStatus.ACTIVE)

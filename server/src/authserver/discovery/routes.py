@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from authserver.discovery.key_set import KeySet
 from authserver.discovery.metadata import Capabilities, build_server_metadata
-from authserver.keys.keyring import Keyring
 from authserver.protocol.dpop import PROOF_ALGORITHMS
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import Resource
@@ -36,7 +36,7 @@ class DiscoveryRoutes:
     """
 
     issuer: str
-    keyring: Keyring
+    key_set: KeySet
     catalog: ResourceCatalog
     capabilities: Callable[[], Capabilities | Awaitable[Capabilities]]
     binds_tokens: bool
@@ -79,13 +79,20 @@ class DiscoveryRoutes:
             self._last_metadata = capabilities, HttpResponse(200, body, (JSON, _METADATA_CACHING))
         return self._last_metadata[1]
 
-    def jwks(self, request: HttpRequest) -> HttpResponse:
+    def jwks(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
         """Serve the published keys; they live in memory, so an outage of the database does not reach verifiers."""
-        snapshot = self.keyring.snapshot(self.clock())
-        etag = (b"etag", snapshot.etag.encode("ascii"))
-        if request.header(b"if-none-match") == snapshot.etag:
+        return self._jwks(request) if self.key_set.is_ready else self._jwks_later(request)
+
+    async def _jwks_later(self, request: HttpRequest) -> HttpResponse:
+        await self.key_set.prepare()
+        return self._jwks(request)
+
+    def _jwks(self, request: HttpRequest) -> HttpResponse:
+        body, tag = self.key_set.document(self.clock())
+        etag = (b"etag", tag.encode("ascii"))
+        if request.header(b"if-none-match") == tag:
             return HttpResponse(304, b"", (_KEYS_CACHING, etag))
-        return HttpResponse(200, snapshot.jwks, (JSON, _KEYS_CACHING, etag))
+        return HttpResponse(200, body, (JSON, _KEYS_CACHING, etag))
 
     async def own_resource(self, _request: HttpRequest) -> HttpResponse:
         """Serve the metadata of the Resource whose URI is our own origin."""

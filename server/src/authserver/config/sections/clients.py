@@ -101,7 +101,8 @@ class AgentsConfig:
     enable_jwks_listing: Annotated[
         bool,
         Key(
-            "AUTHPLANE_AGENTS_ENABLE_JWKS_LISTING", "Lists the ids of agent clients in the public key set.", built=False
+            "AUTHPLANE_AGENTS_ENABLE_JWKS_LISTING",
+            "Lists the ids and descriptions of active agent clients in the public key set.",
         ),
     ] = False
 
