@@ -39,6 +39,24 @@ class Account:
     password: str
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A client that acts by itself.
+
+    Attributes:
+        secret: None for one that signs.
+    """
+
+    client_id: str
+    secret: str | None
+    auth_method: str
+
+    def ask(self, issuer: str, **form: str) -> httpx2.Response:
+        """Ask for a token by secret."""
+        data = {"grant_type": "client_credentials", **form}
+        return httpx2.post(f"{issuer}/oauth/token", data=data, auth=(self.client_id, self.secret or ""), timeout=20)
+
+
 class Installation:
     """A configured server that is not running yet.
 
@@ -126,6 +144,19 @@ class Installation:
         keys.write_text(json.dumps(jwks))
         method = ("--auth-method", "private_key_jwt", "--jwks-file", str(keys))
         return self._create_client(*method, "--redirect-uris", redirect_uri)
+
+    def create_machine(
+        self, scope: str, *, auth_method: str = "client_secret_basic", jwks: dict[str, Any] | None = None
+    ) -> Machine:
+        """Create a client that acts by itself; with ``jwks`` one that signs its assertions."""
+        options = ["--name", "Machine", "--grant-types", "client_credentials", "--scope", scope]
+        if jwks is not None:
+            keys = self.directory / f"{uuid.uuid4().hex}.jwks.json"
+            keys.write_text(json.dumps(jwks))
+            options += ["--jwks-file", str(keys)]
+        printed = self.run("admin", "client", "create", "--auth-method", auth_method, *options)
+        secret = None if jwks is not None else found(r"client_secret=(\S+)", printed)
+        return Machine(found(r"\bid=(\S+)", printed), secret, auth_method)
 
     def _create_client(self, *options: str) -> str:
         return found(r"\bid=(\S+)", self.run("admin", "client", "create", "--name", "Known before", *options))

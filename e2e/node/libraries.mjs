@@ -6,7 +6,8 @@
 // {"do": "collect"}               {"tokens": {…}}: polls until the user has answered; oauth4webapi asks once
 // {"do": "refresh"}               {"tokens": {…}}
 // {"do": "introspect"}            {"introspection": {…}} of the access token
-// {"do": "revoke"}                {"revoked": true}: the refresh token
+// {"do": "revoke"}                {"revoked": true}: the refresh token, or what "what" names
+// {"do": "machine"}               {"tokens": {…}}: client credentials, with the scope of the options or another "scope"
 //
 // Any failure is {"error": the library's code or class, "oauth": the server's error code, "status": …}.
 
@@ -14,7 +15,7 @@ import { createInterface } from 'node:readline';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
 
-const { library, issuer, resource, redirectUri, clientId, authMethod = 'none', scope, key, jwks, grantTypes } = JSON.parse(process.argv[2]);
+const { library, issuer, resource, redirectUri, clientId, clientSecret, authMethod = 'none', scope, key, jwks, grantTypes } = JSON.parse(process.argv[2]);
 const server = new URL(issuer);
 const registration = {
   client_name: library,
@@ -66,7 +67,7 @@ function withOpenidClient() {
   let config, device;
   async function meet() {
     const known = clientId
-      ? { client_id: clientId }
+      ? { client_id: clientId, client_secret: clientSecret }
       : (await openid.dynamicClientRegistration(server, registration, undefined, options)).clientMetadata();
     const proof = proofOf(openid, known.client_secret);
     config = await openid.discovery(server, known.client_id, undefined, proof, options);
@@ -93,10 +94,11 @@ function withOpenidClient() {
     collect: async () => keep(await openid.pollDeviceAuthorizationGrant(config, device, { resource })),
     refresh: async () => keep(await openid.refreshTokenGrant(config, tokens.refresh_token, { resource })),
     introspect: async () => ({ introspection: await openid.tokenIntrospection(config, tokens.access_token) }),
-    revoke: async () => {
-      await openid.tokenRevocation(config, tokens.refresh_token);
+    revoke: async ({ what = 'refresh_token' }) => {
+      await openid.tokenRevocation(config, tokens[what]);
       return { revoked: true };
     },
+    machine: async (asked) => keep(await openid.clientCredentialsGrant(config, { resource, scope: asked.scope ?? scope })),
   };
 }
 
@@ -108,7 +110,7 @@ function withOauth4webapi() {
     const found = await oauth.discoveryRequest(server, { ...insecure, algorithm: 'oauth2' });
     as = await oauth.processDiscoveryResponse(server, found);
     client = clientId
-      ? { client_id: clientId }
+      ? { client_id: clientId, client_secret: clientSecret }
       : await oauth.processDynamicClientRegistrationResponse(
           await oauth.dynamicClientRegistrationRequest(as, registration, insecure),
         );
@@ -143,11 +145,14 @@ function withOauth4webapi() {
       const answer = await oauth.introspectionRequest(as, client, proof, tokens.access_token, insecure);
       return { introspection: await oauth.processIntrospectionResponse(as, client, answer) };
     },
-    revoke: async () => {
-      await oauth.processRevocationResponse(
-        await oauth.revocationRequest(as, client, proof, tokens.refresh_token, insecure),
-      );
+    revoke: async ({ what = 'refresh_token' }) => {
+      await oauth.processRevocationResponse(await oauth.revocationRequest(as, client, proof, tokens[what], insecure));
       return { revoked: true };
+    },
+    machine: async (asked) => {
+      const parameters = new URLSearchParams({ resource, scope: asked.scope ?? scope });
+      const answer = await oauth.clientCredentialsGrantRequest(as, client, proof, parameters, insecure);
+      return keep(await oauth.processClientCredentialsResponse(as, client, answer));
     },
   };
 }
