@@ -13,6 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from e2e.harness.inspection import Inspection
 from e2e.harness.installation import DEVICE_GRANTS, Demo, Installation, found
 from e2e.harness.oauth_client import OAuthClient
 from e2e.harness.person import Person
@@ -151,6 +152,27 @@ async def test_an_assertion_sent_to_both_processes_at_once_is_taken_by_one(
             (400, "invalid_grant"): 1,
             (401, "invalid_client"): AT_ONCE - 1,
         }
+
+
+async def test_an_assertion_of_a_machine_sent_to_both_processes_at_once_buys_one_token(
+    installation: Installation, pair: Pair
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    jwk = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    machine = installation.create_machine("notes:read", auth_method="private_key_jwt", jwks={"keys": [jwk]})
+    for _ in range(5):
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": an_assertion(installation.issuer, machine.client_id, key),
+        }
+        answers = await at_once(pair, form)
+        assert Counter(answer.status_code for answer in answers) == {200: 1, 401: AT_ONCE - 1}
+        refused = [answer.json() for answer in answers if answer.status_code == 401]
+        assert {body["error"] for body in refused} == {"invalid_client"}
+    counting = f"SELECT count(*) FROM issuances WHERE client_id = '{machine.client_id}'"
+    ((counted,),) = await Inspection(installation.environment).rows(counting)
+    assert counted[0] == 5
 
 
 def keys_of(origin: str) -> dict[str, jwt.PyJWK]:
