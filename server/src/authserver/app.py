@@ -11,9 +11,11 @@ from authserver.authorization.decisions import Decisions
 from authserver.authorization.device_limits import DeviceLimits
 from authserver.authorization.device_pages import DevicePages
 from authserver.authorization.devices import Devices
+from authserver.authorization.linked import LinkedConsent
 from authserver.authorization.request import RequestChecker, RequestRules
 from authserver.authorization.routes import AuthorizationPages
 from authserver.authorization.sign_in import SignInDemands
+from authserver.authorization.tickets import ConsentLinks
 from authserver.clients.administration import ClientAdministration, ClientTokens
 from authserver.clients.agents import AgentListing
 from authserver.clients.assertions import ClientAssertions
@@ -47,6 +49,8 @@ from authserver.outbound.client import OutboundClient
 from authserver.protocol.jose import Algorithm
 from authserver.resources.administration import ResourceAdministration
 from authserver.resources.catalog import ResourceCatalog
+from authserver.resources.fronting import FrontingLinks
+from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.storage.changes import ChangeWatcher
 from authserver.storage.database import Database, Reader, StorageUnavailable
 from authserver.storage.opening import open_database
@@ -102,6 +106,7 @@ class Core:
     idps: IdpAdministration
     xaa_policies: PolicyAdministration
     subject_mappings: MappingAdministration
+    fronting: FrontingAdministration
     secrets: ClientSecrets
     served: ServedMetadata
     http: OutboundClient
@@ -183,6 +188,7 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
         idps=IdpAdministration(db, trail, http, keys, own_issuer=config.server.issuer),
         xaa_policies=PolicyAdministration(db, trail),
         subject_mappings=MappingAdministration(db, trail, user_exists),
+        fronting=FrontingAdministration(db=db, trail=trail),
         secrets=secrets,
         served=served,
         http=http,
@@ -231,6 +237,8 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     config, clock, db, trail = core.config, core.clock, core.db, core.trail
     site = site_of(config.server.issuer)
     catalog, idps = ResourceCatalog(db), IdpRegistry(db)
+    fronting_links = FrontingLinks(db)
+    consent_links = ConsentLinks(config.session, issuer=config.server.issuer)
     policy = RegistrationPolicy(
         core.mode,
         approved_redirects=config.dcr.approved_redirects,
@@ -251,7 +259,10 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
             config=config,
             db=db,
             issuer=issuer,
+            keyring=keyring,
             catalog=catalog,
+            fronting_links=fronting_links,
+            consent_links=consent_links,
             families=families,
             redemption=Redemption(
                 db=db,
@@ -302,16 +313,20 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
             dpop_enabled=config.dpop.enabled,
         ),
     )
+    decisions = Decisions(db=db, trail=trail, clock_ms=clock.milliseconds)
     pages = AuthorizationPages(
         issuer=config.server.issuer,
         site=site,
         clock=clock,
         clients=resolver,
         checker=checker,
-        decisions=Decisions(db=db, trail=trail, clock_ms=clock.milliseconds),
+        decisions=decisions,
         sessions=sessions,
         demands=SignInDemands(config.session),
         catalog=catalog,
+        linked=LinkedConsent(
+            site=site, clock=clock, links=consent_links, decisions=decisions, sessions=sessions, catalog=catalog
+        ),
     )
     login = LoginPages(
         LocalLogin(db, core.accounts, trail, limits.lockout) if config.oidc.show_local_login else None,
@@ -369,6 +384,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     watcher = ChangeWatcher(db)
     watcher.register("resources", catalog.refresh)
     watcher.register("xaa", idps.refresh)
+    watcher.register("resources", fronting_links.refresh)
     watcher.register("settings", core.mode.refresh)
     if config.agents.enable_jwks_listing:
         watcher.register("clients", agents.refresh)

@@ -54,12 +54,6 @@ def test_the_table_has_its_heading_and_its_order() -> None:
     assert {row.index(row.split()[1]) for row in rows} == {len("oauth.default_client_scope") + 2}
 
 
-def test_a_feature_that_is_not_built_says_so() -> None:
-    config = load_config(None, {}).config
-    for name in ("token_exchange", "dpop"):
-        assert state(config, name) == (State.DISABLED, "this build has no such feature yet")
-
-
 def test_the_contract_s_defaults_enable_the_grants() -> None:
     config = Config()
     assert state(config, "token_exchange") == (State.ENABLED, "max_chain_depth=5 token_expiry=1h")

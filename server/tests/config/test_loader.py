@@ -412,17 +412,6 @@ def test_a_provider_of_the_file_is_merged_with_that_of_the_environment(tmp_path:
 # Features that are not built
 
 
-@pytest.mark.parametrize("path", ["token_exchange.enabled"])
-def test_a_feature_that_is_on_by_default_is_off_until_it_is_built(tmp_path: Path, path: str) -> None:
-    section, name = path.split(".")
-    loaded = load_config(None, {})
-    assert getattr(getattr(loaded.config, section), name) is False
-    assert loaded.sources[path] == "not in this build"
-
-    assert load(tmp_path, f"{section}: {{{name}: false}}").sources[path] == "file"
-    assert "this build has no such feature yet" in refusal(tmp_path, f"{section}: {{{name}: true}}")
-
-
 @pytest.mark.parametrize(
     "environ",
     [

@@ -23,6 +23,8 @@ REFUSALS = {
 }
 # Reasons that are handed on in a variable, and where they come from.
 HANDED_ON = {"reason", "exc.reason"}
+# What makes a refusal of the reason that it is given.
+HELPERS = {"fault_is", "missing", "insufficient"}
 QUOTED = re.compile(r"`([^`]+)`")
 
 
@@ -35,6 +37,9 @@ def the_reasons() -> Iterator[tuple[str, str]]:
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             if name in REFUSALS:
                 yield from ((reason, f"{path.name}:{node.lineno}") for reason in reasons_of(name, node))
+            elif name in HELPERS:
+                words = [*node.args, *(word.value for word in node.keywords if word.arg in {"reason", "fault"})]
+                yield from ((reason, f"{path.name}:{node.lineno}") for reason in constants(words))
             elif name in {"InvalidAssertion", "InvalidProof"} and path.name != "authentication.py":
                 yield from ((reason, f"{path.name}:{node.lineno}") for reason in constants(node.args))
             elif (name, path.name) in {("refuse", "errors.py"), ("_record_inactive", "introspection.py")}:

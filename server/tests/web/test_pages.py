@@ -34,7 +34,9 @@ CONSENT: dict[str, object] = {
     "is_loopback": False,
     "account": "ann@example.com",
     "restart_path": "/oauth/authorize?client_id=x",
-    "session_id": "the-request",
+    "form_action": "consent",
+    "form_id_name": "session_id",
+    "form_id": "the-request",
     "csrf_token": "the-token",
 }
 ERROR: dict[str, object] = {
@@ -48,6 +50,11 @@ PAGES: list[tuple[str, dict[str, object]]] = [
     ("login/login.html", LOGIN),
     ("login/signed_in.html", {"account": "ann@example.com"}),
     ("authorization/consent.html", CONSENT),
+    ("authorization/answered.html", {"title": "Access allowed", "message": "Claude may now use Notes for you."}),
+    (
+        "authorization/other_account.html",
+        {"account": "ann@example.com", "restart_path": "/authorize?ticket=x", "reference": "ref_x"},
+    ),
     ("authorization/consent.html", CONSENT | {"resource": None, "redirect_host": "cursor:"}),
     ("authorization/consent.html", CONSENT | {"is_loopback": True, "client_host": "claude.ai"}),
     (

@@ -62,6 +62,10 @@ class _FailingWriter:
         self.faults.step()
         return await self.tx.fetch_all(sql, *args)
 
+    async def hold(self, sql: str, *args: Value) -> Row | None:
+        self.faults.step()
+        return await self.tx.hold(sql, *args)
+
     async def execute(self, sql: str, *args: Value) -> int:
         self.faults.step()
         return await self.tx.execute(sql, *args)

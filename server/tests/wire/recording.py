@@ -39,6 +39,10 @@ class _RecordingWriter:
         self.recording.writes.append((sql, args))
         return await self.tx.fetch_all(sql, *args)
 
+    async def hold(self, sql: str, *args: Value) -> Row | None:
+        self.recording.writes.append((sql, args))
+        return await self.tx.hold(sql, *args)
+
     async def execute(self, sql: str, *args: Value) -> int:
         self.recording.writes.append((sql, args))
         return await self.tx.execute(sql, *args)

@@ -6,7 +6,7 @@ import pytest
 
 from authserver.config.model import Config
 from authserver.config.sections.listeners import ServerConfig
-from authserver.protocol.grant_types import DEVICE_CODE, JWT_BEARER
+from authserver.protocol.grant_types import DEVICE_CODE, JWT_BEARER, TOKEN_EXCHANGE
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
 from server.tests.wire.harness import ISSUER, RESOURCE, Wire
@@ -35,6 +35,7 @@ async def test_the_metadata_says_what_works_and_nothing_else(wire: Wire) -> None
             "authorization_code",
             "refresh_token",
             "client_credentials",
+            TOKEN_EXCHANGE,
             JWT_BEARER,
             DEVICE_CODE,
         ],

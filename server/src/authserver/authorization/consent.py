@@ -1,4 +1,4 @@
-"""Consent: when a remembered one is enough, and what a new one leaves behind."""
+"""Consent: when a remembered one is enough, what the page shows, and what a new one leaves behind."""
 
 from collections.abc import Collection
 

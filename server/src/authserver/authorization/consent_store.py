@@ -34,6 +34,11 @@ async def find_consent(db: Reader, *, user_id: str, client_id: str, resource_id:
     return _grant(row) if row else None
 
 
+async def hold_consent(tx: Writer, consent_id: bytes) -> bool:
+    """Whether a consent is active, which nobody changes until this transaction ends."""
+    return await tx.hold("SELECT id FROM consent_grants WHERE id = $1 AND revoked_at IS NULL", consent_id) is not None
+
+
 async def lock_consent(tx: Writer, *, user_id: str, client_id: str, resource_id: str) -> ConsentGrant | None:
     """Look up an active consent and keep others from changing it until this transaction ends."""
     row = await tx.fetch_one(

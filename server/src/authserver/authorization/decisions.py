@@ -10,6 +10,7 @@ from authserver.authorization.consent import is_covered, merge_redirects, merge_
 from authserver.authorization.consent_store import find_consent, lock_consent, save_consent
 from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
 from authserver.authorization.store import attach_code, delete_pending, find_pending, insert_authorization
+from authserver.authorization.tickets import Ticket
 from authserver.protocol.errors import PageRefusal
 from authserver.protocol.identifiers import hash_token, new_id, new_secret
 from authserver.storage.database import Database, Writer
@@ -167,6 +168,55 @@ class Decisions:
         if denied:
             CONSENT_DECISIONS.inc("denied")
         return denied
+
+    async def find_for(self, ticket: Ticket) -> ConsentGrant | None:
+        """Return what the user of a link allowed the client at this Resource before, or None."""
+        return await find_consent(
+            self.db, user_id=ticket.user_id, client_id=ticket.client_id, resource_id=ticket.resource_id
+        )
+
+    async def allow(self, ticket: Ticket, approved: tuple[str, ...], *, resource: str, now: int) -> None:
+        """Write the yes of a user who came by a link. It approves no redirect URI, and nothing is sent anywhere.
+
+        Args:
+            ticket: What the link asks for.
+            approved: The scopes that were left ticked, all of them shown ones.
+            resource: How the audit trail names the Resource.
+            now: Seconds since the epoch.
+        """
+        event = AuditEvent(
+            Action.CONSENT_GRANTED,
+            actor_id=ticket.user_id,
+            client_id=ticket.client_id,
+            detail=detail(resource=resource, scopes=approved),
+        )
+
+        async def allow(tx: Writer) -> None:
+            earlier = await lock_consent(
+                tx, user_id=ticket.user_id, client_id=ticket.client_id, resource_id=ticket.resource_id
+            )
+            grant = ConsentGrant(
+                id=new_id(self.clock_ms()),
+                user_id=ticket.user_id,
+                client_id=ticket.client_id,
+                resource_id=ticket.resource_id,
+                scopes=merge_scopes(ticket.scopes, approved, earlier.scopes if earlier else ()),
+                redirect_uris=earlier.redirect_uris if earlier else (),
+                created_at=now,
+                updated_at=now,
+                revoked_at=None,
+            )
+            await save_consent(tx, grant)
+            await self.trail.append(tx, event, now=now)
+
+        await self.db.write(allow)
+        CONSENT_DECISIONS.inc("granted")
+
+    async def refuse(self, ticket: Ticket, *, now: int) -> None:
+        """Note the no of a user who came by a link: there is nothing to delete."""
+        event = AuditEvent(Action.CONSENT_DENIED, actor_id=ticket.user_id, client_id=ticket.client_id)
+        await self.trail.record(event, now=now)
+        CONSENT_DECISIONS.inc("denied")
 
     async def _insert(self, request: AuthorizationRequest, *, user_id: str, code: str | None, now: int) -> bytes:
         identifier = new_id(self.clock_ms())

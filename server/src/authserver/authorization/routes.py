@@ -6,6 +6,7 @@ from urllib.parse import quote, urlencode
 
 from authserver.authorization.answers import code_answer, error_answer, redirect
 from authserver.authorization.decisions import Decisions
+from authserver.authorization.linked import LinkedConsent, link_expired
 from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
 from authserver.authorization.request import RequestChecker
 from authserver.authorization.showing import (
@@ -65,12 +66,17 @@ class AuthorizationPages:
     sessions: Sessions
     demands: SignInDemands
     catalog: ResourceCatalog
+    linked: LinkedConsent
 
     def routes(self) -> list[Route]:
         """Mount them; ``/authorize`` is what clients guess that do not read the metadata (ruling R12)."""
         return [
             Route(path="/oauth/authorize", endpoints={"GET": self.authorize}, errors=ErrorShape.PAGE),
-            Route(path="/authorize", endpoints={"GET": self.alias}, errors=ErrorShape.PAGE),
+            Route(
+                path="/authorize",
+                endpoints={"GET": self.alias, "POST": self.linked.answer},
+                errors=ErrorShape.PAGE,
+            ),
             Route(path="/consent", endpoints={"GET": self.ask, "POST": self.answer}, errors=ErrorShape.PAGE),
         ]
 
@@ -94,10 +100,12 @@ class AuthorizationPages:
             return self._refuse(redirect_uri, form, fault, client_id=client.id)
 
     async def alias(self, request: HttpRequest) -> HttpResponse:
-        """Serve ``/authorize``: the same endpoint, unless it is a re-consent link, of which none is valid here yet."""
+        """Serve ``/authorize``: the same endpoint, unless a link of ours was opened."""
         form = parse_query(request.query, skip_unreadable=True)
-        if form.get("ticket") or not (form.get("response_type") or form.get("client_id")):
-            raise PageRefusal("Link Expired", "This link has expired. Start again from your application.")
+        if form.get("ticket"):
+            return await self.linked.ask(request)
+        if not (form.get("response_type") or form.get("client_id")):
+            raise link_expired()
         return await self.authorize(request)
 
     async def _find_client(self, form: Form, *, address: str, now: int) -> Client:
@@ -282,7 +290,9 @@ class AuthorizationPages:
             is_loopback=is_loopback(pending.redirect_uri),
             account=describe_account(user),
             restart_path=self.site.path(f"/oauth/authorize?{_restate(pending, resource)}"),
-            session_id=session_id,
+            form_action="consent",
+            form_id_name="session_id",
+            form_id=session_id,
             csrf_token=self.sessions.csrf_token(request, session_id),
         )
 

@@ -132,6 +132,12 @@ class InvalidTarget(OAuthError):
     error = "invalid_target"
 
 
+class ResourceNotFound(OAuthError):
+    """A token exchange names a resource that is not registered; everywhere else that is ``invalid_target`` (ruling R4)."""
+
+    error = "not_found"
+
+
 class AccessDenied(OAuthError):
     """The user or a policy said no."""
 
@@ -214,9 +220,19 @@ class LoginRequired(OAuthError):
 
 
 class ConsentRequired(OAuthError):
-    """``prompt=none``, or an exchange, and the user has not agreed yet."""
+    """``prompt=none``, or an exchange, and the user has not agreed yet.
+
+    Attributes:
+        cause: Of an exchange: ``consent_missing`` or ``scope_insufficient``; else empty.
+        consent_url: Of an exchange: where the user can agree; else empty.
+    """
 
     error = "consent_required"
+
+    def __init__(self, description: str, *, reason: str | None = None, cause: str = "", consent_url: str = "") -> None:
+        super().__init__(description, reason=reason)
+        self.cause = cause
+        self.consent_url = consent_url
 
 
 class RequestNotSupported(OAuthError):

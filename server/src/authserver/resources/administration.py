@@ -10,6 +10,7 @@ from authserver.audit.trail import AuditTrail, detail
 from authserver.protocol.identifiers import new_public_id
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
 from authserver.resources.catalog import TOPIC
+from authserver.resources.fronting_administration import check_links_fit, cut_links
 from authserver.resources.records import BackendKind, Resource, ResourcePolicy, ResourceScope
 from authserver.resources.store import (
     delete_resource,
@@ -107,7 +108,7 @@ class ResourceAdministration:
 
         Raises:
             NotFound: There is no such resource.
-            Invalid: A field breaks its rule.
+            Invalid: A field breaks its rule, or a fronting link that names the resource would not fit any more.
             Conflict: The slug is in use.
         """
         event = _event(Action.RESOURCE_PATCHED)
@@ -121,6 +122,7 @@ class ResourceAdministration:
             after = _checked(_patched(before, patch, now=now))
             if patch.policy is not None:
                 await self._check_clients(tx, after.policy)
+            await check_links_fit(tx, before, after)
             await update_resource(tx, after)
             text = detail(id=after.id, slug=after.slug, fields=",".join(patch.changed_fields))
             await self._finish(tx, replace(event, detail=text), now=now)
@@ -130,12 +132,17 @@ class ResourceAdministration:
         RESOURCE_SERVER_OPS.inc("update")
         return resource
 
-    async def delete_resource(self, resource_id: str, *, now: int) -> None:
+    async def delete_resource(self, resource_id: str, *, cascade: bool = False, now: int) -> None:
         """Delete a resource that nothing refers to.
+
+        Args:
+            resource_id: Which.
+            cascade: Whether the fronting links that name it go with it.
+            now: Seconds since the epoch.
 
         Raises:
             NotFound: There is no such resource.
-            Conflict: Consent grants, issuances or pending connects refer to it.
+            Conflict: Consent grants, issuances, pending connects or fronting links refer to it.
         """
         event = _event(Action.RESOURCE_DELETED)
 
@@ -143,8 +150,10 @@ class ResourceAdministration:
             resource = await lock_resource(tx, resource_id)
             if resource is None:
                 raise NotFound(f"resource not found: {resource_id}")
+            cut = await cut_links(tx, self._trail, resource, cascade=cascade, now=now)
             await delete_resource(tx, resource_id, now=now)
-            await self._finish(tx, replace(event, detail=detail(id=resource.id, slug=resource.slug)), now=now)
+            text = detail(id=resource.id, slug=resource.slug, cascaded_links=cut or None)
+            await self._finish(tx, replace(event, detail=text), now=now)
 
         try:
             await self._db.write(delete)

@@ -31,6 +31,7 @@ class _Snapshot:
     by_uri: Index
     by_folded_uri: Index
     by_path: Index
+    by_runtime_client: Index
     scope_names: tuple[str, ...]
 
 
@@ -120,6 +121,14 @@ class ResourceCatalog:
         """As ``scope_names``, when the resources have been read."""
         return None if self._snapshot is None else self._snapshot.scope_names
 
+    async def has_slug(self, slug: str) -> bool:
+        """Whether a resource has this slug, exactly as spelled."""
+        return slug in (await self._current()).by_slug
+
+    async def run_by(self, client_id: str) -> tuple[Resource, ...]:
+        """Return the resources that a client may act as."""
+        return (await self._current()).by_runtime_client.get(client_id, ())
+
     async def scope_names(self) -> tuple[str, ...]:
         """Return the scopes of all resources, each once, in the order first seen."""
         return (await self._current()).scope_names
@@ -165,8 +174,11 @@ def _snapshot(resources: Sequence[Resource]) -> _Snapshot:
     by_uri: defaultdict[str, list[Resource]] = defaultdict(list)
     by_folded_uri: defaultdict[str, list[Resource]] = defaultdict(list)
     by_path: defaultdict[str, list[Resource]] = defaultdict(list)
+    by_runtime_client: defaultdict[str, list[Resource]] = defaultdict(list)
     scope_names: dict[str, None] = {}
     for resource in resources:
+        for client_id in set(resource.policy.runtime_client_ids):
+            by_runtime_client[client_id].append(resource)
         if resource.backend_kind is BackendKind.MINT:
             scope_names.update(dict.fromkeys(resource.scope_names))
         if resource.uri:
@@ -179,6 +191,7 @@ def _snapshot(resources: Sequence[Resource]) -> _Snapshot:
         by_uri=_frozen(by_uri),
         by_folded_uri=_frozen(by_folded_uri),
         by_path=_frozen(by_path),
+        by_runtime_client=_frozen(by_runtime_client),
         scope_names=tuple(scope_names),
     )
 

@@ -1,5 +1,6 @@
 """What is known about a protected resource."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -75,3 +76,29 @@ class Resource:
     def title(self) -> str:
         """What a person is shown."""
         return self.display_name or self.slug or self.uri
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontingLink:
+    """That a gateway may turn tokens for one Resource into tokens for another, without asking the user.
+
+    Attributes:
+        source: Slug of the Resource that the tokens are for.
+        target: Slug of the Resource that they are exchanged for.
+        scope_map: Scope of the source to the scopes of the target that it stands for; nothing else may be had.
+        created_at: Seconds since the epoch.
+        created_by: ``admin`` or ``cli``.
+    """
+
+    source_id: str
+    source: str
+    target_id: str
+    target: str
+    scope_map: Mapping[str, tuple[str, ...]]
+    created_at: int
+    created_by: str
+
+    @property
+    def name(self) -> str:
+        """The link in one word, as the audit trail has it."""
+        return f"{self.source}->{self.target}"

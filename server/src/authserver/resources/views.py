@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from authserver.resources.records import BackendKind, Resource, ResourceScope
+from authserver.resources.records import BackendKind, FrontingLink, Resource, ResourceScope
 
 
 def build_resource(resource: Resource) -> dict[str, Any]:
@@ -27,6 +27,17 @@ def build_resource(resource: Resource) -> dict[str, Any]:
         "policy": policy,
         "created_at": build_time(resource.created_at),
         "updated_at": build_time(resource.updated_at),
+    }
+
+
+def build_link(link: FrontingLink) -> dict[str, Any]:
+    """Return the object that stands for a fronting link in JSON."""
+    return {
+        "source_slug": link.source,
+        "target_slug": link.target,
+        "scope_map": {source: list(targets) for source, targets in link.scope_map.items()},
+        "created_at": build_time(link.created_at),
+        "created_by": link.created_by,
     }
 
 

@@ -136,6 +136,13 @@ class Reader(Protocol):
 class Writer(Reader, Protocol):
     """A transaction."""
 
+    async def hold(self, sql: str, *args: Value) -> Row | None:
+        """Return the first row of a query, which nobody changes until this transaction ends; others may hold it, too.
+
+        What is being changed at this moment is waited for, and then the condition is asked anew.
+        """
+        ...
+
     async def execute(self, sql: str, *args: Value) -> int:
         """Run a statement for its effect; return the number of rows it touched."""
         ...

@@ -121,6 +121,9 @@ class _Writer:
         rows: Sequence[Row] = await _Asking(self._connection.fetch, sql, *args)
         return rows
 
+    async def hold(self, sql: str, *args: Value) -> Row | None:
+        return await self.fetch_one(f"{sql} FOR SHARE", *args)
+
     async def execute(self, sql: str, *args: Value) -> int:
         status: str = await _Asking(self._connection.execute, sql, *args)
         count = status.rpartition(" ")[2]

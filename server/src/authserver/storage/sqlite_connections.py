@@ -116,6 +116,10 @@ class Transaction:
         """Return all rows."""
         return self._connection.execute(native(sql), args).fetchall()
 
+    async def hold(self, sql: str, *args: Value) -> Row | None:
+        """Return the first row, or None: transactions come one after the other, so nobody changes it meanwhile."""
+        return await self.fetch_one(sql, *args)
+
     async def execute(self, sql: str, *args: Value) -> int:
         """Run a statement for its effect; return the number of rows it touched."""
         return self._connection.execute(native(sql), args).rowcount

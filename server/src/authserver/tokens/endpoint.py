@@ -20,7 +20,7 @@ from authserver.protocol.quoting import quoted
 from authserver.telemetry.metrics import TOKEN_ISSUANCE_DURATION
 from authserver.telemetry.notes import fault_reference, note
 from authserver.tokens.grants.entry import Grant
-from authserver.tokens.grants.table import GRANTS
+from authserver.tokens.grants.table import GRANTS, METRIC_LABELS
 from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.records import TokenRequest, TokenResponse
 from authserver.web.forms import Form
@@ -29,6 +29,13 @@ _REPEATABLE = frozenset({"resource", "audience"})
 # The rows of the two oldest grants say the OAuth code where all others say the exact reason (errors.md §9). Assertions have
 # a vocabulary of their own, whose words for what is refused here are the codes.
 _TELL_CODE = frozenset({Action.TOKEN_ISSUE_DENIED, Action.TOKEN_REFRESH_DENIED, Action.JWT_BEARER_DENIED})
+# What the phases that all grants share refuse is one reason each in the rows of exchanges (token exchange, section 14).
+_EXCHANGE_REASONS = {
+    "invalid_client": "invalid_client",
+    "unauthorized_client": "unauthorized_client",
+    "invalid_dpop_proof": "invalid_dpop_proof",
+    "use_dpop_nonce": "invalid_dpop_proof",
+}
 
 
 def check_form(form: Form) -> None:
@@ -118,7 +125,7 @@ class TokenEndpoint:
                 grant, client, ServerError(reason="internal_error", reference=fault_reference()), now=now
             )
             raise
-        TOKEN_ISSUANCE_DURATION.observe(time.perf_counter() - started, grant_type)
+        TOKEN_ISSUANCE_DURATION.observe(time.perf_counter() - started, METRIC_LABELS.get(grant_type, grant_type))
         return response
 
     def _choose(self, form: Form) -> tuple[str, Grant]:
@@ -140,17 +147,28 @@ class TokenEndpoint:
 
         Free is also what a public client invents as code or token: anybody can say to be that client.
         """
+        reason = _audit_reason(grant, exc)
         if grant.denied_total is not None:
-            grant.denied_total.inc(exc.audit_reason)
+            grant.denied_total.inc(reason)
         if not exc.audited or (client is None and not isinstance(exc, InvalidClient)):
             return
         event = AuditEvent(
             grant.denied,
+            actor_id=client.id if client and grant.denied is Action.TOKEN_EXCHANGE_DENIED else "",
             client_id=client.id if client else exc.client_id if isinstance(exc, InvalidClient) else "",
-            detail=detail(reason=exc.error if grant.denied in _TELL_CODE else exc.audit_reason),
+            detail=detail(reason=reason),
             reference=exc.reference,
         )
         await self._trail.record(event, now=now)
+
+
+def _audit_reason(grant: Grant, exc: OAuthError) -> str:
+    """Return what the audit row of a refusal says, and the label it is counted under."""
+    if grant.denied in _TELL_CODE:
+        return exc.error
+    if grant.denied is Action.TOKEN_EXCHANGE_DENIED:
+        return _EXCHANGE_REASONS.get(exc.error, exc.audit_reason)
+    return exc.audit_reason
 
 
 def _check_registered(client: Client, grant_type: str) -> None:

@@ -8,8 +8,10 @@ from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.authentication import ClientAuthenticator
 from authserver.clients.records import Client
+from authserver.clients.store import find_client
 from authserver.keys.keyring import Keyring
 from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError, new_reference
+from authserver.protocol.id_jag import is_foreign_subject
 from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database
 from authserver.telemetry.logs import get_logger
@@ -102,9 +104,27 @@ class IntrospectionEndpoint:
             return "caller_not_authorized_for_token"
         if issuance.revoked_at is not None:
             return _revocation_reason(issuance)
-        if not token.client_is_active:
+        if not await self._is_client_active(token):
             return "issuing_client_inactive"
-        return None if token.subject_is_active else "subject_inactive"
+        return None if await self._is_subject_active(token) else "subject_inactive"
+
+    async def _is_client_active(self, token: RecognisedToken) -> bool:
+        if token.client_is_active is not None:
+            return token.client_is_active
+        # A fronted token names the Resource that its gateway stands for, which is no client.
+        return token.issuance.kind is IssuanceKind.EXCHANGE and await self._catalog.has_slug(token.issuance.client_id)
+
+    async def _is_subject_active(self, token: RecognisedToken) -> bool:
+        subject = token.issuance.subject
+        if token.subject_is_active is not None or subject is None:
+            return token.subject_is_active is not False
+        if is_foreign_subject(subject):
+            return True
+        if token.issuance.kind is not IssuanceKind.EXCHANGE:
+            return False
+        # Exchanged from what a machine got for itself.
+        client = await find_client(self._db, subject)
+        return client is not None and client.is_active
 
     async def _is_runtime_of(self, client_id: str, resource_id: str | None) -> bool:
         """Whether a client acts as the resource that a token is for (the token's one audience)."""

@@ -12,6 +12,7 @@ import orjson
 
 from authserver.keys.keyring import Keyring
 from authserver.protocol.identifiers import parse_id, token_digest
+from authserver.protocol.jose import InvalidToken
 from authserver.storage.database import Reader
 from authserver.tokens.records import LEEWAY, Issuance
 from authserver.tokens.store import find_issued
@@ -25,14 +26,14 @@ class RecognisedToken:
 
     Attributes:
         claims: Its claims, as issued.
-        client_is_active: Whether the client it was issued to may act.
-        subject_is_active: Whether its user may; True of a token that is about no user.
+        client_is_active: Whether the client it was issued to may act; None when there is no client of that id.
+        subject_is_active: Whether its user may; None when there is no user of that id, or it is about none.
     """
 
     claims: dict[str, Any]
     issuance: Issuance
-    client_is_active: bool
-    subject_is_active: bool
+    client_is_active: bool | None
+    subject_is_active: bool | None
 
 
 async def recognise(db: Reader, keyring: Keyring, token: str, *, issuer: str, now: int) -> RecognisedToken | None:
@@ -41,27 +42,39 @@ async def recognise(db: Reader, keyring: Keyring, token: str, *, issuer: str, no
     Raises:
         StorageUnavailable: The database is away: there is no verdict.
     """
+    try:
+        return await verify_issued(db, keyring, token, issuer=issuer, now=now)
+    except InvalidToken:
+        return None
+
+
+async def verify_issued(db: Reader, keyring: Keyring, token: str, *, issuer: str, now: int) -> RecognisedToken:
+    """Return what a token says that we issued, revoked or not.
+
+    Raises:
+        InvalidToken: It is no such token: ``malformed``, ``unknown_token`` (altered, or not ours), ``unknown_key``,
+            ``expired``, or ``wrong_issuer``: ours, from when the server had another name.
+        StorageUnavailable: The database is away: there is no verdict.
+    """
     unverified = _read(token)
     if unverified is None:
-        return None
+        raise InvalidToken("malformed")
     unverified_header, unverified_claims = unverified
     jti = unverified_claims.get("jti")
     identifier = parse_id(jti) if isinstance(jti, str) else None
-    if identifier is None:
-        return None
-    issued = await find_issued(db, identifier)
-    if issued is None or unverified_claims.get("iss") != issuer:
-        return None
+    issued = None if identifier is None else await find_issued(db, identifier)
+    if issued is None:
+        raise InvalidToken("unknown_token")
     issuance = issued.issuance
-    if issuance.token_digest is None:
-        return None
-    if not hmac.compare_digest(issuance.token_digest, token_digest(token)):
-        return None
+    if issuance.token_digest is None or not hmac.compare_digest(issuance.token_digest, token_digest(token)):
+        raise InvalidToken("unknown_token")
     # A retired key takes every token it signed with it.
     if unverified_header.get("kid") not in keyring.snapshot(now).public_keys:
-        return None
+        raise InvalidToken("unknown_key")
     if now >= issuance.expires_at + LEEWAY:
-        return None
+        raise InvalidToken("expired")
+    if unverified_claims.get("iss") != issuer:
+        raise InvalidToken("wrong_issuer")
     return RecognisedToken(
         claims=unverified_claims,
         issuance=issuance,

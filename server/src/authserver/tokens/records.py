@@ -110,13 +110,13 @@ class IssuedToken:
     """What is on record about a token, and about those it rests on.
 
     Attributes:
-        client_is_active: Whether the client it was issued to may act; False when that client is gone.
-        subject_is_active: Whether its user may; True of a token that is about no user.
+        client_is_active: Whether the client it was issued to may act; None when there is no client of that id.
+        subject_is_active: Whether its user may; None when there is no user of that id, or it is about none.
     """
 
     issuance: Issuance
-    client_is_active: bool
-    subject_is_active: bool
+    client_is_active: bool | None
+    subject_is_active: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ import orjson
 
 from authserver.clients.records import ClientStatus
 from authserver.clients.store import status_of as client_status_of
-from authserver.protocol.id_jag import is_foreign_subject
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
 from authserver.tokens.records import LEEWAY, Issuance, IssuanceKind, IssuedToken
 from authserver.users.records import UserStatus
@@ -88,8 +87,8 @@ def _issued(row: Row) -> IssuedToken:
     )
     return IssuedToken(
         issuance=issuance,
-        client_is_active=client_status == ClientStatus.ACTIVE,
-        subject_is_active=subject is None or is_foreign_subject(subject) or subject_status == UserStatus.ACTIVE,
+        client_is_active=None if client_status is None else client_status == ClientStatus.ACTIVE,
+        subject_is_active=None if subject_status is None else subject_status == UserStatus.ACTIVE,
     )
 
 
@@ -119,6 +118,11 @@ async def find_issued(db: Reader, jti: bytes) -> IssuedToken | None:
     """Look a token up by its id, and at the same moment whether those it rests on may act."""
     row = await db.fetch_one(_FIND_ISSUED, jti)
     return _issued(row) if row else None
+
+
+async def hold_issuance(tx: Writer, jti: bytes) -> bool:
+    """Whether a token is not revoked, which nobody changes until this transaction ends."""
+    return await tx.hold("SELECT id FROM issuances WHERE id = $1 AND revoked_at IS NULL", jti) is not None
 
 
 async def revoke_issuance(tx: Writer, jti: bytes, *, now: int) -> bool:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from authserver.traces.assertion_reasons import ASSERTION_REASONS
 from authserver.traces.client_reasons import CLIENT_REASONS
+from authserver.traces.exchange_reasons import EXCHANGE_REASONS
 from authserver.traces.proof_reasons import PROOF_REASONS
 from authserver.traces.records import Entry
 
@@ -89,6 +90,7 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
         **CLIENT_REASONS,
         **PROOF_REASONS,
         **ASSERTION_REASONS,
+        **EXCHANGE_REASONS,
         # Where the answer goes.
         "redirect_uri_mismatch": Entry(
             "The requested redirect URI is not one of the client's: requested {redirect_uri}; registered: {registered}.",
@@ -128,8 +130,9 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "`prompt=none` was sent, and {found}.", "Ask again without `prompt=none`, so that the user can sign in."
         ),
         "consent_required": Entry(
-            "`prompt=none` was sent, and the user must be asked first: {found}.",
-            "Ask again without `prompt=none`, so that the user can answer.",
+            "The user must be asked first: {found}.",
+            "Of a token exchange: the user opens the `consent_url` of the answer. At the authorization endpoint: ask again"
+            " without `prompt=none`, so that the user can answer.",
         ),
         # Resources.
         "multiple_resources": Entry(

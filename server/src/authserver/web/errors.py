@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import orjson
 
-from authserver.protocol.errors import InvalidClient, OAuthError, PageRefusal, SlowDown
+from authserver.protocol.errors import ConsentRequired, InvalidClient, OAuthError, PageRefusal, SlowDown
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.notes import fault_reference, note, refuse
 from authserver.web.http import NO_STORE, TEXT, ErrorShape, HttpRequest, HttpResponse
@@ -58,6 +58,8 @@ def oauth_error(exc: OAuthError, request: HttpRequest) -> HttpResponse:
     body = _envelope(exc.error, wire_description(exc.description, exc.reference), exc.status)
     if exc.reference:
         body["reference"] = exc.reference
+    if isinstance(exc, ConsentRequired) and exc.consent_url:
+        body |= {"consent_url": exc.consent_url, "cause": exc.cause}
     if exc.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         body["request_id"] = request.request_id
     return HttpResponse(exc.status, orjson.dumps(body), tuple(headers))

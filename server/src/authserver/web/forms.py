@@ -21,6 +21,8 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 LONGEST: Mapping[str, int] = MappingProxyType(
     {
         "acr_values": 1024,
+        "actor_token": 16 * 1024,
+        "actor_token_type": 256,
         "assertion": 16 * 1024,
         "audience": 2048,
         "client_assertion": 16 * 1024,
@@ -45,6 +47,9 @@ LONGEST: Mapping[str, int] = MappingProxyType(
         "response_type": 256,
         "scope": 8192,
         "state": 4096,
+        "subject_token": 16 * 1024,
+        "subject_token_type": 256,
+        "ticket": 16 * 1024,
         "token_type_hint": 256,
         "ui_locales": 512,
     }

@@ -138,11 +138,12 @@ def update(
 
 @command.command("delete")
 @click.option("--id", "resource_id", default="", help="Required.")
+@switch("--cascade", help="Delete the fronting links that name it, too.")
 @click.pass_obj
-def delete(config_path: str | None, *, resource_id: str) -> None:
+def delete(config_path: str | None, *, resource_id: str, cascade: bool) -> None:
     """Delete a resource that nothing refers to."""
     require(resource_id, "--id")
-    run(config_path, lambda core: core.resources.delete_resource(resource_id, now=core.clock()))
+    run(config_path, lambda core: core.resources.delete_resource(resource_id, cascade=cascade, now=core.clock()))
     click.echo(f"resource deleted: id={resource_id}")
 
 

@@ -105,9 +105,7 @@ class DpopConfig:
 class TokenExchangeConfig:
     """The token exchange grant (RFC 8693)."""
 
-    enabled: Annotated[
-        bool, Key("AUTHPLANE_TOKEN_EXCHANGE_ENABLED", "Serves the token exchange grant.", built=False)
-    ] = True
+    enabled: Annotated[bool, Key("AUTHPLANE_TOKEN_EXCHANGE_ENABLED", "Serves the token exchange grant.")] = True
     allow_self_exchange: Annotated[
         bool,
         Key("AUTHPLANE_TOKEN_EXCHANGE_ALLOW_SELF_EXCHANGE", "Lets a client exchange its own token without consent."),

@@ -7,11 +7,14 @@ from typing import Protocol
 from authserver.audit.events import Action
 from authserver.audit.trail import AuditTrail
 from authserver.authorization.devices import Devices
+from authserver.authorization.tickets import ConsentLinks
 from authserver.clients.records import Client
 from authserver.config.declaring import value_at
 from authserver.config.model import Config
+from authserver.keys.keyring import Keyring
 from authserver.outbound.client import OutboundClient
 from authserver.resources.catalog import ResourceCatalog
+from authserver.resources.fronting import FrontingLinks
 from authserver.storage.database import Database
 from authserver.telemetry.metrics import Counter
 from authserver.tokens.families import Families
@@ -67,7 +70,10 @@ class GrantParts:
     config: Config
     db: Database
     issuer: TokenIssuer
+    keyring: Keyring
     catalog: ResourceCatalog
+    fronting_links: FrontingLinks
+    consent_links: ConsentLinks
     families: Families
     redemption: Redemption
     devices: Devices

@@ -6,8 +6,15 @@ from authserver.config.declaring import declared_keys
 from authserver.config.model import Config
 from authserver.protocol.grant_types import REFRESH_TOKEN, TOKEN_EXCHANGE
 from authserver.telemetry.metrics import TOKEN_ISSUANCE_DURATION, TOKENS_ISSUED
-from authserver.tokens.grants import authorization_code, client_credentials, device_code, jwt_bearer, refresh_token
-from authserver.tokens.grants.entry import Grant, GrantEntry, GrantParts, Switch
+from authserver.tokens.grants import (
+    authorization_code,
+    client_credentials,
+    device_code,
+    jwt_bearer,
+    refresh_token,
+    token_exchange,
+)
+from authserver.tokens.grants.entry import Grant, GrantEntry, GrantParts
 
 GRANTS: Mapping[str, GrantEntry] = {
     entry.grant_type: entry
@@ -15,11 +22,7 @@ GRANTS: Mapping[str, GrantEntry] = {
         authorization_code.ENTRY,
         refresh_token.ENTRY,
         client_credentials.ENTRY,
-        GrantEntry(
-            grant_type=TOKEN_EXCHANGE,
-            build=None,
-            switch=Switch(feature="token_exchange", key="token_exchange.enabled"),
-        ),
+        token_exchange.ENTRY,
         jwt_bearer.ENTRY,
         device_code.ENTRY,
     )
@@ -32,6 +35,10 @@ ENABLING_VARIABLES: Mapping[str, str] = {
     name: _VARIABLES[entry.switch.key] or "" for name, entry in GRANTS.items() if entry.switch is not None
 }
 """The environment variable that switches a grant on; grants that are not here are always on."""
+
+
+METRIC_LABELS = {TOKEN_EXCHANGE: "token_exchange"}
+"""Where the label of the metrics is shorter than the grant's name."""
 
 
 def served_grants(config: Config) -> tuple[str, ...]:
@@ -47,7 +54,8 @@ def build_grants(parts: GrantParts) -> Mapping[str, Grant]:
         if entry.build is not None and entry.is_on(parts.config)
     }
     for name in grants:
-        TOKEN_ISSUANCE_DURATION.child(name)
+        label = METRIC_LABELS.get(name, name)
+        TOKEN_ISSUANCE_DURATION.child(label)
         if name != REFRESH_TOKEN:
-            TOKENS_ISSUED.child(name)
+            TOKENS_ISSUED.child(label)
     return grants
