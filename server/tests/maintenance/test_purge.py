@@ -293,3 +293,17 @@ async def test_clients_that_never_did_anything_go_when_named(db: Database) -> No
     left = await _column(db, "SELECT id AS value FROM clients ORDER BY id")
     assert left == ["asking", "consent", "family", "issuance", "unused-admin", "young"]
     assert await _column(db, "SELECT version AS value FROM changes WHERE topic = 'clients'") == [1]
+
+
+async def test_devices_that_waited_too_long_go_with_the_sessions(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_ROWS", 2)
+    await _a_client(db)
+    device: dict[str, Value] = {"client_id": "c", "scope": "", "created_at": 1, "poll_interval": 5}
+    waiting: list[dict[str, Value]] = [
+        {"id": _id(0, n), "device_code_hash": bytes([n]), "user_code": f"{n}", "expires_at": NOW - 1 + n // 5}
+        for n in range(6)
+    ]
+    await _insert(db, "device_requests", *(device | row for row in waiting))
+
+    assert await purge(db, Target.SESSIONS, now=NOW) == 5
+    assert await _column(db, "SELECT user_code AS value FROM device_requests") == ["5"]

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from authserver.clients.administration import NewClient
+from authserver.protocol.grant_types import DEVICE_CODE
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.metrics import scrape
 from server.tests.wire.faults import inject
@@ -262,3 +263,35 @@ async def test_a_replay_is_answered_alike_whichever_half_of_the_revocation_fails
     assert await replay(failing=True) == sound
     actions = [action for action, _ in await wire.audit()]
     assert ("family.revocation_failed" if half == "family" else "family.denylist_failed") in actions
+
+
+async def test_a_device_that_is_answered_amid_faults_is_allowed_once_and_gets_its_tokens(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registration = {"grant_types": [DEVICE_CODE, "refresh_token"], "redirect_uris": []}
+    client_id = (await wire.register(**registration))["client_id"]
+    device = (await wire.start_device(client_id)).json()
+    question = await wire.enter_code(device["user_code"])
+    form = {**hidden_fields(question), "scopes": "notes:read", "action": "allow"}
+    injected = inject(wire.core.db, monkeypatch)
+    for number in range(1, MOST_STATEMENTS):
+        injected.begin(number, StorageUnavailable(CANARY))
+        answer = await wire.http.post("/device", data=form)
+        if answer.status_code == 200:
+            break
+        assert answer.status_code in {401, 503}
+        assert CANARY not in answer.text
+        injected.begin(0)
+        wire.clock.seconds += 6
+        assert (await wire.poll(client_id, device["device_code"])).json()["error"] == "authorization_pending"
+    assert number > 5
+    for number in range(1, MOST_STATEMENTS):
+        injected.begin(number, StorageUnavailable(CANARY))
+        answer = await wire.poll(client_id, device["device_code"])
+        await wire.core.trail.flush()
+        if answer.status_code == 200:
+            break
+        check_fault(answer, StorageUnavailable(CANARY))
+    assert number > 5
+    injected.begin(0)
+    assert (await wire.introspect(answer.json()["access_token"]))["active"] is True
