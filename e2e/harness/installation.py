@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +65,20 @@ class Installation:
         database: The environment that names its database.
         extra: More of the server's environment.
         workers: How many processes serve; more than one needs PostgreSQL.
+        command: How the product is called.
     """
 
     def __init__(
-        self, directory: Path, *, database: dict[str, str], extra: dict[str, str] | None = None, workers: int = 1
+        self,
+        directory: Path,
+        *,
+        database: dict[str, str],
+        extra: dict[str, str] | None = None,
+        workers: int = 1,
+        command: Sequence[str | Path] = (AUTHSERVER,),
     ) -> None:
         self.directory = directory
+        self.command = command
         self.port = free_port()
         self.issuer = f"http://localhost:{self.port}"
         self.environment = {
@@ -86,7 +94,7 @@ class Installation:
     def run(self, *arguments: str) -> str:
         """Run the command and return what it printed; a failure is the test's."""
         done = subprocess.run(
-            [str(AUTHSERVER), *arguments],
+            [*map(str, self.command), *arguments],
             cwd=self.directory,
             env=clean_environment() | self.environment,
             capture_output=True,
@@ -106,7 +114,7 @@ class Installation:
         """
         port = port or self.port
         process = Process(
-            [AUTHSERVER, "serve"],
+            [*self.command, "serve"],
             log=self.directory / f"serve-{port}.log",
             environment=self.environment | {"AUTHPLANE_SERVER_ADDRESS": f"127.0.0.1:{port}"},
             directory=self.directory,
