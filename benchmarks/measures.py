@@ -30,6 +30,7 @@ class Target:
         cookie: What the browser of a signed-in user who has consented before sends.
         pids: The processes whose CPU time counts.
         inspector: Id and secret of a client that may introspect, or None.
+        machine: Id and secret of a client that may have a token for itself, or None.
     """
 
     port: int
@@ -41,6 +42,7 @@ class Target:
     cookie: str
     pids: tuple[int, ...]
     inspector: tuple[str, str] | None = None
+    machine: tuple[str, str] | None = None
 
     def authorize_query(self) -> str:
         query = {
@@ -134,13 +136,28 @@ def _refresh_on(target: Target) -> Requests:
 def _introspect_on(target: Target) -> Requests:
     """Get one token and ask whether it is in force, again and again."""
     assert target.inspector is not None
-    authorization = "Basic " + base64.b64encode(":".join(target.inspector).encode()).decode()
+    authorization = _basic(target.inspector)
     code = _code((yield _authorize(target)))
     token = _members((yield _redeem(target, code)))["access_token"].encode()
     request = _post(target, target.paths["introspect"], b"token=" + token, authorization)
     while True:
         if _members((yield request))["active"] is not True:
             raise UnexpectedAnswerError("the token is not active")
+
+
+def machine_tokens(target: Target) -> Requests:
+    """Get a token about oneself, again and again."""
+    assert target.machine is not None
+    asked = {"grant_type": "client_credentials", "scope": target.scope}
+    body = urlencode(asked | ({"resource": target.resource} if target.resource else {}))
+    request = _post(target, target.paths["token"], body.encode(), _basic(target.machine))
+    while True:
+        if not _members((yield request))["access_token"]:
+            raise UnexpectedAnswerError("no token")
+
+
+def _basic(credentials: tuple[str, str]) -> str:
+    return "Basic " + base64.b64encode(":".join(credentials).encode()).decode()
 
 
 def _document(target: Target, path: str) -> Requests:
@@ -169,6 +186,12 @@ def measure_refresh(target: Target, *, connections: int, seconds: float) -> Samp
     """Measure refreshes, each with the token that the last one gave."""
     refresh = partial(_refresh_on, target)
     return measure(target.port, target.pids, refresh, connections=connections, seconds=seconds)
+
+
+def measure_machine_tokens(target: Target, *, connections: int, seconds: float) -> Sample:
+    """Measure client credentials, by a secret in the header."""
+    tokens = partial(machine_tokens, target)
+    return measure(target.port, target.pids, tokens, connections=connections, seconds=seconds)
 
 
 def measure_introspection(target: Target, *, connections: int, seconds: float) -> Sample:
@@ -205,6 +228,7 @@ MEASURES: dict[str, Measure] = {
     "flow, 64 connections": Measure(take=measure_flow, connections=64),
     "redemption, 16 connections": Measure(take=measure_redemption, connections=16),
     "refresh, 16 connections": Measure(take=measure_refresh, connections=16),
+    "client_credentials, 16 connections": Measure(take=measure_machine_tokens, connections=16),
     "introspection, 16 connections": Measure(take=measure_introspection, connections=16, needs="introspect"),
     "jwks, 16 connections": Measure(take=partial(measure_document, "jwks"), connections=16, needs="jwks"),
     "metadata, 16 connections": Measure(take=partial(measure_document, "metadata"), connections=16, needs="metadata"),

@@ -21,13 +21,14 @@ from contestants import Contestant, Installation, floor, install_peer, peer
 from database_server import durable_postgres, find_binaries
 from figures import LOGGED, PEER, POSTGRES, SQLITE, Figures, Samples, build_figures
 from machine import LOAD_CORE, SERVER_CORE, WORK, describe, on_core, resident_mib
-from measures import MEASURES, measure_flow
+from measures import MEASURES, measure_flow, measure_machine_tokens
 from report import plot_samples, print_samples, print_verdicts
 
 HERE = Path(__file__).parent
 BASELINES = HERE / "baselines.json"
 OUT = HERE / "out"
 STARTS = 5
+_GROWING_SECONDS = 10
 _YARDSTICK_SECONDS = 0.3
 _LOGGED_MEASURE = "flow, 16 connections"
 
@@ -110,6 +111,15 @@ def compare_workers(installation: Installation, *, rounds: int, seconds: float) 
     }
 
 
+def bytes_of_a_token(installation: Installation, *, seconds: float) -> float:
+    """Return by how much the database grows with each machine token, its audit row included."""
+    with installation.serve("growing") as contestant:
+        before = installation.stored()
+        measure_machine_tokens(contestant.target, connections=16, seconds=seconds)
+        after = installation.stored()
+    return (after[0] - before[0]) / (after[1] - before[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Measure AuthPlane beside its floor and a peer, in one interleaved run."
@@ -162,6 +172,11 @@ def _measure(options: argparse.Namespace) -> tuple[Samples, Figures]:
                 "authserver version, s": statistics.median(contest.sqlite.version_seconds() for _ in range(STARTS)),
                 "start to first 200, s": statistics.median(contest.sqlite.start_once() for _ in range(STARTS)),
             }
+        if "client_credentials" in options.measure or not options.measure:
+            for database, installation in (("sqlite", contest.sqlite), ("postgres", contest.postgres)):
+                if installation is not None:
+                    grown = bytes_of_a_token(installation, seconds=_GROWING_SECONDS)
+                    figures[f"bytes a machine token, {database}"] = grown
         if contest.postgres and not options.measure:
             figures |= compare_workers(contest.postgres, rounds=options.rounds, seconds=options.seconds)
     return samples, figures
