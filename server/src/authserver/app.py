@@ -54,6 +54,7 @@ from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.storage.changes import ChangeWatcher
 from authserver.storage.database import Database, Reader, StorageUnavailable
 from authserver.storage.opening import open_database
+from authserver.tokens.consent_revocation import ConsentRevocation
 from authserver.tokens.device_authorization import DeviceAuthorizationEndpoint, device_authorization_routes
 from authserver.tokens.endpoint import TokenEndpoint
 from authserver.tokens.families import Families
@@ -107,6 +108,7 @@ class Core:
     xaa_policies: PolicyAdministration
     subject_mappings: MappingAdministration
     fronting: FrontingAdministration
+    consents: ConsentRevocation
     secrets: ClientSecrets
     served: ServedMetadata
     http: OutboundClient
@@ -189,6 +191,7 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
         xaa_policies=PolicyAdministration(db, trail),
         subject_mappings=MappingAdministration(db, trail, user_exists),
         fronting=FrontingAdministration(db=db, trail=trail),
+        consents=ConsentRevocation(db=db, trail=trail),
         secrets=secrets,
         served=served,
         http=http,

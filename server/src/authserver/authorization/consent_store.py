@@ -68,6 +68,22 @@ async def save_consent(tx: Writer, grant: ConsentGrant) -> None:
     )
 
 
+async def revoke_consent(tx: Writer, consent_id: bytes, *, now: int) -> ConsentGrant | None:
+    """Revoke a consent, unless it was before; return it, or None when there is none."""
+    row = await tx.fetch_one(
+        f"UPDATE consent_grants SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1 RETURNING {_COLUMNS}",
+        consent_id,
+        now,
+    )
+    return _grant(row) if row else None
+
+
+async def list_consents(db: Reader, user_id: str) -> list[ConsentGrant]:
+    """Read what a user allowed, revoked or not, newest first."""
+    rows = await db.fetch_all(f"SELECT {_COLUMNS} FROM consent_grants WHERE user_id = $1 ORDER BY id DESC", user_id)
+    return [_grant(row) for row in rows]
+
+
 async def forget_approved_redirects(tx: Writer, client_id: str) -> None:
     """Have every user of a client asked again: its document changed what they agreed to (CM-13)."""
     await tx.execute("UPDATE consent_grants SET redirect_uris = '[]' WHERE client_id = $1", client_id)

@@ -295,6 +295,25 @@ async def revoke_families_of(tx: Writer, *, user_id: str | None = None, client_i
     return sum(row["consumed_at"] is not None for row in revoked)
 
 
+async def revoke_families_at(tx: Writer, *, user_id: str, client_id: str, resource_id: str, now: int) -> int:
+    """Revoke what a user let a client do at one Resource: families, and requests and codes that could become one.
+
+    Returns:
+        The number of families that were in force.
+    """
+    await tx.settle(_AUTHORIZATIONS)
+    revoked = await tx.fetch_all(
+        "UPDATE authorizations SET revoked_at = $4, retry_token_hash = NULL, retry_request = NULL,"
+        " retry_response = NULL, rotated_at = NULL"
+        " WHERE user_id = $1 AND client_id = $2 AND resource_id = $3 AND revoked_at IS NULL RETURNING consumed_at",
+        user_id,
+        client_id,
+        resource_id,
+        now,
+    )
+    return sum(row["consumed_at"] is not None for row in revoked)
+
+
 async def has_family_used_since(
     db: Reader, *, user_id: str | None = None, client_id: str | None = None, since: int
 ) -> bool:

@@ -153,6 +153,30 @@ async def revoke_issuances_of(tx: Writer, *, user_id: str | None = None, client_
     )
 
 
+async def revoke_lineage(tx: Writer, *, user_id: str, client_id: str, resource_id: str, now: int) -> int:
+    """Revoke what rests on a consent, and what was exchanged from it, to the leaves; return how many were not revoked.
+
+    Each round sees what was exchanged while the one before waited for it; the last one finds nothing. It leads through
+    tokens that were revoked before, and through those that have expired: what came of them may live.
+    """
+    await tx.settle(_ISSUANCES)
+    revoked = 0
+    while True:
+        touched = await tx.execute(
+            "UPDATE issuances SET revoked_at = $4 WHERE revoked_at IS NULL AND id IN ("
+            "WITH RECURSIVE reach (id) AS (SELECT id FROM issuances WHERE subject = $1 AND resource_id = $3"
+            " AND (consent_client_id = $2 OR (consent_client_id IS NULL AND parent_jti IS NULL AND client_id = $2))"
+            " UNION SELECT i.id FROM issuances i JOIN reach r ON i.parent_jti = r.id) SELECT id FROM reach)",
+            user_id,
+            client_id,
+            resource_id,
+            now,
+        )
+        revoked += touched
+        if not touched:
+            return revoked
+
+
 async def has_live_issuance(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> bool:
     """Whether a token about a user, or of a client, still works."""
     column, value = ("subject", user_id) if user_id is not None else ("client_id", client_id)
