@@ -165,3 +165,17 @@ def test_a_library_refuses_an_answer_of_another_issuer(
         mixed_up = client.do("callback", url=callback.partition("&iss=")[0] + "&iss=http%3A%2F%2Flocalhost%3A1")
         assert mixed_up["error"] == "OAUTH_INVALID_RESPONSE"
         assert "tokens" in client.do("callback", url=callback)
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256"])
+def test_a_library_binds_its_tokens_to_a_key(
+    algorithm: str, library: str, installation: Installation, demo: Demo, person: Person
+) -> None:
+    with program(library, installation, demo, dpop=algorithm) as client:
+        tokens = sign_in(client, person)
+        assert tokens["token_type"].lower() == "dpop"
+        bound = jwt.decode(tokens["access_token"], options={"verify_signature": False})["cnf"]
+        assert len(bound["jkt"]) == 43
+        answer = client.do("refresh")
+        assert "tokens" in answer, answer
+        assert jwt.decode(answer["tokens"]["access_token"], options={"verify_signature": False})["cnf"] == bound

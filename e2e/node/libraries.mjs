@@ -15,7 +15,7 @@ import { createInterface } from 'node:readline';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
 
-const { library, issuer, resource, redirectUri, clientId, clientSecret, authMethod = 'none', scope, key, jwks, grantTypes } = JSON.parse(process.argv[2]);
+const { library, issuer, resource, redirectUri, clientId, clientSecret, authMethod = 'none', scope, key, jwks, grantTypes, dpop } = JSON.parse(process.argv[2]);
 const server = new URL(issuer);
 const registration = {
   client_name: library,
@@ -65,12 +65,14 @@ function keep(answer) {
 function withOpenidClient() {
   const options = { algorithm: 'oauth2', execute: [openid.allowInsecureRequests] };
   let config, device;
+  const binding = {};
   async function meet() {
     const known = clientId
       ? { client_id: clientId, client_secret: clientSecret }
       : (await openid.dynamicClientRegistration(server, registration, undefined, options)).clientMetadata();
     const proof = proofOf(openid, known.client_secret);
     config = await openid.discovery(server, known.client_id, undefined, proof, options);
+    if (dpop) binding.DPoP = openid.getDPoPHandle(config, await openid.randomDPoPKeyPair(dpop));
   }
   return {
     start: async () => {
@@ -84,6 +86,7 @@ function withOpenidClient() {
           new URL(url),
           { pkceCodeVerifier: verifier, expectedState: state },
           { resource },
+          binding,
         ),
       ),
     device: async () => {
@@ -92,13 +95,13 @@ function withOpenidClient() {
       return { device };
     },
     collect: async () => keep(await openid.pollDeviceAuthorizationGrant(config, device, { resource })),
-    refresh: async () => keep(await openid.refreshTokenGrant(config, tokens.refresh_token, { resource })),
+    refresh: async () => keep(await openid.refreshTokenGrant(config, tokens.refresh_token, { resource }, binding)),
     introspect: async () => ({ introspection: await openid.tokenIntrospection(config, tokens.access_token) }),
     revoke: async ({ what = 'refresh_token' }) => {
       await openid.tokenRevocation(config, tokens[what]);
       return { revoked: true };
     },
-    machine: async (asked) => keep(await openid.clientCredentialsGrant(config, { resource, scope: asked.scope ?? scope })),
+    machine: async (asked) => keep(await openid.clientCredentialsGrant(config, { resource, scope: asked.scope ?? scope }, binding)),
   };
 }
 
@@ -115,6 +118,16 @@ function withOauth4webapi() {
           await oauth.dynamicClientRegistrationRequest(as, registration, insecure),
         );
     proof = proofOf(oauth, client.client_secret);
+    if (dpop) asking.DPoP = oauth.DPoP(client, await oauth.generateKeyPair(dpop));
+  }
+  // The library tells that a nonce is wanted, and has remembered it: the request is made once more.
+  async function insisting(ask) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!oauth.isDPoPNonceError(error)) throw error;
+      return ask();
+    }
   }
   return {
     start: async () => {
@@ -124,8 +137,10 @@ function withOauth4webapi() {
     },
     callback: async ({ url }) => {
       const parameters = oauth.validateAuthResponse(as, client, new URL(url), state);
-      const answer = await oauth.authorizationCodeGrantRequest(as, client, proof, parameters, redirectUri, verifier, asking);
-      return keep(await oauth.processAuthorizationCodeResponse(as, client, answer));
+      return insisting(async () => {
+        const answer = await oauth.authorizationCodeGrantRequest(as, client, proof, parameters, redirectUri, verifier, asking);
+        return keep(await oauth.processAuthorizationCodeResponse(as, client, answer));
+      });
     },
     device: async () => {
       await meet();
@@ -137,10 +152,11 @@ function withOauth4webapi() {
       const answer = await oauth.deviceCodeGrantRequest(as, client, proof, device.device_code, asking);
       return keep(await oauth.processDeviceCodeResponse(as, client, answer));
     },
-    refresh: async () => {
-      const answer = await oauth.refreshTokenGrantRequest(as, client, proof, tokens.refresh_token, asking);
-      return keep(await oauth.processRefreshTokenResponse(as, client, answer));
-    },
+    refresh: () =>
+      insisting(async () => {
+        const answer = await oauth.refreshTokenGrantRequest(as, client, proof, tokens.refresh_token, asking);
+        return keep(await oauth.processRefreshTokenResponse(as, client, answer));
+      }),
     introspect: async () => {
       const answer = await oauth.introspectionRequest(as, client, proof, tokens.access_token, insecure);
       return { introspection: await oauth.processIntrospectionResponse(as, client, answer) };
