@@ -226,3 +226,15 @@ def test_runtime_clients_need_a_slug_and_a_client(command: Command, verb: str) -
     assert command(*words, "--client-id", "x").err == "error: --slug is required\n"
     assert command(*words, "--slug", "x").err == "error: --client-id is required\n"
     assert command(*words, "--slug", "x", "--client-id", "y").err == "error: resource not found: x\n"
+
+
+def test_a_resource_demands_bound_tokens_until_its_policy_says_otherwise(command: Command) -> None:
+    resource_id = create(command, "--uri", URI, "--policy-dpop-required", "true")
+    policy = shown(command, resource_id)["policy"]
+    assert isinstance(policy, dict)
+    assert policy["dpop"] == {"required": True}
+    done = command("admin", "resource", "update", "--id", resource_id, "--policy-allowed-return-urls", "")
+    assert "--policy-dpop-required was not given" in done.err
+    policy = shown(command, resource_id)["policy"]
+    assert isinstance(policy, dict)
+    assert "dpop" not in policy

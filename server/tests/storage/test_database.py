@@ -14,6 +14,7 @@ from authserver.storage.database import (
     Append,
     Claim,
     Database,
+    FirstUse,
     ReferenceViolation,
     StorageUnavailable,
     UniqueViolation,
@@ -524,3 +525,58 @@ async def test_postgres_refuses_a_unit_that_awaits_something_else(postgres_templ
         await db.write(sleeps)
     await _set(db, "still served")
     await db.close()
+
+
+USED = FirstUse(table="dpop_jtis", columns=("jkt", "jti"))
+
+
+async def test_of_many_first_uses_of_a_key_one_wins(db: Database) -> None:
+    async def use(key: str, name: str) -> bool:
+        async def unit(tx: Writer) -> bool:
+            if not await tx.claim(USED, "key", key, 10, 5):
+                return False
+            await tx.execute(SETTING, f"{key} {name}", "v")
+            return True
+
+        return await db.write(unit)
+
+    wanted = [(key, str(n)) for n in range(40) for key in ("a", "b", "c")]
+    outcomes = await asyncio.gather(*(use(key, name) for key, name in wanted))
+    won = [f"{key} {name}" for (key, name), outcome in zip(wanted, outcomes, strict=True) if outcome]
+    assert sorted(each[0] for each in won) == ["a", "b", "c"]
+    # Who lost wrote nothing else.
+    assert await _keys(db) == set(won)
+
+
+async def test_a_key_that_has_expired_is_free_again_for_one(db: Database) -> None:
+    assert await db.write(lambda tx: tx.claim(USED, "key", "a", 10, 5))
+    assert not await db.write(lambda tx: tx.claim(USED, "key", "a", 20, 10))
+    outcomes = await asyncio.gather(*(db.write(lambda tx: tx.claim(USED, "key", "a", 30, 11)) for _ in range(9)))
+    assert sorted(outcomes) == [False] * 8 + [True]
+    rows = await db.fetch_all("SELECT expires_at FROM dpop_jtis")
+    assert [row["expires_at"] for row in rows] == [30]
+
+
+async def test_a_first_use_of_a_unit_that_fails_is_free_for_the_next(db: Database) -> None:
+    async def fail(tx: Writer) -> bool:
+        assert await tx.claim(USED, "key", "a", 10, 5)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await db.write(fail)
+    assert await db.write(lambda tx: tx.claim(USED, "key", "a", 10, 5))
+
+
+async def test_first_uses_from_two_processes_have_one_winner(postgres_template: str) -> None:
+    first = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+    second = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+    keys = [f"process {n}" for n in range(20)]
+
+    async def use(db: Database, key: str) -> bool:
+        return await db.write(lambda tx: tx.claim(USED, "key", key, 10, 5))
+
+    # In opposite orders, so that the two may also meet in a deadlock.
+    outcomes = await asyncio.gather(*(use(first, key) for key in keys), *(use(second, key) for key in reversed(keys)))
+    assert all(one != other for one, other in zip(outcomes[:20], reversed(outcomes[20:]), strict=True))
+    await first.close()
+    await second.close()

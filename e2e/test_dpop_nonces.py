@@ -1,0 +1,34 @@
+"""A server that demands its own nonce in every proof: libraries get one at first contact, from whichever process."""
+
+import jwt
+import pytest
+
+from e2e.harness.installation import EVERYWHERE, Demo, Installation
+from e2e.harness.metadata_document import Authority
+from e2e.harness.person import Person
+from e2e.test_oauth_libraries import program, sign_in
+
+pytestmark = pytest.mark.parametrize("installation", EVERYWHERE, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def server_environment(authority: Authority) -> dict[str, str]:
+    """As everywhere, and every proof carries a nonce."""
+    return {
+        "AUTHPLANE_CIMD_ALLOW_PRIVATE_ADDRESSES": "true",
+        "AUTHPLANE_DPOP_REQUIRE_NONCE": "true",
+        "SSL_CERT_FILE": str(authority.bundle),
+    }
+
+
+@pytest.mark.parametrize("library", ["openid-client", "oauth4webapi"])
+def test_code_and_refresh_token_survive_the_first_contact(
+    library: str, installation: Installation, demo: Demo, person: Person
+) -> None:
+    with program(library, installation, demo, dpop="ES256") as client:
+        tokens = sign_in(client, person)
+        bound = jwt.decode(tokens["access_token"], options={"verify_signature": False})["cnf"]
+        for _ in range(3):
+            answer = client.do("refresh")
+            assert "tokens" in answer, answer
+            assert jwt.decode(answer["tokens"]["access_token"], options={"verify_signature": False})["cnf"] == bound
