@@ -165,11 +165,15 @@ function withOauth4webapi() {
       await oauth.processRevocationResponse(await oauth.revocationRequest(as, client, proof, tokens[what], insecure));
       return { revoked: true };
     },
-    machine: async (asked) => {
-      const parameters = new URLSearchParams({ resource, scope: asked.scope ?? scope });
-      const answer = await oauth.clientCredentialsGrantRequest(as, client, proof, parameters, insecure);
-      return keep(await oauth.processClientCredentialsResponse(as, client, answer));
-    },
+    machine: (asked) =>
+      insisting(async () => {
+        const parameters = new URLSearchParams({ resource, scope: asked.scope ?? scope });
+        const answer = await oauth.clientCredentialsGrantRequest(as, client, proof, parameters, {
+          ...insecure,
+          DPoP: asking.DPoP,
+        });
+        return keep(await oauth.processClientCredentialsResponse(as, client, answer));
+      }),
   };
 }
 
