@@ -32,3 +32,22 @@ def test_code_and_refresh_token_survive_the_first_contact(
             answer = client.do("refresh")
             assert "tokens" in answer, answer
             assert jwt.decode(answer["tokens"]["access_token"], options={"verify_signature": False})["cnf"] == bound
+
+
+@pytest.mark.parametrize("library", ["openid-client", "oauth4webapi"])
+def test_a_machine_binds_its_tokens(library: str, installation: Installation, demo: Demo) -> None:
+    machine = installation.create_machine("notes:read", auth_method="client_secret_basic")
+    options = {
+        "scope": "notes:read",
+        "clientId": machine.client_id,
+        "clientSecret": machine.secret,
+        "authMethod": machine.auth_method,
+        "dpop": "ES256",
+    }
+    with program(library, installation, demo, **options) as client:
+        assert "authorize" in client.do("start")
+        answer = client.do("machine")
+        assert "tokens" in answer, answer
+        claims = jwt.decode(answer["tokens"]["access_token"], options={"verify_signature": False})
+        assert claims["sub"] == machine.client_id
+        assert len(claims["cnf"]["jkt"]) == 43
