@@ -66,7 +66,7 @@ def provider(memory: Memory) -> Any:
 
     async def sign_for_issuer(audience: str) -> str:
         # The first generation adds a slash to an issuer without a path; whoever uses it there takes it off again.
-        return await sign(audience.rstrip("/"))
+        return await sign(audience.rstrip("/") if OPTIONS["http"] == "httpx" else audience)
 
     return PrivateKeyJWTOAuthProvider(OPTIONS["mcpUrl"], memory, assertion_provider=sign_for_issuer, **known)
 
