@@ -22,6 +22,7 @@ from e2e.harness.inspection import Inspection
 from e2e.harness.installation import ROOT, Demo, Installation, found, postgres_database, sqlite_database
 from e2e.harness.metadata_document import Authority
 from e2e.harness.processes import free_port, wait_until
+from e2e.harness.program import Program
 from e2e.test_python_client import Memory
 
 pytestmark = pytest.mark.anyio
@@ -75,11 +76,11 @@ class Enterprise:
         """Run an admin command; return the object that it prints."""
         return json.loads(self.installation.run("admin", *words, "--json"))
 
-    def becomes(self, status: int, error: str | None = None) -> None:
+    def becomes(self, status: int, error: str | None = None, *, scopes: str = "notes:read") -> None:
         """Wait until fresh assertions are answered so."""
 
         def is_so() -> bool:
-            answer = self.trade()
+            answer = self.trade(self.assertion(scope=scopes))
             return (answer.status_code, answer.json().get("error")) == (status, error)
 
         wait_until(is_so, seconds=OBEYED_WITHIN, what=f"{status} {error}")
@@ -213,6 +214,29 @@ async def test_the_official_python_client_signs_in_by_assertion(acme: Enterprise
     assert {tool.name for tool in tools.tools} == {"list_notes", "add_note"}
     assert memory.tokens is not None
     assert memory.tokens.refresh_token is None
+
+
+def test_the_official_typescript_client_signs_in_by_assertion(acme: Enterprise) -> None:
+    """It asks for every scope that the resource declares, so the assertion and a policy must hold them all."""
+    both = "notes:read notes:write"
+    policy = acme.admin("xaa", "policy", "create", "--name", "all", "--idp-id", acme.idp_id)
+    acme.becomes(200, scopes=both)
+    options = {
+        "mcpUrl": acme.demo.url,
+        "issuer": acme.installation.issuer,
+        "clientId": acme.client_id,
+        "clientSecret": acme.secret,
+        "assertion": acme.assertion(scope=both),
+    }
+    with Program("node/enterprise.mjs", options) as client:
+        answer = client.do("list")
+    assert set(answer.get("tools", ())) == {"list_notes", "add_note"}, answer
+    assert [[url.rstrip("/") for url in pair] for pair in answer["asked"]] == [
+        [acme.installation.issuer, acme.demo.url]
+    ]
+    assert "refresh_token" not in answer["tokens"]
+    acme.installation.run("admin", "xaa", "policy", "delete", "--id", policy["id"])
+    acme.becomes(403, "access_denied", scopes=both)
 
 
 async def test_no_secret_and_no_assertion_is_written_down(acme: Enterprise) -> None:

@@ -78,6 +78,7 @@ def test_no_issuer_is_registered_twice_and_never_our_own(command: Command, monke
     assert refused(command(*words, ISSUER), "issuer is already registered")
     monkeypatch.setenv("AUTHPLANE_SERVER_ISSUER", "https://auth.example.com")
     monkeypatch.setenv("AUTHPLANE_SESSION_SECURE", "true")
+    monkeypatch.setenv("AUTHPLANE_ADMIN_ENABLED", "false")
     monkeypatch.setenv("AUTHPLANE_SESSION_SECRET", "a secret of the tests, long enough")
     for own in ("https://auth.example.com", "https://auth.example.com/"):
         assert refused(command(*words, own), "issuer is this server's own")

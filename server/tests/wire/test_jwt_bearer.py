@@ -15,6 +15,7 @@ from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
 from authserver.xaa.policy_administration import PolicyPatch
 from server.tests.fakes.identity_provider import IdentityProvider
+from server.tests.fakes.proving_client import ProvingClient
 from server.tests.fakes.signing_client import RSA_KEY, public_jwk
 from server.tests.wire.harness import ISSUER, RESOURCE, Wire, claims_of
 from server.tests.wire.xaa import SCOPE, Enterprise, new_client
@@ -367,6 +368,23 @@ async def test_a_catalog_fault_is_told_before_the_policy_s(acme: Enterprise) -> 
 @pytest.mark.parametrize("jkt", ["another", ""])
 async def test_an_assertion_bound_to_a_key_needs_a_proof_with_it(acme: Enterprise, jkt: str) -> None:
     await acme.refused(acme.assertion(cnf={"jkt": jkt}), error="invalid_grant", reason="dpop_key_mismatch")
+
+
+async def test_a_proof_binds_the_token_to_its_key(wire: Wire, acme: Enterprise) -> None:
+    prover = ProvingClient(url=f"{ISSUER}/oauth/token")
+    for bound in ({}, {"cnf": {"jkt": prover.jkt}}):
+        answer = await acme.issued(acme.assertion(**bound), proof=prover.proof(now=acme.now))
+        assert answer["token_type"] == "DPoP"
+        assert claims_of(answer["access_token"])["cnf"] == {"jkt": prover.jkt}
+    another = acme.assertion(cnf={"jkt": "another"})
+    proof = prover.proof(now=acme.now)
+    await acme.refused(another, proof=proof, error="invalid_grant", reason="dpop_key_mismatch")
+
+
+async def test_a_broken_proof_costs_the_assertion(acme: Enterprise) -> None:
+    assertion = acme.assertion()
+    await acme.refused(assertion, proof="broken", error="invalid_dpop_proof", reason="invalid_dpop_proof")
+    await acme.refused(assertion, error="invalid_grant", reason="replay")
 
 
 async def test_a_denied_policy_is_told_before_a_missing_proof(acme: Enterprise) -> None:
