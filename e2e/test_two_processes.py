@@ -121,6 +121,39 @@ async def test_fifty_refreshes_of_one_token_all_get_the_same_answer(
     assert is_active(pair, demo, answers[0].json()["access_token"])
 
 
+async def test_what_the_command_line_withdraws_is_withdrawn_at_the_next_request_of_both_processes(
+    installation: Installation, pair: Pair, demo: Demo, client: OAuthClient, person: Person
+) -> None:
+    tokens = client.request_token(client.redemption(client.get_code(person))).json()
+    refresh = client.refresh(tokens["refresh_token"])
+    inspector, secret = installation.create_resource_client()
+
+    def introspect(origin: str) -> int:
+        form = {"token": tokens["access_token"]}
+        return httpx2.post(f"{origin}/oauth/introspect", data=form, auth=(inspector, secret)).status_code
+
+    # Both processes have just looked at these rows. Suspended and let back in again and again: no look may be the last one.
+    for _ in range(3):
+        assert is_active(pair, demo, tokens["access_token"])
+        assert [introspect(origin) for origin in pair.origins] == [200, 200]
+        for name in (client.client_id, inspector):
+            installation.run("admin", "client", "suspend", "--id", name)
+        assert not is_active(pair, demo, tokens["access_token"])
+        assert [introspect(origin) for origin in pair.origins] == [401, 401]
+        refused = [client.request_token(refresh, origin=origin) for origin in pair.origins]
+        assert [(answer.status_code, answer.json()["error"]) for answer in refused] == [(401, "invalid_client")] * 2
+        for name in (client.client_id, inspector):
+            installation.run("admin", "client", "reactivate", "--id", name)
+    assert client.request_token(refresh).status_code == 200
+
+    old = secret
+    printed = installation.run("admin", "client", "rotate-secret", "--id", inspector)
+    assert [introspect(origin) for origin in pair.origins] == [401, 401]
+    secret = found(r"client_secret=(\S+)", printed)
+    assert secret != old
+    assert [introspect(origin) for origin in pair.origins] == [200, 200]
+
+
 def an_assertion(issuer: str, client_id: str, key: ec.EllipticCurvePrivateKey) -> str:
     now = int(time.time())
     claims = {"iss": client_id, "sub": client_id, "aud": issuer, "iat": now, "exp": now + 60, "jti": str(uuid.uuid4())}
