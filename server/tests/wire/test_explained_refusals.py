@@ -276,7 +276,7 @@ async def test_a_fault_is_explained_under_the_reference_of_its_audit_row(
     async def broken(*_arguments: object, **_more: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("authserver.tokens.grants.authorization_code.check_target", broken)
+    monkeypatch.setattr("authserver.tokens.redemption.check_target", broken)
     answer = await wire.redeem(client_id, code)
 
     assert answer.status_code == 500
