@@ -11,6 +11,7 @@ import pytest
 
 from authserver.storage.database import StorageUnavailable, Writer
 from authserver.storage.sqlite import SqliteDatabase
+from authserver.storage.sqlite_writing import Unit
 from authserver.telemetry.metrics import scrape
 
 pytestmark = pytest.mark.anyio
@@ -125,6 +126,20 @@ async def test_units_for_which_the_loop_has_no_time_wait_for_the_next_commit(db:
     before, units = commits(), [Traced(str(n), before=spin) for n in range(6)]
     assert await asyncio.gather(*(db.write(unit) for unit in units)) == list("012345")
     assert commits() == before + 6
+
+
+async def test_when_all_that_waited_is_refused_the_file_is_left_to_others(db: SqliteDatabase, tmp_path: Path) -> None:
+    assert db._writer is not None
+    late = Unit(Traced("late"), asyncio.get_running_loop().create_future())
+    late.queued_at -= 6
+    db._writer.submit(late)
+    with pytest.raises(StorageUnavailable, match="slow"):
+        await late.future
+    other = SqliteDatabase(str(tmp_path / "own.db"), patience_ms=0)
+    assert await other.write(Traced("other")) == "other"
+    assert await db.write(Traced("next")) == "next"
+    assert await keys_of(db) == {"other", "next"}
+    await other.close()
 
 
 async def test_a_failed_commit_is_answered_and_undone_and_the_next_is_not(db: SqliteDatabase) -> None:

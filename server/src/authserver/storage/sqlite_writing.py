@@ -128,6 +128,10 @@ class SqliteWriter:
     def _start(self) -> None:
         """Run what waits, as far as that is quick, and hand it to the thread. Runs on the loop."""
         units = self._take()
+        if not units:
+            # All waited too long. A transaction for nobody would keep the file locked.
+            self._idle.set()
+            return
         started = time.perf_counter()
         has_run = self._runs_on_loop and self._run_at_once(units)
         self.is_lent = True
@@ -191,8 +195,6 @@ class SqliteWriter:
     def _finish(self, batch: _Batch) -> None:
         """Commit a batch, whose statements have run or not."""
         units = batch.units
-        if not units:
-            return
         error: Exception | None = None
         if batch.has_run:
             error = self._commit(batch.started)
