@@ -46,13 +46,14 @@ def claims_statement(claim: Claim) -> str:
 def first_uses_statement(use: FirstUse) -> str:
     """Return the statement for any number of first uses, which returns the keys that were new.
 
-    One row for each key, whoever else wants it, and in the order of the keys, in which other processes insert theirs, too.
+    One row for each key, as the first of all who want it asked, and in the order of the keys, in which other processes
+    insert theirs, too.
     """
     key, width = ", ".join(use.columns), len(use.columns)
     names = ", ".join(f"batch.p{n}" for n in range(1, width + 1))
     return (
         f"INSERT INTO {use.table} ({key}, expires_at) SELECT DISTINCT ON ({names}) {names}, batch.p{width + 1}"
-        f" FROM {batch_of([*['text'] * width, 'bigint'])} ORDER BY {names} ON CONFLICT ({key}) DO UPDATE"
+        f" FROM {batch_of([*['text'] * width, 'bigint'])} ORDER BY {names}, batch.nth ON CONFLICT ({key}) DO UPDATE"
         f" SET expires_at = excluded.expires_at WHERE {use.table}.expires_at < ${width + 2} RETURNING {key}"
     )
 
