@@ -160,7 +160,12 @@ class Installation:
 
     @contextlib.contextmanager
     def serve(
-        self, name: str, *flags: str, pinned: bool = True, settings: dict[str, str] | None = None
+        self,
+        name: str,
+        *flags: str,
+        pinned: bool = True,
+        settings: dict[str, str] | None = None,
+        launcher: tuple[str, ...] = (str(AUTHSERVER),),
     ) -> Iterator[Contestant]:
         """Start the server, sign in and consent.
 
@@ -169,10 +174,11 @@ class Installation:
             *flags: Of ``authserver serve``.
             pinned: Whether it has one core, or may use all.
             settings: Environment variables that differ from the installation's.
+            launcher: What stands for ``authserver``.
         """
         log = self.directory / "server.log"
         environment = self.environment | (settings or {})
-        with _process([str(AUTHSERVER), "serve", *flags], log, environment, pinned=pinned) as process:
+        with _process([*launcher, "serve", *flags], log, environment, pinned=pinned) as process:
             seconds = _await_200(process, f"http://127.0.0.1:{self.port}/ready", log)
             idle = resident_mib(process.pid)
             target = Target(

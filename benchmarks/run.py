@@ -111,6 +111,19 @@ def compare_workers(installation: Installation, *, rounds: int, seconds: float) 
     }
 
 
+def compare_commits(installation: Installation, *, rounds: int, seconds: float) -> Figures:
+    """Measure the whole flow with a commit for all that wait and with one for each request, on a slow disk, in turn."""
+    ratios = []
+    for _ in range(rounds):
+        taken = []
+        for units in ("256", "1"):
+            launcher = (sys.executable, str(HERE / "slow_flush.py"), units)
+            with installation.serve(f"{units} a commit", launcher=launcher) as contestant, on_core(LOAD_CORE):
+                taken.append(measure_flow(contestant.target, connections=64, seconds=seconds).requests_per_second)
+        ratios.append(taken[0] / taken[1])
+    return {"group commit / commit a request, slow flush": statistics.median(ratios)}
+
+
 def bytes_of_a_token(installation: Installation, *, seconds: float) -> float:
     """Return by how much the database grows with each machine token, its audit row included."""
     with installation.serve("growing") as contestant:
@@ -177,6 +190,8 @@ def _measure(options: argparse.Namespace) -> tuple[Samples, Figures]:
                 if installation is not None:
                     grown = bytes_of_a_token(installation, seconds=_GROWING_SECONDS)
                     figures[f"bytes a machine token, {database}"] = grown
+        if contest.ours and not options.measure:
+            figures |= compare_commits(contest.sqlite, rounds=options.rounds, seconds=options.seconds)
         if contest.postgres and not options.measure:
             figures |= compare_workers(contest.postgres, rounds=options.rounds, seconds=options.seconds)
     return samples, figures
