@@ -558,11 +558,12 @@ async def test_a_key_that_has_expired_is_free_again_for_one(db: Database) -> Non
 
 
 async def test_the_first_use_that_wins_is_remembered_for_as_long_as_it_asked(db: Database) -> None:
+    async def use(key: str, end: int) -> bool:
+        return await db.write(lambda tx: tx.claim(USED, "key", key, end, 5))
+
     # The same keys again and again in one commit, each time with another end: the winner's is the one that counts.
     wanted = [(f"{n % 20:02}", 10 + (n * 37) % 100) for n in range(200)]
-    outcomes = await asyncio.gather(
-        *(db.write(lambda tx, key=key, end=end: tx.claim(USED, "key", key, end, 5)) for key, end in wanted)
-    )
+    outcomes = await asyncio.gather(*(use(key, end) for key, end in wanted))
     won = {each for each, outcome in zip(wanted, outcomes, strict=True) if outcome}
     rows = await db.fetch_all("SELECT jti, expires_at FROM dpop_jtis")
     assert {(row["jti"], row["expires_at"]) for row in rows} == won
