@@ -30,7 +30,12 @@ from fuzz.world import REDIRECT, Answer, World
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 TOKEN_TYPES = {"Bearer"}
-GRANTS = frozenset({"authorization_code", "refresh_token"})
+USER_GRANTS = frozenset({"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
+GRANTS = USER_GRANTS | {
+    "client_credentials",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+}
 METHODS = frozenset({"none", "client_secret_basic", "client_secret_post", "private_key_jwt"})
 
 
@@ -77,6 +82,7 @@ async def check_registered(world: World, body: bytes) -> None:
     assert members["application_type"] in {"web", "native"}
     client = await find_client(world.core.db, members["client_id"])
     assert client is not None
+    assert not client.scope or USER_GRANTS.issuperset(client.grant_types)
     assert list(client.redirect_uris) == members["redirect_uris"]
     assert client.name == members["client_name"]
     assert (client.secret_hash == "") == ("client_secret" not in members)
@@ -101,6 +107,7 @@ async def check_document_client(world: World, url: str, answer: Answer) -> None:
     assert client.name.strip()
     assert not CONTROLS.search(client.name)
     assert set(client.grant_types) <= GRANTS
+    assert not client.scope or USER_GRANTS.issuperset(client.grant_types)
     for uri in client.redirect_uris:
         check_redirect_uri(uri, is_public=True)
 

@@ -24,6 +24,7 @@ STATUSES = {
     "unsupported_response_type": 400,
     "invalid_scope": 400,
     "invalid_target": 400,
+    "not_found": 400,
     "access_denied": 403,
     "invalid_redirect_uri": 400,
     "invalid_client_metadata": 400,
