@@ -245,6 +245,22 @@ async def test_issuances_go_when_named_after_their_retention(db: Database, monke
     assert await purge(db, Target.ISSUANCES, now=NOW, retention=DAY) == 2
 
 
+async def test_a_token_stays_as_long_as_something_that_was_exchanged_from_it(db: Database) -> None:
+    await _a_resource(db)
+    old = NOW - 31 * DAY
+    chain = [_issuance(n, "exchange", resource_id="r", expires_at=old, parent_jti=_id(0, n - 1)) for n in range(1, 3)]
+    live = _issuance(3, "exchange", resource_id="r", expires_at=NOW + 60, parent_jti=_id(0, 2))
+    root = _issuance(0, resource_id="r", expires_at=old, revoked_at=old)
+    await _insert(
+        db, "issuances", {**root, "parent_jti": None}, *chain, live, _issuance(4, resource_id="r", expires_at=old)
+    )
+
+    assert await purge(db, Target.ISSUANCES, now=NOW) == 1
+    assert await _column(db, "SELECT id AS value FROM issuances ORDER BY id") == [_id(0, n) for n in range(4)]
+    # The last of them takes all the others with it.
+    assert await purge(db, Target.ISSUANCES, now=NOW + 61 + 30 * DAY) == 4
+
+
 async def test_audit_events_go_only_with_a_retention(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_ROWS", 2)
     rows: list[dict[str, Value]] = [

@@ -87,10 +87,12 @@ _CODES = (
     " (SELECT id FROM authorizations WHERE consumed_at IS NOT NULL AND expires_at >= $1 AND expires_at < $2"
     " ORDER BY expires_at LIMIT $3) RETURNING expires_at AS reached"
 )
-# A token expires after it was issued, so what is old enough to go has an old id.
+# A token expires after it was issued, so what is old enough to go has an old id. What something was exchanged from stays
+# as long as that: revoking a consent finds what came of its tokens by going from one to the next.
 _ISSUANCES = (
-    "DELETE FROM issuances WHERE id IN (SELECT id FROM issuances WHERE id > $1 AND id < $4"
-    " AND ((revoked_at IS NULL AND expires_at < $2) OR revoked_at < $2) ORDER BY id LIMIT $3) RETURNING id AS reached"
+    "DELETE FROM issuances WHERE id IN (SELECT id FROM issuances i WHERE id > $1 AND id < $4"
+    " AND ((revoked_at IS NULL AND expires_at < $2) OR revoked_at < $2)"
+    " AND NOT EXISTS (SELECT 1 FROM issuances c WHERE c.parent_jti = i.id) ORDER BY id LIMIT $3) RETURNING id AS reached"
 )
 _AUDIT_EVENTS = (
     "DELETE FROM audit_events WHERE id IN (SELECT id FROM audit_events WHERE id > $1 AND id < $4 AND created_at < $2"
@@ -172,7 +174,7 @@ async def purge(
             return deleted + await _sweep(db, _CODES, end=now)
         case Target.ISSUANCES:
             end = now - (DEFAULT_ISSUANCE_RETENTION if retention is None else retention)
-            return await _sweep(db, _ISSUANCES, begin=b"", end=end, end_id=_first_id(end))
+            return await _purge_issuances(db, end=end)
         case Target.AUDIT_EVENTS:
             end = now - (retention or 0)
             return await _sweep(db, _AUDIT_EVENTS, begin=b"", end=end, end_id=_first_id(end))
@@ -189,6 +191,14 @@ _EXPIRED = {
     Target.JTI: _USER_TOKENS,
     Target.MACHINE_TOKENS: _MACHINE_TOKENS,
 }
+
+
+async def _purge_issuances(db: Database, *, end: int) -> int:
+    """Delete old tokens, those first that nothing was exchanged from; return their number."""
+    deleted = 0
+    while swept := await _sweep(db, _ISSUANCES, begin=b"", end=end, end_id=_first_id(end)):
+        deleted += swept
+    return deleted
 
 
 async def _sweep(
