@@ -10,7 +10,7 @@ import pytest
 
 from authserver.telemetry.metrics import scrape
 from authserver.web import run
-from authserver.web.connections import MAX_HEAD_BYTES, MAX_HEADERS
+from authserver.web.heads import MAX_HEAD_BYTES, MAX_HEADERS
 from authserver.web.http import MAX_TARGET_BYTES, HttpRequest, HttpResponse
 from server.tests.web.conftest import Lines
 from server.tests.web.test_run import GET, Client, an_app, connected, running

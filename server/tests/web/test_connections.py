@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -148,9 +149,20 @@ async def test_what_is_no_http_is_refused(nonsense: bytes) -> None:
         b"GET /noted HTTP/1.1\r\n",
         b"GET /noted HTTP/1.1\r\nHost: a\r\nhOST: a\r\n",
         b"GET /noted HTTP/1.0\r\nhost: a\r\nhost: b\r\n",
+        b"GET /noted HTTP/1.1\r\nhost: a b\r\n",
+        b"GET /noted HTTP/1.1\r\nhost: a/b@c\r\n",
+        b"GET /noted\r\nhost: a\r\n",
+        b"GET /noted HTTP/0.9\r\nhost: a\r\n",
+        b"GET /noted HTTP/2.0\r\nhost: a\r\n",
+        b"GET /noted HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity\r\n",
+        b"POST /noted HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n",
+        b"POST /noted HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n",
+        b"POST /noted HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n",
+        b"POST /noted HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n",
+        b"POST /noted HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 3\r\n",
     ],
 )
-async def test_a_request_that_does_not_name_its_host_once_is_refused(head: bytes) -> None:
+async def test_a_request_that_others_could_read_otherwise_is_refused_before_an_endpoint_sees_it(head: bytes) -> None:
     reached = []
 
     async def note(request: HttpRequest) -> HttpResponse:
@@ -195,3 +207,120 @@ async def test_trailers_are_read_past_and_reach_no_endpoint() -> None:
 
     assert status == 204
     assert seen == [(b"hello", None)]
+
+
+# Halves of a connection, and what is left of a body
+
+
+@pytest.mark.parametrize("behind", [b"", GET % b"/echo"])
+async def test_who_ends_its_own_half_is_answered_all_that_it_asked(behind: bytes) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: HttpRequest) -> HttpResponse:
+        begun.set()
+        await go_on.wait()
+        return HttpResponse(200, b"late but whole")
+
+    async with running(an_app(slow=slow)) as server, connected(server.port) as client:
+        client.send(GET % b"/slow" + behind)
+        client.writer.write_eof()
+        await asyncio.wait_for(begun.wait(), BOUND)
+        assert not await client.is_closed(within=0.2)
+        go_on.set()
+        answers = [await client.answer() for _ in range(2 if behind else 1)]
+        assert await client.is_closed()
+
+    assert [status for status, _, _ in answers] == [200] * len(answers)
+    assert answers[0][2] == b"late but whole"
+
+
+async def test_who_ends_its_own_half_within_a_body_is_let_go() -> None:
+    async def read(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, await request.body(max_bytes=1000))
+
+    async with running(an_app(read=read)) as server, connected(server.port) as client:
+        client.send(b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf")
+        client.writer.write_eof()
+
+        assert await client.is_closed()
+
+
+@pytest.mark.parametrize("path", [b"/echo", b"/read", b"/nowhere"])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_an_answer_before_the_end_of_a_body_reaches_a_client_that_sends_on(path: bytes, version: bytes) -> None:
+    async def read(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, await request.body(max_bytes=1000))
+
+    size = 5_000_000
+    async with running(an_app(read=read)) as server, connected(server.port) as client:
+        head = b"POST %s HTTP/%s\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+        client.send(head % (path, version, size))
+        for _ in range(size // 50_000):
+            client.send(b"a" * 50_000)
+            await client.writer.drain()
+        _, headers, _ = await client.answer()
+        assert await client.is_closed()
+
+    assert headers["connection"] == "close"
+
+
+async def test_a_broken_body_behind_its_answer_gets_no_second_one() -> None:
+    async with running(an_app(), read_timeout=30) as server, connected(server.port) as client:
+        client.send(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n")
+        rest = b""
+        with contextlib.suppress(ConnectionResetError):
+            rest = await asyncio.wait_for(client.reader.read(), BOUND)
+
+    assert rest.count(b"HTTP/1.1 ") <= 1
+    assert b"HTTP/1.1 400" not in rest
+
+
+async def test_http_1_0_is_not_told_to_go_on() -> None:
+    async def read(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, await request.body(max_bytes=100))
+
+    async with running(an_app(read=read)) as server, connected(server.port) as client:
+        client.send(b"POST /read HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+        assert not await client.is_closed(within=0.1)
+        client.send(b"ok")
+        status, _, body = await client.answer()
+
+    assert (status, body) == (200, b"ok")
+
+
+async def test_the_size_of_requests_before_it_is_not_held_against_a_head() -> None:
+    one = b"GET /echo HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 8000 + b"\r\n\r\n"
+    async with running(an_app()) as server, connected(server.port) as client:
+        client.send(one * 20 + one[:100])
+        statuses = [(await client.answer())[0] for _ in range(20)]
+        client.send(one[100:])
+        statuses.append((await client.answer())[0])
+
+    assert statuses == [200] * 21
+
+
+async def test_an_answer_that_is_cancelled_ends_its_connection() -> None:
+    async def cancelled(_request: HttpRequest) -> HttpResponse:
+        raise asyncio.CancelledError
+
+    async with running(an_app(cancelled=cancelled)) as server, connected(server.port) as client:
+        client.send(GET % b"/cancelled")
+
+        assert await client.is_closed()
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_up_the_end() -> None:
+    sent = asyncio.Event()
+
+    async def large(_request: HttpRequest) -> HttpResponse:
+        asyncio.get_running_loop().call_soon(sent.set)
+        return HttpResponse(200, b"x" * 50_000_000)
+
+    async with running(an_app(large=large), shutdown_wait=60, write_timeout=0.5) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+        writer.write(GET % b"/large")
+        await asyncio.wait_for(sent.wait(), BOUND)
+        server.stop.set()
+
+        await asyncio.wait_for(server.done, BOUND)
+        writer.close()

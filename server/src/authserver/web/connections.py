@@ -4,22 +4,18 @@ It is bounded in what it may send as a head, and in how long a request and its a
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import cast
 
 import httptools
 
-from authserver.web.crowd import Crowd
+from authserver.web.crowd import Crowd, Timeouts
+from authserver.web.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_head, without_offer
 from authserver.web.http import MAX_TARGET_BYTES, HttpRequest
 from authserver.web.routing import split_target
 from authserver.web.server import Answer, WebApp
 from authserver.web.turned_away import turn_away
-
-MAX_HEAD_BYTES = 64 * 1024
-MAX_HEADERS = 200
 
 # More than these wait on one connection only when somebody means harm; each holds memory before it is looked at.
 _MAX_PIPELINED = 32
@@ -28,21 +24,6 @@ _MOST_UNREAD_BYTES = 64 * 1024
 # Connections above the bound that are told so; further ones are closed without a word.
 _MAX_SURPLUS = 64
 _LINGER_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long a client may take, in seconds; 0 is without limit.
-
-    Attributes:
-        read: For a request, from its first byte to its last.
-        write: From there until the answer is complete.
-        idle: Between two requests.
-    """
-
-    read: float
-    write: float
-    idle: float
 
 
 class Connection(asyncio.Protocol):
@@ -57,38 +38,41 @@ class Connection(asyncio.Protocol):
         self._app = app
         self._crowd = crowd
         self._loop = asyncio.get_running_loop()
-        self._read = timeouts.read if timeouts.read > 0 else math.inf
-        self._write = timeouts.write if timeouts.write > 0 else math.inf
-        self._idle = timeouts.idle if timeouts.idle > 0 else math.inf
-        self._deadline = self._loop.time() + self._read
+        self._timeouts = timeouts
+        self._deadline = self._loop.time() + timeouts.read
         self._peer = ""
         # What is read: the request whose body comes in, unless it was answered meanwhile.
         self._parser = self._new_parser()
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._hosts = 0
         self._header_bytes = 0
         self._unfinished_bytes = 0
         self._reading: HttpRequest | None = None
         self._is_in_head = False
+        self._is_in_body = False
         self._is_read = False
         self._is_paused = False
         self._may_expect = False
         self._in_piece = 0
+        self._is_behind_another = False
         # What is answered, and what is to be answered behind it.
         self._answering: HttpRequest | None = None
         self._queue: deque[HttpRequest] = deque()
         self._is_clogged = False
         self._is_idle = False
-        self._is_draining = False
+        self._is_draining = crowd.is_draining
         self._is_surplus = False
-        self._is_refused = False
+        self._is_lingering = False
         self._refusal = 400
 
     @property
     def _is_busy(self) -> bool:
         """Whether an answer is on its way, or due."""
         return self._answering is not None or bool(self._queue) or self._is_clogged
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._is_lingering or self._transport.is_closing()
 
     def drain(self) -> None:
         """End after what was asked is answered."""
@@ -105,7 +89,7 @@ class Connection(asyncio.Protocol):
         """
         if now <= self._deadline:
             return
-        if self._is_refused:
+        if self._is_lingering:
             # It got its answer, and a moment to read it.
             self._transport.abort()
         elif self._is_surplus:
@@ -133,6 +117,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
+        if self._is_draining:
+            # It came before the end was told, and may have asked.
+            self._deadline = self._loop.time() + _LINGER_SECONDS
         surplus = self._crowd.enter(self) - self._crowd.most
         if surplus <= 0 or self._crowd.make_room(self):
             return
@@ -153,6 +140,12 @@ class Connection(asyncio.Protocol):
         if self._answering is not None:
             self._answering.lose()
 
+    def eof_received(self) -> bool:
+        """Answer what was asked; a client may end its own half first. Tell whether the connection is kept for that."""
+        # Nothing is queued: as long as something is, nothing is read, and so no end is seen.
+        self._is_draining = True
+        return self._answering is not None and self._reading is None and not self._is_ending
+
     def pause_writing(self) -> None:
         """Answer nothing more for the time being: the client does not take what it is sent."""
         self._is_clogged = True
@@ -164,7 +157,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived; the parser keeps an unfinished head, so that is what must not grow without end."""
-        if self._is_refused or self._transport.is_closing():
+        if self._is_ending:
             return
         if self._is_surplus:
             self._refuse(503)
@@ -172,13 +165,15 @@ class Connection(asyncio.Protocol):
         if self._is_idle:
             # Also for bytes that begin nothing, such as empty lines.
             self._is_idle = False
-            self._deadline = self._loop.time() + self._read
+            self._deadline = self._loop.time() + self._timeouts.read
         self._in_piece = 0
+        self._is_behind_another = False
         try:
             self._parse(data)
         except httptools.HttpParserError:
             self._refuse(self._refusal)
-        if self._is_in_head:
+        # Behind the end of another request, how much of the piece belongs to this head is not known; the piece is bounded.
+        if self._is_in_head and not self._is_behind_another:
             self._unfinished_bytes += len(data)
             if self._unfinished_bytes > MAX_HEAD_BYTES:
                 self._refuse(431)
@@ -201,31 +196,22 @@ class Connection(asyncio.Protocol):
                 self._parser.feed_data(rest)
             except httptools.HttpParserUpgrade as offer:
                 rest = memoryview(rest)[offer.args[0] :]
-                head = self._head_without_offer()
+                head = without_offer(self._parser, self._url, self._headers)
                 self._parser = self._new_parser()
                 self._parser.feed_data(head)
             else:
                 return
 
-    def _head_without_offer(self) -> bytes:
-        version = self._parser.get_http_version().encode("ascii")
-        lines = [
-            b"%s %s HTTP/%s" % (self._parser.get_method(), self._url, version),
-            *(b"%s: %s" % header for header in self._headers if header[0] != b"upgrade"),
-        ]
-        return b"\r\n".join(lines) + b"\r\n\r\n"
-
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._url = b""
         self._headers = []
-        self._hosts = 0
         self._header_bytes = 0
         self._unfinished_bytes = 0
         self._is_in_head = True
+        self._is_in_body = False
         self._is_read = False
-        self._may_expect = True
-        self._deadline = self._loop.time() + self._read
+        self._deadline = self._loop.time() + self._timeouts.read
         self._crowd.wait_for(self)
 
     def on_url(self, url: bytes) -> None:
@@ -248,8 +234,6 @@ class Connection(asyncio.Protocol):
         if not self._is_in_head:
             return
         name = name.lower()
-        if name == b"host":
-            self._hosts += 1
         self._headers.append((name, value))
         self._header_bytes += len(name) + len(value)
         if len(self._headers) > MAX_HEADERS or self._header_bytes > MAX_HEAD_BYTES:
@@ -260,20 +244,18 @@ class Connection(asyncio.Protocol):
         """Have the request answered, now or when those before it are.
 
         Raises:
-            ValueError: It does not name the host it is for, once (RFC 9112 §3.2), or wants a tunnel; or too many are
-                waiting to be answered: then the connection is gone.
+            ValueError: It is none that is served, or wants a tunnel; or too many are waiting to be answered: then the
+                connection is gone.
         """
         self._is_in_head = False
-        if self._transport.is_closing():
+        if self._is_ending:
             return
-        method = self._parser.get_method()
+        method, version = self._parser.get_method(), self._parser.get_http_version()
         if self._parser.should_upgrade():
             if method == b"CONNECT":
                 raise ValueError("no tunnels")
             return
-        is_old = self._parser.get_http_version() == "1.0"
-        if self._hosts != 1 and not (is_old and self._hosts == 0):
-            raise ValueError("not one host")
+        check_head(version, self._headers)
         path, query = split_target(self._url)
         self._reading = request = HttpRequest(
             method=method.decode("ascii"),
@@ -283,7 +265,9 @@ class Connection(asyncio.Protocol):
             client_address=self._peer,
             want_more=self._want_more,
         )
-        request.is_last = is_old or not self._parser.should_keep_alive()
+        request.is_last = version == "1.0" or not self._parser.should_keep_alive()
+        self._may_expect = version != "1.0"
+        self._is_in_body = True
         self._in_piece += 1
         if len(self._queue) >= _MAX_PIPELINED or self._in_piece > _MAX_PIPELINED + 1:
             self.end("pipeline")
@@ -304,11 +288,16 @@ class Connection(asyncio.Protocol):
         if self._parser.should_upgrade():
             return
         self._is_read = True
+        self._is_in_body = False
+        self._is_behind_another = True
+        if self._is_lingering:
+            self._transport.close()
+            return
         if self._reading is not None:
             self._reading.end()
             self._reading = None
         if self._is_busy:
-            self._deadline = self._loop.time() + self._write
+            self._deadline = self._loop.time() + self._timeouts.write
             self._crowd.attend(self)
         else:
             self._rest()
@@ -323,16 +312,22 @@ class Connection(asyncio.Protocol):
             self._crowd.begin(self._loop.create_task(self._answer_later(request, answer)))
 
     async def _answer_later(self, request: HttpRequest, coming: Awaitable[Answer | None]) -> None:
-        answer = await coming
-        # Without an answer there is no connection any more.
-        if answer is not None:
-            self._send(request, answer)
-            self._go_on()
+        try:
+            answer = await coming
+            # Without an answer there is no connection any more.
+            if answer is not None:
+                self._send(request, answer)
+                self._go_on()
+        except BaseException:
+            # Nobody would ever answer on it.
+            self.cut()
+            raise
 
     def _send(self, request: HttpRequest, answer: Answer) -> None:
         """Send an answer, unless nobody is there any more."""
         self._answering = None
-        if self._reading is request:
+        is_whole = self._reading is not request
+        if not is_whole:
             # The rest of its body is for nobody.
             self._reading = None
         if self._transport.is_closing():
@@ -341,17 +336,19 @@ class Connection(asyncio.Protocol):
         is_last = request.is_last or (self._is_draining and not self._queue)
         end = b"connection: close\r\n\r\n" if is_last else b"\r\n"
         self._transport.write(b"".join((head, self._crowd.date, end, body)))
-        if is_last:
+        if is_last and is_whole:
             self._transport.close()
+        elif is_last:
+            self._linger()
 
     def _go_on(self) -> None:
         """Go on to what the client sent meanwhile, or wait for its next request."""
-        while self._queue and self._answering is None and not self._is_clogged and not self._transport.is_closing():
+        while self._queue and self._answering is None and not self._is_clogged and not self._is_ending:
             self._answer(self._queue.popleft())
-        if self._transport.is_closing():
+        if self._is_ending:
             return
         if self._is_busy:
-            self._deadline = self._loop.time() + self._write
+            self._deadline = self._loop.time() + self._timeouts.write
             return
         self._resume()
         if self._is_read:
@@ -378,19 +375,23 @@ class Connection(asyncio.Protocol):
 
     def _rest(self) -> None:
         self._is_idle = True
-        self._deadline = self._loop.time() + self._idle
+        self._deadline = self._loop.time() + self._timeouts.idle
         self._crowd.wait_for(self)
 
     def _refuse(self, status: int) -> None:
         """Answer without looking at the request, and close."""
-        if self._is_refused or self._transport.is_closing():
+        if self._is_ending:
             return
-        if self._answering is not None or self._queue:
-            # The client would take this for the answer that is still due.
+        if self._answering is not None or self._queue or self._is_in_body:
+            # The client would take this for the answer that is still due, or for one to what it sends next.
             self.end("malformed")
             return
         self._transport.write(turn_away(status, self._app, peer=self._peer, date=self._crowd.date))
-        # Closed at once, the answer would be lost on a client that is still sending (RFC 9112 §9.6).
+        self._linger()
+
+    def _linger(self) -> None:
+        """End a connection whose client is still sending: closed at once, the answer would be lost (RFC 9112 §9.6)."""
         self._transport.write_eof()
-        self._is_refused = True
+        self._is_lingering = True
+        self._resume()
         self._deadline = self._loop.time() + _LINGER_SECONDS

@@ -17,6 +17,21 @@ _log = get_logger("http")
 _CANCEL_SECONDS = 2.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a client may take, in seconds; ``math.inf`` is without limit.
+
+    Attributes:
+        read: For a request, from its first byte to its last.
+        write: From there until the answer is complete.
+        idle: Between two requests.
+    """
+
+    read: float
+    write: float
+    idle: float
+
+
 class Member(Protocol):
     """A connection, as the others see it."""
 
@@ -48,6 +63,7 @@ class Crowd:
         waiting: Those from which the server waits for something, longest first.
         tasks: Answers that are waited for.
         empty: Set when there is neither a connection nor a task.
+        is_draining: Whether the end has come: each is given one more answer at most.
         ended: Those that were ended without an answer and not reported yet, by reason: how many, and the last one's address.
     """
 
@@ -57,6 +73,7 @@ class Crowd:
     waiting: dict[Member, None] = field(default_factory=dict)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
+    is_draining: bool = False
     ended: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def enter(self, connection: Member) -> int:

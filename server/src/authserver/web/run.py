@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import math
 import resource
 import socket
 from collections.abc import Callable, Sequence
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from email.utils import formatdate
 
 from authserver.telemetry.logs import get_logger
-from authserver.web.connections import Connection, Timeouts
-from authserver.web.crowd import Crowd
+from authserver.web.connections import Connection
+from authserver.web.crowd import Crowd, Timeouts
 from authserver.web.server import WebApp
 
 MAX_CONNECTIONS = 2048
@@ -83,6 +84,7 @@ class _Server:
         """Take no more connections, and have what was asked answered; what takes longer is given up."""
         if self._server is not None:
             self._server.close()
+        self._crowd.is_draining = True
         for connection in tuple(self._crowd.connections):
             connection.drain()
         try:
@@ -169,7 +171,9 @@ async def serve_listeners(
         ListenError: A listener cannot be opened.
     """
     most = _within_descriptors(max_connections, len(listeners))
-    timeouts = Timeouts(read=read_timeout, write=write_timeout, idle=idle_timeout or read_timeout)
+    timeouts = Timeouts(
+        read=read_timeout or math.inf, write=write_timeout or math.inf, idle=idle_timeout or read_timeout or math.inf
+    )
     sockets: list[socket.socket] = []
     try:
         sockets.extend(listener.sock or bind(listener) for listener in listeners)
@@ -187,7 +191,12 @@ async def serve_listeners(
         await _tick_until(stop, servers)
     finally:
         wait = max(1.0, shutdown_wait)
+        over = asyncio.Event()
+        # Times hold to the end: else a client that reads nothing would hold it up.
+        ticking = asyncio.create_task(_tick_until(over, servers))
         await asyncio.gather(*(server.drain(wait) for server in servers))
+        over.set()
+        await ticking
         for sock in sockets:
             sock.close()
 
