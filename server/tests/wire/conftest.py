@@ -1,6 +1,8 @@
 """The whole server in process, over both databases, with a clock that tests move."""
 
-from collections.abc import AsyncIterator
+import io
+import logging
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from authserver.config.sections.storage import PostgresConfig, SigningConfig, Sq
 from authserver.outbound.client import OutboundClient
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
+from authserver.telemetry import logs
+from authserver.telemetry.logs import configure_logging
 from server.tests.fakes.identity_provider import IdentityProvider, identity_provider
 from server.tests.wire.harness import ISSUER, PASSWORD, Wire
 from server.tests.wire.xaa import Enterprise, found
@@ -108,3 +112,16 @@ async def wire(config: Config, now: int, outbound: OutboundClient | None) -> Asy
         yield wire
     await server.traces.close()
     await core.db.close()
+
+
+@pytest.fixture
+def logged() -> Iterator[io.BytesIO]:
+    """What the server logs, everything included."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    before = vars(logs._output).copy()
+    stream = io.BytesIO()
+    configure_logging(level="debug", stream=stream)
+    yield stream
+    vars(logs._output).clear()
+    vars(logs._output).update(before)
+    logging.root.handlers, logging.root.level = handlers, level

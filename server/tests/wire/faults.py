@@ -7,9 +7,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from authserver.storage.database import Append, Claim, Database, FirstUse, Row, Value, Writer
+from authserver.storage.database import Append, Claim, Database, FirstUse, Row, StorageUnavailable, Value, Writer
+from server.tests.wire.harness import Answer, Wire
 
 T = TypeVar("T")
+
+CANARY = "canary-of-the-cause"
+MOST_STATEMENTS = 40
 
 
 @dataclass
@@ -113,3 +117,40 @@ def inject(db: Database, monkeypatch: pytest.MonkeyPatch) -> Faults:
     for name, method in patched.items():
         monkeypatch.setattr(db, name, method)
     return faults
+
+
+def faults() -> list[Exception]:
+    """Return what a statement may fail with."""
+    return [StorageUnavailable(CANARY), ZeroDivisionError(CANARY)]
+
+
+def check_fault(answer: Answer, error: Exception) -> None:
+    """Check the answer to a fault of ours (errors.md §1, ruling R11)."""
+    away = isinstance(error, StorageUnavailable)
+    assert answer.status_code == (503 if away else 500), answer.text
+    assert (answer.headers.get("retry-after") is not None) == away
+    assert CANARY not in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    body = answer.json()
+    assert (body["error"], body["error_description"].partition(" (")[0]) == ("server_error", "internal error")
+    assert body["request_id"] == answer.headers["x-request-id"]
+
+
+async def fail_each_statement(
+    wire: Wire,
+    monkeypatch: pytest.MonkeyPatch,
+    request: Callable[[], Awaitable[Answer]],
+    check: Callable[[Answer, Exception], None],
+) -> int:
+    """Send a request once for each of its statements, with that one failing; return how many there are."""
+    injected = inject(wire.core.db, monkeypatch)
+    for error in faults():
+        for number in range(1, MOST_STATEMENTS):
+            injected.begin(number, error)
+            answer = await request()
+            await wire.core.trail.flush()
+            if injected.seen < number:
+                break
+            check(answer, error)
+    injected.begin(0)
+    return number - 1

@@ -1,9 +1,7 @@
 """Every refusal's reference id, taken from where its sender sees it, yields the decision and the fix."""
 
 import io
-import logging
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -12,8 +10,7 @@ import pytest
 
 from authserver.protocol.grant_types import DEVICE_CODE
 from authserver.protocol.identifiers import hash_token
-from authserver.telemetry import logs
-from authserver.telemetry.logs import configure_logging, flush_logs
+from authserver.telemetry.logs import flush_logs
 from authserver.traces.explaining import explain
 from authserver.traces.store import find_trace
 from server.tests.fakes.document_server import document_server
@@ -362,19 +359,6 @@ def tokens_of(tokens: dict[str, Any]) -> list[str]:
 
 def secret_of(client: dict[str, Any]) -> dict[str, str]:
     return {"client_secret": client["client_secret"]}
-
-
-@pytest.fixture
-def logged() -> Iterator[io.BytesIO]:
-    """What the server logs, everything included."""
-    handlers, level = logging.root.handlers[:], logging.root.level
-    before = vars(logs._output).copy()
-    stream = io.BytesIO()
-    configure_logging(level="debug", stream=stream)
-    yield stream
-    vars(logs._output).clear()
-    vars(logs._output).update(before)
-    logging.root.handlers, logging.root.level = handlers, level
 
 
 async def test_the_log_lines_of_reuse_name_the_family_and_what_was_reused(wire: Wire, logged: io.BytesIO) -> None:

@@ -1,56 +1,15 @@
 """Every statement of a request may fail: the answer is 500 or 503 with its request id, and nothing was spent."""
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 
 from authserver.clients.administration import NewClient
 from authserver.protocol.grant_types import DEVICE_CODE
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.metrics import scrape
-from server.tests.wire.faults import inject
+from server.tests.wire.faults import CANARY, MOST_STATEMENTS, check_fault, fail_each_statement, faults, inject
 from server.tests.wire.harness import REDIRECT, Answer, Wire, hidden_fields, query_of
 
 pytestmark = pytest.mark.anyio
-
-CANARY = "canary-of-the-cause"
-MOST_STATEMENTS = 40
-
-
-def faults() -> list[Exception]:
-    return [StorageUnavailable(CANARY), ZeroDivisionError(CANARY)]
-
-
-def check_fault(answer: Answer, error: Exception) -> None:
-    """Check the answer to a fault of ours (errors.md §1, ruling R11)."""
-    away = isinstance(error, StorageUnavailable)
-    assert answer.status_code == (503 if away else 500), answer.text
-    assert (answer.headers.get("retry-after") is not None) == away
-    assert CANARY not in answer.text
-    assert answer.headers["cache-control"] == "no-store"
-    body = answer.json()
-    assert (body["error"], body["error_description"].partition(" (")[0]) == ("server_error", "internal error")
-    assert body["request_id"] == answer.headers["x-request-id"]
-
-
-async def fail_each_statement(
-    wire: Wire,
-    monkeypatch: pytest.MonkeyPatch,
-    request: Callable[[], Awaitable[Answer]],
-    check: Callable[[Answer, Exception], None],
-) -> int:
-    """Send a request once for each of its statements, with that one failing; return how many there are."""
-    injected = inject(wire.core.db, monkeypatch)
-    for error in faults():
-        for number in range(1, MOST_STATEMENTS):
-            injected.begin(number, error)
-            answer = await request()
-            await wire.core.trail.flush()
-            if injected.seen < number:
-                break
-            check(answer, error)
-    injected.begin(0)
-    return number - 1
 
 
 async def test_a_redemption_that_fails_anywhere_leaves_the_code(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,8 @@ async def test_a_client_that_does_not_prove_itself_or_has_no_such_grant_is_refus
     other, secret = await new_client(wire, grant_types=(CLIENT_CREDENTIALS,))
     form: dict[str, Any] = {"client_id": other.id, "client_secret": secret}
     await acme.refused(**form, error="unauthorized_client", reason="unauthorized_client")
+    sql = "SELECT actor_id, client_id FROM audit_events WHERE detail = 'reason=unauthorized_client'"
+    assert [(row["actor_id"], row["client_id"]) for row in await wire.core.db.fetch_all(sql)] == [(other.id, other.id)]
     assert await spent(wire) == 0
 
 

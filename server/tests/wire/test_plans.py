@@ -1,24 +1,18 @@
 """Every statement of the request path finds its rows by an index, and a redeemed code touches few b-trees."""
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
 import asyncpg
-import orjson
 import pytest
 
 from authserver.storage.postgres_batches import claims_statement
 from authserver.storage.postgres_reading import reads_statement
 from authserver.storage.sqlite_connections import connect
 from server.tests.wire.harness import Wire
+from server.tests.wire.plans import READ_WHOLE, find_scans, native, postgres_scans, statements_of
 from server.tests.wire.recording import Recording, Statement, record
 
 pytestmark = pytest.mark.anyio
 
 MOST_B_TREES = 14
-# Small tables that are read whole on purpose, and not by requests: the catalogue of resources, versions of topics.
-READ_WHOLE = re.compile(r"FROM (resources|changes|runtime_settings)\b")
 
 
 @pytest.fixture
@@ -39,18 +33,10 @@ async def whole_path(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Recording:
     return recording
 
 
-def _native(sql: str) -> str:
-    return re.sub(r"\$(\d+)", r"?\1", sql)
-
-
 async def test_no_statement_of_a_request_reads_a_whole_table(wire: Wire, whole_path: Recording) -> None:
-    statements = {sql: args for sql, args in (*whole_path.reads, *whole_path.writes) if not READ_WHOLE.search(sql)}
+    statements = statements_of(whole_path)
     assert len(statements) > 15
-    if wire.core.db.dialect == "sqlite":
-        scans = _sqlite_scans(wire.core.config.storage.sqlite.path, statements)
-    else:
-        scans = await _postgres_scans(wire.core.config.storage.postgres.dsn.reveal(), statements)
-    assert scans == []
+    assert await find_scans(wire, statements) == []
 
 
 async def test_on_postgres_what_is_done_for_many_at_once_uses_the_indexes_too(
@@ -68,31 +54,7 @@ async def test_on_postgres_what_is_done_for_many_at_once_uses_the_indexes_too(
     await connection.close()
     assert len(together) > 10
     statements = {sql: tuple([value] * 3 for value in values) for sql, values in together.items()}
-    assert await _postgres_scans(dsn, statements) == []
-
-
-def _sqlite_scans(path: str, statements: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    connection = connect(path, wal=True)
-    found = []
-    for sql, args in statements.items():
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {_native(sql)}", args).fetchall()
-        found += [f"{row['detail']}: {sql}" for row in plan if row["detail"].startswith("SCAN")]
-    connection.close()
-    return found
-
-
-async def _postgres_scans(dsn: str, statements: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    connection = await asyncpg.connect(dsn)
-    # Tables of a test are so small that reading them whole is cheapest: a scan that is left has no index to use.
-    await connection.execute("SET enable_seqscan = off")
-    found = []
-    for sql, args in statements.items():
-        async with connection.transaction():
-            plan = orjson.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *args))
-        if '"Seq Scan"' in orjson.dumps(plan).decode():
-            found.append(sql)
-    await connection.close()
-    return found
+    assert await postgres_scans(dsn, statements) == []
 
 
 def _written_b_trees(path: str, statements: list[Statement]) -> set[str]:
@@ -107,7 +69,7 @@ def _written_b_trees(path: str, statements: list[Statement]) -> set[str]:
     opened = {
         row["p2"]
         for sql, args in statements
-        for row in connection.execute(f"EXPLAIN {_native(sql)}", args).fetchall()
+        for row in connection.execute(f"EXPLAIN {native(sql)}", args).fetchall()
         if row["opcode"] == "OpenWrite"
     }
     touched = set()

@@ -91,9 +91,10 @@ class SharedFetches(Generic[T]):
         return self._kept.find_stale(url)
 
     def forget(self, url: str) -> None:
-        """Drop what is kept of a URL, a failure included."""
+        """Drop what is kept of a URL, a failure included; what is under way is not kept, and joined by nobody more."""
         self._kept.drop(url)
         self._failures.drop(url)
+        self._fetches.pop(url, None)
 
     def is_under_way(self, url: str) -> bool:
         """Tell whether a fetch of this URL can be joined."""
@@ -143,7 +144,8 @@ class SharedFetches(Generic[T]):
         return task
 
     def _finish(self, url: str, task: asyncio.Task[T]) -> None:
-        del self._fetches[url]
+        if self._fetches.get(url) is task:
+            del self._fetches[url]
         if not task.cancelled():
             task.exception()  # seen, also when every caller went away
 
@@ -156,12 +158,19 @@ class SharedFetches(Generic[T]):
             except NoFetchSlot:
                 raise
             except DocumentUnavailable as exc:
+                if not self._is_current(url):
+                    raise
                 self._failures.put(url, str(exc), expires_at=now + FAILURE_TTL, now=now)
                 _log.debug(f"{self._rules.what} refused", url=url, cause=str(exc))
                 raise
-        lifetime = find_lifetime(response.headers, most=self._rules.cache_ttl, now=now)
-        self._kept.put(url, value, expires_at=now + max(lifetime, self._rules.least_ttl), now=now)
+        if self._is_current(url):
+            lifetime = find_lifetime(response.headers, most=self._rules.cache_ttl, now=now)
+            self._kept.put(url, value, expires_at=now + max(lifetime, self._rules.least_ttl), now=now)
         return value
+
+    def _is_current(self, url: str) -> bool:
+        """Tell whether the fetch that asks is still the one for its URL; not when somebody said to forget it."""
+        return self._fetches.get(url) is asyncio.current_task()
 
     async def _request(self, url: str, admission: Admission) -> OutboundResponse:
         rules = self._rules

@@ -16,6 +16,7 @@ GRANT_PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
 MAX_SUBJECT_BYTES = 1024
 
 _TYPE = "oauth-id-jag+jwt"
+_ISSUERS_BEGIN = "https://"
 _END_OF_TIME = 253_402_300_799
 _INVALID = "identity assertion is invalid"
 _EXPIRED = "identity assertion has expired"
@@ -77,8 +78,13 @@ class IdJag:
 
 
 def is_foreign_subject(subject: str) -> bool:
-    """Tell whether a subject is one of a provider who has no account here: no user's id holds a colon."""
-    return subject.startswith("https://")
+    """Tell whether a subject is one of a provider who has no account here: no user's id begins like an issuer."""
+    return subject[: len(_ISSUERS_BEGIN)].lower() == _ISSUERS_BEGIN
+
+
+def may_share_subjects(issuer: str, other: str) -> bool:
+    """Tell whether two issuers can name one foreign subject: ``https://a:1`` and its ``b``, ``https://a`` and its ``1:b``."""
+    return issuer.startswith(f"{other}:") or other.startswith(f"{issuer}:")
 
 
 def read_id_jag(assertion: str) -> UnverifiedIdJag:

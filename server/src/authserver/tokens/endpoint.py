@@ -29,6 +29,8 @@ _REPEATABLE = frozenset({"resource", "audience"})
 # The rows of the two oldest grants say the OAuth code where all others say the exact reason (errors.md §9). Assertions have
 # a vocabulary of their own, whose words for what is refused here are the codes.
 _TELL_CODE = frozenset({Action.TOKEN_ISSUE_DENIED, Action.TOKEN_REFRESH_DENIED, Action.JWT_BEARER_DENIED})
+# Whose rows have the client for their actor.
+_CLIENT_ACTS = frozenset({Action.TOKEN_EXCHANGE_DENIED, Action.JWT_BEARER_DENIED})
 # What the phases that all grants share refuse is one reason each in the rows of exchanges (token exchange, section 14).
 _EXCHANGE_REASONS = {
     "invalid_client": "invalid_client",
@@ -154,7 +156,7 @@ class TokenEndpoint:
             return
         event = AuditEvent(
             grant.denied,
-            actor_id=client.id if client and grant.denied is Action.TOKEN_EXCHANGE_DENIED else "",
+            actor_id=client.id if client and grant.denied in _CLIENT_ACTS else "",
             client_id=client.id if client else exc.client_id if isinstance(exc, InvalidClient) else "",
             detail=detail(reason=reason),
             reference=exc.reference,

@@ -118,13 +118,13 @@ class IntrospectionEndpoint:
         subject = token.issuance.subject
         if token.subject_is_active is not None or subject is None:
             return token.subject_is_active is not False
-        if is_foreign_subject(subject):
-            return True
-        if token.issuance.kind is not IssuanceKind.EXCHANGE:
-            return False
-        # Exchanged from what a machine got for itself.
-        client = await find_client(self._db, subject)
-        return client is not None and client.is_active
+        if (
+            token.issuance.kind is IssuanceKind.EXCHANGE
+            and (client := await find_client(self._db, subject)) is not None
+        ):
+            # Exchanged from what a machine got for itself.
+            return client.is_active
+        return is_foreign_subject(subject)
 
     async def _is_runtime_of(self, client_id: str, resource_id: str | None) -> bool:
         """Whether a client acts as the resource that a token is for (the token's one audience)."""

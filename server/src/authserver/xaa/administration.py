@@ -7,6 +7,7 @@ from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.shared_fetches import DocumentUnavailable
 from authserver.outbound.client import OutboundClient
+from authserver.protocol.id_jag import may_share_subjects
 from authserver.protocol.identifiers import new_public_id
 from authserver.protocol.operator_errors import Invalid, NotFound, Unreachable
 from authserver.protocol.uris import parse_uri
@@ -56,7 +57,8 @@ class IdpAdministration:
         """Trust a provider; where its keys are is discovered unless it is stated.
 
         Raises:
-            Invalid: A field breaks its rule, the issuer is registered or is our own, or nothing can be discovered.
+            Invalid: A field breaks its rule, the issuer is registered, our own, or one whose users could pass for those
+                of another, or nothing can be discovered.
         """
         check_name(draft.name)
         _check_https(draft.issuer, "issuer")
@@ -77,6 +79,9 @@ class IdpAdministration:
         )
 
         async def register(tx: Writer) -> None:
+            for other in await list_idps(tx):
+                if may_share_subjects(idp.issuer, other.issuer):
+                    raise Invalid(f"issuer cannot be told apart from {other.issuer} where a colon follows")
             await insert_idp(tx, idp)
             await self._finish(tx, Action.IDP_REGISTERED, idp, now=now)
 

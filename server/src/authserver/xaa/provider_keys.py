@@ -67,8 +67,6 @@ class ProviderKeys:
     def _obey(self, idp: TrustedIdp, *, now: int) -> None:
         """Forget keys that were kept for an earlier version of the provider, or for another under the same issuer."""
         version = (idp.id, idp.keys_version)
-        known = self._versions.find(idp.issuer, now=now)
-        if known != version:
-            if known is not None:
-                self._sets.forget(idp.jwks_uri)
+        if self._versions.find(idp.issuer, now=now) != version:
+            self._sets.forget(idp.jwks_uri)
             self._versions.put(idp.issuer, version, expires_at=_FOR_EVER, now=now)
