@@ -48,7 +48,8 @@ async def bought(acme: Enterprise, *, subject: str = "alice@acme", proof: str | 
 
 async def test_the_provider_stays_innermost_until_the_chain_is_too_deep(wire: Wire, acme: Enterprise) -> None:
     gateways = await a_chain(wire, 3)
-    token, act = await bought(acme), {"sub": acme.idp.issuer}
+    token = await bought(acme)
+    act: dict[str, object] = {"sub": acme.idp.issuer}
     for number, gateway in enumerate(gateways[:2]):
         token = (await exchanged(wire, gateway, token, resource=f"hop{number + 1}"))["access_token"]
         act = {"sub": f"hop{number}", "act": act}
