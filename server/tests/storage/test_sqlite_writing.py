@@ -1,6 +1,7 @@
 """The event loop runs statements and waits for nobody: neither for the disk, nor for another process, nor for long work."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -158,6 +159,42 @@ async def test_a_failed_commit_is_answered_and_undone_and_the_next_is_not(db: Sq
     assert isinstance(outcomes[1], Exception)
     assert await keys_of(db) == {"b", "c"}
     assert await db.write(Traced("d")) == "d"
+
+
+WITHOUT_MEMORY = """
+import asyncio, sqlite3, sys
+from authserver.storage.database import StorageUnavailable
+from authserver.storage.sqlite import SqliteDatabase
+
+async def main():
+    db = SqliteDatabase(sys.argv[1])
+    async def write(tx):
+        await tx.execute("INSERT INTO runtime_settings (key, value, updated_at) VALUES ('a', 'v', 0)")
+    try:
+        # Of the whole process, and for good: SQLite gets no more memory.
+        db.connection.execute("PRAGMA hard_heap_limit = 1")
+    except MemoryError:
+        pass
+    for work in (db.write(write), db.write(write), db.fetch_one("SELECT key FROM runtime_settings")):
+        try:
+            await asyncio.wait_for(work, 10)
+        except StorageUnavailable as exc:
+            print(exc)
+    await db.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_without_memory_refuses_and_goes_on(sqlite_template: Path, tmp_path: Path) -> None:
+    path = tmp_path / "own.db"
+    path.write_bytes(sqlite_template.read_bytes())  # noqa: ASYNC240  a test may block
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WITHOUT_MEMORY, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert output.decode().splitlines() == ["SQLite does not answer: no memory"] * 3
+    assert process.returncode == 0
 
 
 async def test_closing_commits_what_waits_and_refuses_what_comes_later(db: SqliteDatabase, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from authserver.storage.database import Reader, Row, Value, Writer
 from authserver.storage.sqlite_connections import (
     BUSY_TIMEOUT_MS,
+    FAULTS,
     MEMORY,
     Transaction,
     connect,
@@ -98,7 +99,7 @@ class SqliteDatabase:
                 with contextlib.suppress(sqlite3.OperationalError):
                     return self._writing.execute(native(sql), args).fetchall()
             return self._reading.execute(native(sql), args).fetchall()
-        except sqlite3.Error as exc:
+        except FAULTS as exc:
             raise translated(exc) from exc
         finally:
             _READS.observe(time.perf_counter() - started)

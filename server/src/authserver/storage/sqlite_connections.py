@@ -25,6 +25,8 @@ T = TypeVar("T")
 MEMORY = ":memory:"
 
 BUSY_TIMEOUT_MS = 5000
+FAULTS = (sqlite3.Error, MemoryError)
+"""What a statement may raise through no fault of the code; SQLite's want of memory has no exception of its own."""
 _CACHED_STATEMENTS = 256
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
@@ -80,7 +82,7 @@ class Locked(StorageUnavailable):
     """Another process kept the file to itself for too long."""
 
 
-def translated(exc: sqlite3.Error) -> Exception:
+def translated(exc: Exception) -> Exception:
     """Return our exception for one of SQLite's, or the same one when it is a fault of ours."""
     if isinstance(exc, sqlite3.IntegrityError):
         if exc.sqlite_errorname in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}:
@@ -90,6 +92,8 @@ def translated(exc: sqlite3.Error) -> Exception:
         return exc
     if isinstance(exc, sqlite3.ProgrammingError) and "closed" in str(exc):
         return StorageUnavailable("the SQLite database is closed")
+    if isinstance(exc, MemoryError):
+        return StorageUnavailable("SQLite does not answer: no memory")
     name = getattr(exc, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return Locked(f"SQLite does not answer: {name}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from authserver.storage.database import StorageUnavailable, Writer
-from authserver.storage.sqlite_connections import Locked, Transaction, driven, translated
+from authserver.storage.sqlite_connections import FAULTS, Locked, Transaction, driven, translated
 from authserver.telemetry.metrics import DB_OPERATION_DURATION
 
 _QUEUE_UNITS = 4096
@@ -94,7 +94,7 @@ class SqliteWriter:
         self._runs_on_loop = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         self._give_up_at = float("inf")
         connection.set_progress_handler(self._takes_long, _STEPS_BETWEEN_LOOKS)
-        connection.execute("PRAGMA busy_timeout = 0")
+        self._set_patience(0)
         self._tx: Writer = Transaction(connection)
         self._waiting: deque[Unit] = deque()
         self._idle = asyncio.Event()
@@ -200,12 +200,16 @@ class SqliteWriter:
             error = self._commit(batch.started)
             if error is None:
                 return
-        self._connection.execute(f"PRAGMA busy_timeout = {self._patience_ms}")
+        self._set_patience(self._patience_ms)
         if not batch.has_run:
             error = self._run_and_commit(units)
         if error is not None:
             self._blame(units, error)
-        self._connection.execute("PRAGMA busy_timeout = 0")
+        self._set_patience(0)
+
+    def _set_patience(self, milliseconds: int) -> None:
+        with contextlib.suppress(*FAULTS):
+            self._connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
     def _blame(self, units: list[Unit], error: Exception) -> None:
         """Tell the callers of units that were undone together, or commit each alone."""
@@ -224,7 +228,7 @@ class SqliteWriter:
         """Commit the open transaction; return why nothing of it was kept, or None."""
         try:
             self._connection.execute("COMMIT")
-        except sqlite3.Error as exc:
+        except FAULTS as exc:
             self._roll_back()
             return translated(exc)
         finally:
@@ -241,7 +245,7 @@ class SqliteWriter:
                 self._connection.execute("BEGIN IMMEDIATE")
                 for unit in units:
                     self._run_apart(unit)
-        except sqlite3.Error as exc:
+        except FAULTS as exc:
             self._roll_back()
             _COMMITS.observe(time.perf_counter() - started)
             return translated(exc)
@@ -265,14 +269,14 @@ class SqliteWriter:
         try:
             unit.run(self._tx)
         except Exception as exc:
-            unit.error = translated(exc) if isinstance(exc, sqlite3.Error) else exc
+            unit.error = translated(exc)
             if not self._connection.in_transaction:
                 # SQLite itself gave the whole transaction up (disk full, I/O error).
-                raise exc if isinstance(exc, sqlite3.Error) else sqlite3.OperationalError(str(exc)) from exc
+                raise exc if isinstance(exc, FAULTS) else sqlite3.OperationalError(str(exc)) from exc
             self._connection.execute("ROLLBACK TO unit")
         self._connection.execute("RELEASE unit")
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*FAULTS):
                 self._connection.execute("ROLLBACK")
