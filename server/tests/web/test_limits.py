@@ -44,6 +44,16 @@ def test_each_key_has_its_own_bucket(make: MakeBuckets) -> None:
     assert [buckets.take(key, 0.0) for key in ("a", "b", "a")] == [0, 0, 1]
 
 
+@BOTH
+def test_whoever_comes_between_makes_nobody_forgotten_too_soon(make: MakeBuckets) -> None:
+    buckets = make(rate=1 / 60, burst=10)
+    for _ in range(10):
+        assert not buckets.take("a", 0.0)
+    # Half of the time that a full bucket needs, and then another source, which has idle ones dropped.
+    assert not buckets.take("b", 301.0)
+    assert [bool(buckets.take("a", 301.0)) for _ in range(6)] == [False] * 5 + [True]
+
+
 def test_at_the_bound_the_key_used_longest_ago_goes() -> None:
     buckets = TokenBuckets(rate=0.001, burst=1, max_keys=3)
     for key in ("a", "b", "c", "a"):

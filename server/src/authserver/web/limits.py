@@ -54,6 +54,8 @@ class TokenBuckets:
         self._rate = rate
         self._burst = float(burst)
         self._max_keys = max_keys
+        # A bucket that is forgotten before it is full again would give its source more than the rate.
+        self._idle_seconds = max(_IDLE_SECONDS, burst / rate)
         # Ordered by the last use: key -> (tokens left, when). A plain dict slows down as its front empties.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -79,7 +81,7 @@ class TokenBuckets:
             oldest = next(iter(self._buckets), None)
             if oldest is None:
                 return
-            if len(self._buckets) < self._max_keys and now - self._buckets[oldest][1] < _IDLE_SECONDS:
+            if len(self._buckets) < self._max_keys and now - self._buckets[oldest][1] < self._idle_seconds:
                 return
             del self._buckets[oldest]
 
