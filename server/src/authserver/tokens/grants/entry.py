@@ -102,14 +102,14 @@ class GrantEntry:
 
     Attributes:
         grant_type: The value on the wire.
-        build: Makes the handler when the grant is on; None for one that is not served yet.
+        build: Makes the handler when the grant is on.
         switch: None for what is always on.
     """
 
     grant_type: str
-    build: Callable[[GrantParts], Grant] | None
+    build: Callable[[GrantParts], Grant]
     switch: Switch | None = None
 
     def is_on(self, config: Config) -> bool:
         """Whether the operator lets it be served."""
-        return self.build is not None and (self.switch is None or bool(value_at(config, self.switch.key)))
+        return self.switch is None or bool(value_at(config, self.switch.key))

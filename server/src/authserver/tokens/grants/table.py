@@ -36,7 +36,6 @@ ENABLING_VARIABLES: Mapping[str, str] = {
 }
 """The environment variable that switches a grant on; grants that are not here are always on."""
 
-
 METRIC_LABELS = {TOKEN_EXCHANGE: "token_exchange"}
 """Where the label of the metrics is shorter than the grant's name."""
 
@@ -48,11 +47,7 @@ def served_grants(config: Config) -> tuple[str, ...]:
 
 def build_grants(parts: GrantParts) -> Mapping[str, Grant]:
     """Return the handlers of the grants that are on, with their metrics at zero."""
-    grants = {
-        name: entry.build(parts)
-        for name, entry in GRANTS.items()
-        if entry.build is not None and entry.is_on(parts.config)
-    }
+    grants = {name: entry.build(parts) for name, entry in GRANTS.items() if entry.is_on(parts.config)}
     for name in grants:
         label = METRIC_LABELS.get(name, name)
         TOKEN_ISSUANCE_DURATION.child(label)
