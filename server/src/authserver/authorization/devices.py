@@ -22,7 +22,7 @@ from authserver.config.sections.grants import DeviceConfig
 from authserver.protocol.errors import PageRefusal, SlowDown
 from authserver.protocol.identifiers import TokenHash, hash_device_code, new_id, new_secret
 from authserver.protocol.user_codes import new_user_code
-from authserver.storage.database import Database, UniqueViolation, Writer
+from authserver.storage.database import Database, ReferenceViolation, UniqueViolation, Writer
 from authserver.telemetry.metrics import AUTH_FLOW_DURATION, CONSENT_DECISIONS
 from authserver.telemetry.notes import note
 
@@ -115,7 +115,7 @@ class Devices:
             now: Seconds since the epoch.
 
         Raises:
-            PageRefusal: Another answer was faster, or time ran out meanwhile.
+            PageRefusal: Another answer was faster, time ran out meanwhile, or the Resource was deleted.
         """
         scope = " ".join(approved)
         resource = request.resource or request.resource_id
@@ -153,7 +153,14 @@ class Devices:
             await self.trail.append(tx, event, now=now)
             return True
 
-        if not await self.db.write(approve):
+        try:
+            is_approved = await self.db.write(approve)
+        except ReferenceViolation as exc:
+            # Deleted since the catalogue was read, here or by another process; nothing was written.
+            raise PageRefusal(
+                "Unknown Resource", "The server that the application asked for is not there any more."
+            ) from exc
+        if not is_approved:
             raise PageRefusal(
                 "Consent Error",
                 "This device was answered already, or its code has expired. Start again on the device.",
