@@ -173,7 +173,6 @@ def test_signing_out_forgets_the_browser(page: Page, client: OAuthClient, accoun
 def test_every_page_is_shown_well(
     chromium: Browser,
     client: OAuthClient,
-    account: Account,
     authority: Authority,
     installation: Installation,
     demo: Demo,
@@ -185,6 +184,8 @@ def test_every_page_is_shown_well(
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     device_client = installation.create_device_client()
+    # Somebody new each time: a person may enter only so many codes of devices.
+    account = installation.create_user()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if "Security Policy" in message.text else None)
 
