@@ -136,6 +136,16 @@ class Installation:
         backend = ("--backend-kind", "mint", "--uri", RESOURCE, "--scopes", SCOPE, *runtime)
         self.run("admin", "resource", "create", "--slug", "notes", *backend)
 
+    def trust(self, issuer: str) -> tuple[str, str]:
+        """Trust an identity provider; return id and secret of a client that its users use."""
+        grant = ("--grant-types", "urn:ietf:params:oauth:grant-type:jwt-bearer", "--auth-method", "client_secret_basic")
+        client = self.run("admin", "client", "create", "--name", "enterprise", *grant, "--scope", SCOPE)
+        keys = ("--jwks-uri", f"{issuer}/jwks")
+        idp = self.run("admin", "idp", "create", "--name", "bench", "--issuer", issuer, *keys)
+        idp_id = re.findall(r"\bid=(\S+)", idp)[0]
+        self.run("admin", "xaa", "policy", "create", "--name", "bench", "--idp-id", idp_id)
+        return re.findall(r"\bid=(\S+)", client)[0], re.findall(r"secret\S*=(\S+)", client)[0]
+
     def stored(self) -> tuple[int, int]:
         """Return the bytes of the database, and how many tokens it knows."""
         count = "SELECT count(*) FROM issuances"

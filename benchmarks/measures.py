@@ -2,15 +2,19 @@
 
 import base64
 import re
+import secrets
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import jwt
 import orjson
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from load import Answer, Requests, Sample, UnexpectedAnswerError, measure, measure_all, measure_with_wrk, run_all
 
@@ -19,6 +23,28 @@ CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").d
 CODES_PER_SECOND = 750
 """How many codes are redeemed for each second that a sample shall take: they are fetched beforehand."""
 _CODE = re.compile(rb"[?&]code=([^&\s]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """An identity provider that is only a key."""
+
+    issuer: str = "https://idp.example"
+    key: ec.EllipticCurvePrivateKey = field(
+        default_factory=partial(ec.generate_private_key, ec.SECP256R1()), repr=False
+    )
+
+    def key_set(self) -> bytes:
+        """Return what it publishes."""
+        key: dict[str, Any] = orjson.loads(jwt.get_algorithm_by_name("ES256").to_jwk(self.key.public_key()))
+        return orjson.dumps({"keys": [key]})
+
+    def assertion(self, *, audience: str, client_id: str) -> str:
+        """Return a new identity assertion."""
+        now = int(time.time())
+        claims = {"iss": self.issuer, "sub": "alice", "aud": audience, "client_id": client_id, "iat": now}
+        claims |= {"exp": now + 120, "jti": secrets.token_hex(16)}
+        return jwt.encode(claims, self.key, algorithm="ES256", headers={"typ": "oauth-id-jag+jwt"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +182,16 @@ def machine_tokens(target: Target) -> Requests:
             raise UnexpectedAnswerError("no token")
 
 
+def asserted_tokens(target: Target, provider: Provider, client: tuple[str, str]) -> Requests:
+    """Get a token for a new identity assertion, again and again; the load signs them."""
+    asked = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "resource": target.resource or ""}
+    while True:
+        assertion = provider.assertion(audience=f"http://localhost:{target.port}", client_id=client[0])
+        body = urlencode(asked | {"assertion": assertion}).encode()
+        if not _members((yield _post(target, target.paths["token"], body, _basic(client))))["access_token"]:
+            raise UnexpectedAnswerError("no token")
+
+
 def _basic(credentials: tuple[str, str]) -> str:
     return "Basic " + base64.b64encode(":".join(credentials).encode()).decode()
 
@@ -191,6 +227,14 @@ def measure_refresh(target: Target, *, connections: int, seconds: float) -> Samp
 def measure_machine_tokens(target: Target, *, connections: int, seconds: float) -> Sample:
     """Measure client credentials, by a secret in the header."""
     tokens = partial(machine_tokens, target)
+    return measure(target.port, target.pids, tokens, connections=connections, seconds=seconds)
+
+
+def measure_assertions(
+    target: Target, provider: Provider, client: tuple[str, str], *, connections: int, seconds: float
+) -> Sample:
+    """Measure the JWT bearer grant, by a secret in the header."""
+    tokens = partial(asserted_tokens, target, provider, client)
     return measure(target.port, target.pids, tokens, connections=connections, seconds=seconds)
 
 

@@ -21,7 +21,7 @@ from contestants import Contestant, Installation, floor, install_peer, peer
 from database_server import durable_postgres, find_binaries
 from figures import LOGGED, PEER, POSTGRES, SQLITE, Figures, Samples, build_figures
 from machine import LOAD_CORE, SERVER_CORE, WORK, describe, on_core, resident_mib
-from measures import MEASURES, measure_flow, measure_machine_tokens
+from measures import MEASURES, Provider, measure_assertions, measure_flow, measure_machine_tokens
 from report import plot_samples, print_samples, print_verdicts
 
 HERE = Path(__file__).parent
@@ -124,6 +124,26 @@ def compare_commits(installation: Installation, *, rounds: int, seconds: float) 
     return {"group commit / commit a request, slow flush": statistics.median(ratios)}
 
 
+def compare_assertions(installation: Installation, *, rounds: int, seconds: float) -> Figures:
+    """Measure tokens for identity assertions and for a client's secret alone, in turn, on one server."""
+    provider = Provider()
+    client = installation.trust(provider.issuer)
+    keys = installation.directory / "provider.json"
+    keys.write_bytes(provider.key_set())
+    ratios, rates = [], []
+    launcher = (sys.executable, str(HERE / "vouched.py"), str(keys))
+    with installation.serve("vouched", launcher=launcher) as contestant, on_core(LOAD_CORE):
+        for _ in range(rounds):
+            taken = measure_assertions(contestant.target, provider, client, connections=16, seconds=seconds)
+            beside = measure_machine_tokens(contestant.target, connections=16, seconds=seconds)
+            ratios.append(taken.requests_per_second / beside.requests_per_second)
+            rates.append(taken.requests_per_second)
+    return {
+        "jwt-bearer / client_credentials": statistics.median(ratios),
+        "jwt-bearer, requests/s": statistics.median(rates),
+    }
+
+
 def bytes_of_a_token(installation: Installation, *, seconds: float) -> float:
     """Return by how much the database grows with each machine token, its audit row included."""
     with installation.serve("growing") as contestant:
@@ -190,6 +210,8 @@ def _measure(options: argparse.Namespace) -> tuple[Samples, Figures]:
                 if installation is not None:
                     grown = bytes_of_a_token(installation, seconds=_GROWING_SECONDS)
                     figures[f"bytes a machine token, {database}"] = grown
+        if contest.ours and ("jwt-bearer" in options.measure or not options.measure):
+            figures |= compare_assertions(contest.sqlite, rounds=options.rounds, seconds=options.seconds)
         if contest.ours and not options.measure:
             figures |= compare_commits(contest.sqlite, rounds=options.rounds, seconds=options.seconds)
         if contest.postgres and not options.measure:

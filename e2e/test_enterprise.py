@@ -3,6 +3,8 @@
 import json
 import re
 import sys
+import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from typing import Any
 import httpx2
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from mcp import Client
 from mcp.client.auth.extensions.identity_assertion import IdentityAssertionOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
@@ -62,7 +65,9 @@ class Enterprise:
         own = {"resource": self.demo.url, "scope": "notes:read"} | claims
         return self.provider.assertion(audience=self.installation.issuer, client_id=self.client_id, **own)
 
-    def trade(self, assertion: str | None = None, *, port: int | None = None, **form: str) -> httpx2.Response:
+    def trade(
+        self, assertion: str | None = None, *, port: int | None = None, proof: str | None = None, **form: str
+    ) -> httpx2.Response:
         sent = {
             "grant_type": JWT_BEARER,
             "assertion": assertion or self.assertion(),
@@ -70,7 +75,7 @@ class Enterprise:
             "client_secret": self.secret,
         }
         url = f"http://localhost:{port or self.installation.port}/oauth/token"
-        return httpx2.post(url, data=sent | form)
+        return httpx2.post(url, data=sent | form, headers={"DPoP": proof} if proof else {})
 
     def admin(self, *words: str) -> Any:
         """Run an admin command; return the object that it prints."""
@@ -175,6 +180,34 @@ def test_a_rotation_is_noticed_and_an_outage_survived(acme: Enterprise) -> None:
     acme.provider.fails = False
     acme.installation.run("admin", "idp", "refresh-keys", "--id", acme.idp_id)
     acme.becomes(200)
+
+
+def test_a_provider_that_is_disabled_vouches_for_nobody_until_it_is_enabled(acme: Enterprise) -> None:
+    acme.installation.run("admin", "idp", "update", "--id", acme.idp_id, "--enabled", "false")
+    acme.becomes(400, "invalid_grant")
+    acme.installation.run("admin", "idp", "update", "--id", acme.idp_id, "--enabled", "true")
+    acme.becomes(200)
+
+
+def test_a_token_is_bound_to_the_key_that_the_client_proves_to_hold(acme: Enterprise) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    jwk = json.loads(jwt.get_algorithm_by_name("ES256").to_jwk(key.public_key()))
+
+    def proof() -> str:
+        url = f"{acme.installation.issuer}/oauth/token"
+        claims = {"jti": uuid.uuid4().hex, "htm": "POST", "htu": url, "iat": int(time.time())}
+        return jwt.encode(claims, key, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": jwk})
+
+    answer = acme.trade(proof=proof())
+    assert (answer.status_code, answer.json()["token_type"]) == (200, "DPoP"), answer.text
+    token = answer.json()["access_token"]
+    bound = jwt.decode(token, options={"verify_signature": False})["cnf"]
+    active = introspected(acme, token)
+    assert (active["token_type"], active["cnf"]) == ("DPoP", bound)
+    again = acme.trade(acme.assertion(cnf=bound), proof=proof())
+    assert jwt.decode(again.json()["access_token"], options={"verify_signature": False})["cnf"] == bound
+    unproved = acme.trade(acme.assertion(cnf=bound))
+    assert (unproved.status_code, unproved.json()["error"]) == (400, "invalid_grant")
 
 
 def test_a_mapped_user_who_is_disabled_ends_their_tokens(acme: Enterprise) -> None:
