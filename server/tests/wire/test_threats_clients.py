@@ -16,7 +16,7 @@ from server.tests.wire.harness import ISSUER, REDIRECT, Answer, Wire, claims_of,
 
 pytestmark = pytest.mark.anyio
 
-DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
+SAML = "urn:ietf:params:oauth:grant-type:saml2-bearer"
 
 
 # T3
@@ -119,7 +119,7 @@ async def test_each_listener_serves_its_own_routes_and_no_other(wire: Wire) -> N
 # T12, T14, T16, T17, T18: what this surface does not serve
 
 
-@pytest.mark.parametrize("grant_type", [DEVICE, "password", "implicit"])
+@pytest.mark.parametrize("grant_type", [SAML, "password", "implicit"])
 async def test_a_grant_that_is_not_served_gives_nobody_a_token(wire: Wire, grant_type: str) -> None:
     own = await wire.register(token_endpoint_auth_method="client_secret_post")
     stolen = (await wire.tokens((await wire.register())["client_id"]))["access_token"]
