@@ -114,7 +114,7 @@ class Wire:
         assert asked.status_code == 303, asked.text
         page = await self.http.get(asked.headers["location"])
         assert page.status_code == 200, page.text
-        shown = re.findall(r'name="scopes" value="([^"]*)"', page.text)
+        shown = [html.unescape(value) for value in re.findall(r'name="scopes" value="([^"]*)"', page.text)]
         form = {**hidden_fields(page), "scopes": shown if scopes is None else scopes, "action": action}
         return await self.http.post("/consent", data=form)
 

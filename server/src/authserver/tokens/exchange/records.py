@@ -47,6 +47,12 @@ class PresentedToken:
         return str(self.claims["client_id"])
 
     @property
+    def is_fronted(self) -> bool:
+        """Whether its client is a Resource: its newest hop is a gateway's, by the slug, and hops of clients have a type."""
+        act = self.act or {}
+        return act.get("sub") == self.client_id and "actor_type" not in act
+
+    @property
     def scopes(self) -> tuple[str, ...]:
         """The names of its scope; empty when it only says who somebody is."""
         return tuple(str(self.claims.get("scope", "")).split())
@@ -78,8 +84,8 @@ class Exchange:
 
     @property
     def is_own(self) -> bool:
-        """Whether the subject token is the caller's own."""
-        return self.caller.id == self.subject.client_id
+        """Whether the subject token is the caller's own. A client called like the source of a fronted token has no part in it."""
+        return self.caller.id == self.subject.client_id and not self.subject.is_fronted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
