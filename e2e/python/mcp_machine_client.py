@@ -62,13 +62,9 @@ def provider(memory: Memory) -> Any:
         signing_key=OPTIONS["key"],
         signing_algorithm="ES256",
     )
-    sign = parameters.create_assertion_provider()
-
-    async def sign_for_issuer(audience: str) -> str:
-        # The first generation adds a slash to an issuer without a path; whoever uses it there takes it off again.
-        return await sign(audience.rstrip("/") if OPTIONS["http"] == "httpx" else audience)
-
-    return PrivateKeyJWTOAuthProvider(OPTIONS["mcpUrl"], memory, assertion_provider=sign_for_issuer, **known)
+    return PrivateKeyJWTOAuthProvider(
+        OPTIONS["mcpUrl"], memory, assertion_provider=parameters.create_assertion_provider(), **known
+    )
 
 
 async def main() -> None:

@@ -17,6 +17,7 @@ from authserver.config.sections.clients import CimdConfig
 from authserver.config.sections.listeners import RateLimitConfig
 from authserver.maintenance.purge import Target, purge
 from authserver.outbound.client import OutboundClient
+from authserver.protocol.client_assertions import InvalidAssertion
 from authserver.protocol.errors import InvalidClient, SlowDown
 from authserver.storage.database import Database, StorageUnavailable
 from server.tests.clients.builders import NOW, a_client
@@ -54,6 +55,31 @@ async def stored(db: Database, client: Client = SIGNING) -> None:
 async def spent(db: Database) -> list[tuple[str, int]]:
     rows = await db.fetch_all("SELECT issuer, expires_at FROM assertion_jtis ORDER BY expires_at")
     return [(row["issuer"], row["expires_at"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("issuer", "audience", "reason"),
+    [
+        ("https://as.example/tenant", "https://as.example/tenant/", "assertion_audience"),
+        ("https://as.example/tenant", "https://as.example/", "assertion_audience"),
+        ("https://as.example", "https://as.example//", "assertion_audience"),
+        ("https://as.example", "https://as.example:443/", "assertion_audience"),
+        ("https://as.example", "https://AS.example/", "assertion_audience"),
+        ("https://as.example", "https://as.example/?", "assertion_audience"),
+        ("https://as.example", "https://as.example/", None),
+    ],
+)
+async def test_one_slash_may_stand_behind_an_issuer_without_a_path(
+    db: Database, issuer: str, audience: str, reason: str | None
+) -> None:
+    assertions = ClientAssertions(db, ClientKeys(OutboundClient(), CimdConfig()), issuer=issuer)
+    assertion = SIGNER.assertion(now=NOW, aud=audience)
+    if reason is None:
+        assert assertions.read(assertion, client_id="", now=NOW).client_id == "client-1"
+        return
+    with pytest.raises(InvalidAssertion) as refusal:
+        assertions.read(assertion, client_id="", now=NOW)
+    assert refusal.value.reason == reason
 
 
 async def test_an_assertion_proves_the_client_once(db: Database) -> None:

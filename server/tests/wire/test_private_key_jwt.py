@@ -112,9 +112,19 @@ async def test_an_assertion_proves_the_client_once(wire: Wire, client: SigningCl
     assert is_authenticated(await post(wire, path, proof))
     assert not is_authenticated(await post(wire, path, proof))
     assert is_authenticated(await post(wire, path, client.proof(now=now) | {"client_id": client.client_id}))
-    for audience in (f"{ISSUER}/oauth/token", [ISSUER], [f"{ISSUER}/oauth/token"]):
+    for audience in (f"{ISSUER}/oauth/token", [ISSUER], [f"{ISSUER}/oauth/token"], f"{ISSUER}/", [f"{ISSUER}/"]):
         assert is_authenticated(await post(wire, path, client.proof(now=now, aud=audience)))
-    assert await spent(wire) == 5
+    assert await spent(wire) == 7
+
+
+@ENDPOINTS
+async def test_an_assertion_for_the_issuer_with_a_slash_is_spent_like_any_other(
+    wire: Wire, client: SigningClient, path: str
+) -> None:
+    now = wire.clock.seconds
+    assert is_authenticated(await post(wire, path, client.proof(now=now, aud=f"{ISSUER}/", jti="once")))
+    assert not is_authenticated(await post(wire, path, client.proof(now=now, aud=f"{ISSUER}/", jti="once")))
+    assert not is_authenticated(await post(wire, path, client.proof(now=now, aud=ISSUER, jti="once")))
 
 
 async def test_an_assertion_used_at_one_endpoint_is_spent_at_all(wire: Wire, client: SigningClient) -> None:
@@ -145,7 +155,8 @@ async def test_what_does_not_hold_is_refused_and_spends_nothing(wire: Wire, clie
         "iss": client.assertion(now=now, iss="another"),
         "no sub": client.assertion(now=now, sub=None),
         "unknown client": client.assertion(now=now, iss="unknown", sub="unknown"),
-        "aud": client.assertion(now=now, aud=ISSUER + "/"),
+        "aud": client.assertion(now=now, aud=ISSUER + "//"),
+        "aud of the token endpoint and a slash": client.assertion(now=now, aud=ISSUER + "/oauth/token/"),
         "aud of this endpoint alone": client.assertion(now=now, aud=ISSUER + "/oauth/introspect"),
         "two auds": client.assertion(now=now, aud=[ISSUER, ISSUER + "/oauth/token"]),
         "no aud": client.assertion(now=now, aud=None),

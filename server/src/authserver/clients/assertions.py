@@ -1,5 +1,7 @@
 """Clients that prove themselves by a signature: ``private_key_jwt`` (RFC 7523 §2.2; public API, 3.1)."""
 
+from urllib.parse import urlsplit
+
 from authserver.clients.client_keys import ClientKeys
 from authserver.clients.records import Client
 from authserver.clients.spent_assertions import spend_assertion
@@ -20,7 +22,9 @@ class ClientAssertions:
     def __init__(self, db: Database, keys: ClientKeys, *, issuer: str) -> None:
         self._db = db
         self._keys = keys
-        self._audiences = frozenset({issuer, f"{issuer}/oauth/token"})
+        self._spellings = frozenset({issuer, f"{issuer}/oauth/token"})
+        # An URL object, as clients keep an issuer in, spells an empty path as a slash (RFC 3986 §6.2.3; decision 0019).
+        self._audiences = self._spellings if urlsplit(issuer).path else self._spellings | {f"{issuer}/"}
 
     def read(self, assertion: str, *, client_id: str, now: int) -> UnverifiedAssertion:
         """Check what needs neither the client nor its keys.
@@ -33,7 +37,7 @@ class ClientAssertions:
         Raises:
             InvalidAssertion: It does not hold, or is another client's.
         """
-        note("client assertion read", registered=self._audiences)
+        note("client assertion read", registered=self._spellings)
         unverified = read_client_assertion(assertion, audiences=self._audiences, now=now)
         if client_id and client_id != unverified.client_id:
             raise InvalidAssertion("assertion_subject")
