@@ -14,6 +14,7 @@ from authserver.clients.administration import ClientChanges, NewClient
 from authserver.storage.database import StorageUnavailable
 from server.tests.fakes.certificates import tls_contexts
 from server.tests.fakes.document_server import Answer, DocumentServer, document_server
+from server.tests.fakes.proving_client import ProvingClient
 from server.tests.fakes.signing_client import (
     ASSERTION_TYPE,
     ED_KEY,
@@ -432,6 +433,24 @@ async def test_who_offers_both_methods_proves_itself_or_not(
     assert not is_authenticated(await wire.http.post("/oauth/revoke", data=refused))
     assert is_authenticated(await wire.http.post("/oauth/revoke", data=introspection))
     assert await wire.introspect(tokens["access_token"]) == {"active": False}
+
+
+@BOTH
+async def test_a_session_of_who_may_choose_stays_with_its_key_however_it_began(
+    wire: Wire, documents: DocumentServer, methods: dict[str, object]
+) -> None:
+    offered = methods | {"token_endpoint_auth_methods_supported": ["none", "private_key_jwt"]}
+    client = await documented_client(wire, documents, SigningClient(audience=ISSUER), **offered)
+    now, client_id = wire.clock.seconds, client.client_id
+    prover = ProvingClient(url=f"{ISSUER}/oauth/token")
+    code = await wire.code(client_id)
+    answer = await wire.redeem(client_id, code, proof=prover.proof(now=now), **client.proof(now=now))
+    assert answer.json()["token_type"] == "DPoP", answer.text
+    refresh_token = answer.json()["refresh_token"]
+    stolen = await wire.refresh(client_id, refresh_token)
+    assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
+    answer = await wire.refresh(client_id, refresh_token, proof=prover.proof(now=now))
+    assert answer.json()["token_type"] == "DPoP", answer.text
 
 
 async def test_new_keys_of_a_document_have_the_user_asked_again(wire: Wire, documents: DocumentServer) -> None:

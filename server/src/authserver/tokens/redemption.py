@@ -81,7 +81,8 @@ class Redemption:
         )
 
         async def redeem(tx: Writer) -> bool:
-            jkt = request.jkt if client.is_public else None
+            # Who may choose proved itself here, and whoever has its refresh token need not (RFC 9449 §5).
+            jkt = request.jkt if client.needs_no_proof else None
             if not await consume_code(tx, code_hash, jkt=jkt, now=now):
                 return False
             if refresh_token is not None:
