@@ -16,7 +16,7 @@ from authserver.config.model import Config
 from authserver.config.secret import Secret
 from authserver.config.sections.grants import DpopConfig
 from authserver.config.sections.listeners import ServerConfig, SessionConfig
-from authserver.protocol.grant_types import CLIENT_CREDENTIALS
+from authserver.protocol.grant_types import CLIENT_CREDENTIALS, DEVICE_CODE
 from authserver.resources.administration import ResourcePatch
 from authserver.resources.records import ResourcePolicy
 from authserver.storage.database import StorageUnavailable
@@ -349,6 +349,25 @@ async def test_a_refusal_behind_the_proof_spends_it_but_not_what_costs_nothing_t
         refused(await wire.redeem(client_id, "x" * 43, proof=prover.proof(now=now)), "invalid_grant")
         refused(await wire.refresh(client_id, "x" * 43, proof=prover.proof(now=now)), "invalid_grant")
     assert (await spent(wire), await wire.audit()) == (1, before)
+
+
+async def test_a_device_that_waits_leaves_no_row_however_often_it_asks(
+    wire: Wire, prover: ProvingClient, now: int
+) -> None:
+    registration = {"grant_types": [DEVICE_CODE, "refresh_token"], "redirect_uris": []}
+    client_id = (await wire.register(**registration))["client_id"]
+    device = (await wire.start_device(client_id)).json()
+    told = []
+    for offset in (0, 1, 2, 3):
+        answer = await wire.poll(client_id, device["device_code"], proof=prover.proof(now=now + offset))
+        told.append(refused(answer, answer.json()["error"]).json()["error"])
+    assert told == ["authorization_pending", "slow_down", "slow_down", "slow_down"]
+    assert await spent(wire) == 0
+    await wire.answer_device(await wire.enter_code(device["user_code"]))
+    proof = prover.proof(now=now)
+    tokens = (await wire.poll(client_id, device["device_code"], proof=proof)).json()
+    assert (tokens["token_type"], await spent(wire)) == ("DPoP", 1)
+    refused(await wire.poll(client_id, device["device_code"], proof=proof), "invalid_dpop_proof")
 
 
 async def test_a_request_that_is_sent_again_whole_ends_nothing(wire: Wire, prover: ProvingClient, now: int) -> None:
