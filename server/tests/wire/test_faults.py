@@ -6,8 +6,9 @@ from authserver.clients.administration import NewClient
 from authserver.protocol.grant_types import DEVICE_CODE
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.metrics import scrape
+from server.tests.fakes.proving_client import ProvingClient
 from server.tests.wire.faults import CANARY, MOST_STATEMENTS, check_fault, fail_each_statement, faults, inject
-from server.tests.wire.harness import REDIRECT, Answer, Wire, hidden_fields, query_of
+from server.tests.wire.harness import ISSUER, REDIRECT, Answer, Wire, hidden_fields, query_of
 
 pytestmark = pytest.mark.anyio
 
@@ -63,6 +64,49 @@ async def test_a_machine_token_leaves_with_its_row_or_not_at_all(wire: Wire, mon
     assert row["n"] == 2
     rows = [(action, detail) for action, detail in await wire.audit() if action.startswith("client_credentials")]
     assert rows.count(("client_credentials.denied", "reason=internal_error")) == len(rows) - 2 > 0
+
+
+@pytest.mark.parametrize("grant", ["authorization_code", "refresh_token", "client_credentials"])
+async def test_a_request_with_a_proof_that_fails_anywhere_leaves_the_proof(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, grant: str
+) -> None:
+    prover = ProvingClient(url=f"{ISSUER}/oauth/token")
+    new = NewClient(
+        name="cron", grant_types=("client_credentials",), auth_method="client_secret_basic", scope="notes:read"
+    )
+    machine = await wire.core.clients.create(new, now=wire.clock.seconds)
+    client_id = (await wire.register())["client_id"]
+    codes = [await wire.code(client_id) for _ in range(2)]
+    held = [(await wire.tokens(client_id))["refresh_token"]]
+    proofs = [prover.proof(now=wire.clock.seconds) for _ in range(2)]
+    spent: list[str] = []
+
+    async def send() -> Answer:
+        if grant == "authorization_code":
+            return await wire.redeem(client_id, codes[0], proof=proofs[0])
+        if grant == "refresh_token":
+            return await wire.refresh(client_id, held[-1], proof=proofs[0])
+        auth = (machine.client.id, machine.client_secret or "")
+        return await wire.http.post("/oauth/token", data={"grant_type": grant}, auth=auth, headers={"DPoP": proofs[0]})
+
+    async def request() -> Answer:
+        answer = await send()
+        if answer.status_code == 200:
+            assert answer.json()["token_type"] == "DPoP"
+            spent.append(proofs.pop(0))
+            codes.pop(0)
+            held.append(answer.json().get("refresh_token", held[-1]))
+        return answer
+
+    # A machine asks with three without a proof; its row is the fourth.
+    assert await fail_each_statement(wire, monkeypatch, request, check_fault) >= 4
+    # Whatever failed before, the same proof was good until nothing failed, and from then on no more.
+    assert len(spent) == 2
+    assert len(await wire.core.db.fetch_all("SELECT jti FROM dpop_jtis")) == 2
+    proofs.insert(0, spent[0])
+    codes.insert(0, "x" * 43)
+    again = await send()
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_dpop_proof")
 
 
 async def test_an_introspection_without_a_verdict_is_never_inactive(
