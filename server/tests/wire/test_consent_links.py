@@ -108,3 +108,23 @@ async def test_an_altered_link_or_form_is_refused(wire: Wire) -> None:
     before, _, code = link.rpartition(".")
     other = "A" if code[0] != "A" else "B"
     assert (await wire.http.get(f"{before}.{other}{code[1:]}")).status_code == 400
+
+
+async def test_a_resource_that_was_deleted_a_moment_ago_cannot_be_allowed(wire: Wire) -> None:
+    _, _, link = await a_refused_exchange(wire)
+    page = await wire.http.get(link)
+    granted = [action for action, _ in await wire.audit()].count("consent.granted")
+    (mail,) = await wire.core.db.fetch_all("SELECT id FROM resources WHERE slug = $1", "mail")
+    await wire.core.resources.delete_resource(mail["id"], cascade=True, now=wire.clock.seconds)
+    done = await answer(wire, page)
+    assert (done.status_code, "is not there any more" in done.text) == (400, True)
+    assert [action for action, _ in await wire.audit()].count("consent.granted") == granted
+
+
+async def test_nor_can_it_on_the_page_before_a_redirect(wire: Wire) -> None:
+    await wire.sign_in()
+    asked = await wire.authorize((await wire.register())["client_id"])
+    await wire.core.resources.delete_resource(wire.resource.id, cascade=True, now=wire.clock.seconds)
+    done = await wire.allow(asked)
+    assert (done.status_code, "is not there any more" in done.text) == (400, True)
+    assert "consent.granted" not in [action for action, _ in await wire.audit()]

@@ -1,7 +1,8 @@
 """What a signed-in user's request leads to: a code at once, a question, or the user's answer to it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
@@ -13,8 +14,10 @@ from authserver.authorization.store import attach_code, delete_pending, find_pen
 from authserver.authorization.tickets import Ticket
 from authserver.protocol.errors import PageRefusal
 from authserver.protocol.identifiers import hash_token, new_id, new_secret
-from authserver.storage.database import Database, Writer
+from authserver.storage.database import Database, ReferenceViolation, Writer
 from authserver.telemetry.metrics import AUTH_FLOW_DURATION, CONSENT_DECISIONS
+
+T = TypeVar("T")
 
 LIFETIME = 600
 """Seconds that a pending request lives, and then, anew, its code (public API §4.2)."""
@@ -132,7 +135,7 @@ class Decisions:
             await self.trail.append(tx, event, now=now)
             return True
 
-        if not await self.db.write(approve):
+        if not await write_consent(self.db, approve):
             raise PageRefusal(
                 "Consent Error",
                 "This request was answered already or has expired. Start again from your application.",
@@ -209,7 +212,7 @@ class Decisions:
             await save_consent(tx, grant)
             await self.trail.append(tx, event, now=now)
 
-        await self.db.write(allow)
+        await write_consent(self.db, allow)
         CONSENT_DECISIONS.inc("granted")
 
     async def refuse(self, ticket: Ticket, *, now: int) -> None:
@@ -234,6 +237,20 @@ class Decisions:
             )
         )
         return identifier
+
+
+async def write_consent(db: Database, transaction: Callable[[Writer], Awaitable[T]]) -> T:
+    """Run the transaction in which a user's yes is written.
+
+    Raises:
+        PageRefusal: The Resource was deleted since the catalogue was read, here or by another process; nothing was written.
+    """
+    try:
+        return await db.write(transaction)
+    except ReferenceViolation as exc:
+        raise PageRefusal(
+            "Unknown Resource", "The server that the application asked for is not there any more."
+        ) from exc
 
 
 async def remember(tx: Writer, consented: Consented, grant_id: bytes, *, now: int) -> None:

@@ -6,7 +6,7 @@ from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.authorization.consent_store import find_consent
-from authserver.authorization.decisions import ClockMs, Consented, remember
+from authserver.authorization.decisions import ClockMs, Consented, remember, write_consent
 from authserver.authorization.device_store import (
     deny_device_request,
     find_by_device_code,
@@ -22,7 +22,7 @@ from authserver.config.sections.grants import DeviceConfig
 from authserver.protocol.errors import PageRefusal, SlowDown
 from authserver.protocol.identifiers import TokenHash, hash_device_code, new_id, new_secret
 from authserver.protocol.user_codes import new_user_code
-from authserver.storage.database import Database, ReferenceViolation, UniqueViolation, Writer
+from authserver.storage.database import Database, UniqueViolation, Writer
 from authserver.telemetry.metrics import AUTH_FLOW_DURATION, CONSENT_DECISIONS
 from authserver.telemetry.notes import note
 
@@ -153,14 +153,7 @@ class Devices:
             await self.trail.append(tx, event, now=now)
             return True
 
-        try:
-            is_approved = await self.db.write(approve)
-        except ReferenceViolation as exc:
-            # Deleted since the catalogue was read, here or by another process; nothing was written.
-            raise PageRefusal(
-                "Unknown Resource", "The server that the application asked for is not there any more."
-            ) from exc
-        if not is_approved:
+        if not await write_consent(self.db, approve):
             raise PageRefusal(
                 "Consent Error",
                 "This device was answered already, or its code has expired. Start again on the device.",
