@@ -124,9 +124,14 @@ def database_target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """
     if request.param == "sqlite":
         return str(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "authserver.db"))
-    dsn = str(request.getfixturevalue("postgres_template"))
-    _run_apart(_empty(dsn))
-    return dsn
+    return str(request.getfixturevalue("postgres_target"))
+
+
+@pytest.fixture
+def postgres_target(postgres_template: str) -> str:
+    """The DSN of an empty, migrated PostgreSQL database."""
+    _run_apart(_empty(postgres_template))
+    return postgres_template
 
 
 async def open_target(target: str) -> Database:

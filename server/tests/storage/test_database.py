@@ -213,10 +213,10 @@ async def test_an_unopenable_sqlite_file_is_unavailable(tmp_path: Path) -> None:
         SqliteDatabase(str(tmp_path))
 
 
-async def test_postgres_comes_back_by_itself_after_its_connections_were_cut(postgres_template: str) -> None:
-    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=1, max_conns=2))
+async def test_postgres_comes_back_by_itself_after_its_connections_were_cut(postgres_target: str) -> None:
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=1, max_conns=2))
     await _set(db, "before")
-    admin = await asyncpg.connect(postgres_template)
+    admin = await asyncpg.connect(postgres_target)
     await admin.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
@@ -240,12 +240,12 @@ async def _meet(admin: "asyncpg.Connection[Any]", number: int, waiting: int) -> 
     await admin.execute("SELECT pg_advisory_unlock($1)", number)
 
 
-async def test_postgres_runs_again_what_a_deadlock_undid(postgres_template: str) -> None:
-    first = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
-    second = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+async def test_postgres_runs_again_what_a_deadlock_undid(postgres_target: str) -> None:
+    first = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
+    second = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
     await _set(first, "x")
     await _set(first, "y")
-    admin = await asyncpg.connect(postgres_template)
+    admin = await asyncpg.connect(postgres_target)
     await admin.execute("SELECT pg_advisory_lock(7)")
     tries = 0
 
@@ -280,10 +280,10 @@ async def test_a_unit_can_see_what_others_of_its_commit_appended(db: Database) -
     assert touched == 1
 
 
-async def test_on_postgres_a_row_that_somebody_holds_fails_only_who_needs_it(postgres_template: str) -> None:
-    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+async def test_on_postgres_a_row_that_somebody_holds_fails_only_who_needs_it(postgres_target: str) -> None:
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
     await _set(db, "held")
-    holder = await asyncpg.connect(postgres_template)
+    holder = await asyncpg.connect(postgres_target)
     transaction = holder.transaction()
     await transaction.start()
     await holder.execute("UPDATE runtime_settings SET value = 'w' WHERE key = 'held'")
@@ -336,17 +336,15 @@ def _appending(key: str) -> Callable[[Writer], Awaitable[str]]:
 
 
 @pytest.mark.parametrize("failure", [ConnectionResetError, TimeoutError])
-async def test_a_commit_whose_answer_was_lost_is_not_run_twice(
-    postgres_template: str, failure: type[Exception]
-) -> None:
-    db, key = await _losing_answers(postgres_template, failure), uuid.uuid4().hex
+async def test_a_commit_whose_answer_was_lost_is_not_run_twice(postgres_target: str, failure: type[Exception]) -> None:
+    db, key = await _losing_answers(postgres_target, failure), uuid.uuid4().hex
     assert await db.write(_appending(key)) == "the caller's"
     assert key in await _keys(db)
     await db.close()
 
 
-async def test_a_commit_whose_outcome_nobody_can_tell_is_answered_when_somebody_can(postgres_template: str) -> None:
-    db, key = await _losing_answers(postgres_template, ConnectionResetError), uuid.uuid4().hex
+async def test_a_commit_whose_outcome_nobody_can_tell_is_answered_when_somebody_can(postgres_target: str) -> None:
+    db, key = await _losing_answers(postgres_target, ConnectionResetError), uuid.uuid4().hex
     db._writer._dsn = NOBODY
     writing = asyncio.create_task(db.write(_appending(key)))
     async with asyncio.timeout(10):
@@ -355,14 +353,14 @@ async def test_a_commit_whose_outcome_nobody_can_tell_is_answered_when_somebody_
     # It is in the database, and nobody who could say so answers: the caller is told nothing, least of all a failure.
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(writing), 0.3)
-    db._writer._dsn = postgres_template
+    db._writer._dsn = postgres_target
     assert await writing == "the caller's"
     await db.close()
 
 
-async def test_a_commit_that_the_server_never_heard_of_is_known_not_to_be(postgres_template: str) -> None:
+async def test_a_commit_that_the_server_never_heard_of_is_known_not_to_be(postgres_target: str) -> None:
     """As when a server that is behind takes the place of one that failed: nobody can ever say more."""
-    db = await PostgresDatabase.open(postgres_template, PoolLimits(max_conns=1, min_conns=1))
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(max_conns=1, min_conns=1))
     async with asyncio.timeout(5):
         assert await db._writer._was_committed("999999999999") is False
     await db.close()
@@ -444,9 +442,9 @@ async def test_claims_of_several_steps_and_other_statements_share_a_commit(db: D
     assert await _value(db, "d") == ("late", 2)
 
 
-async def test_claims_from_two_processes_have_one_winner(postgres_template: str) -> None:
-    first = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
-    second = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+async def test_claims_from_two_processes_have_one_winner(postgres_target: str) -> None:
+    first = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
+    second = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
     keys = [f"k{n}" for n in range(20)]
     for key in keys:
         await _set(first, key)
@@ -479,8 +477,8 @@ async def _key_of(db: Database, key: str) -> str | None:
     return row["key"] if row else None
 
 
-async def test_on_postgres_a_read_that_cannot_be_asked_fails_alone(postgres_template: str) -> None:
-    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+async def test_on_postgres_a_read_that_cannot_be_asked_fails_alone(postgres_target: str) -> None:
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
     await _set(db, "good")
     outcomes = await asyncio.gather(
         *(_key_of(db, key) for key in ("good", "b\x00d", "absent", "good")), return_exceptions=True
@@ -515,8 +513,8 @@ async def test_a_read_sees_what_was_committed_before_it_was_asked_for(db: Databa
     assert all(await asyncio.gather(*(change_and_read() for _ in range(60))))
 
 
-async def test_postgres_refuses_a_unit_that_awaits_something_else(postgres_template: str) -> None:
-    db = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+async def test_postgres_refuses_a_unit_that_awaits_something_else(postgres_target: str) -> None:
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
 
     async def sleeps(_tx: Writer) -> None:
         await asyncio.sleep(0)
@@ -580,9 +578,9 @@ async def test_a_first_use_of_a_unit_that_fails_is_free_for_the_next(db: Databas
     assert await db.write(lambda tx: tx.claim(USED, "key", "a", 10, 5))
 
 
-async def test_first_uses_from_two_processes_have_one_winner(postgres_template: str) -> None:
-    first = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
-    second = await PostgresDatabase.open(postgres_template, PoolLimits(min_conns=0))
+async def test_first_uses_from_two_processes_have_one_winner(postgres_target: str) -> None:
+    first = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
+    second = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
     keys = [f"process {n}" for n in range(20)]
 
     async def use(db: Database, key: str) -> bool:
