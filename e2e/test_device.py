@@ -7,7 +7,7 @@ import jwt
 import pytest
 
 from e2e.harness.identity import WAYS
-from e2e.harness.installation import DEVICE_GRANTS, Demo, Installation
+from e2e.harness.installation import DEVICE_GRANTS, Account, Demo, Installation
 from e2e.harness.metadata_document import Authority, metadata_document
 from e2e.harness.person import Person
 from e2e.harness.program import Program
@@ -19,6 +19,12 @@ SCOPE = "notes:read notes:write"
 def server_environment(server_environment: dict[str, str]) -> dict[str, str]:
     """A library polls as often as it may: here, each second."""
     return server_environment | {"AUTHPLANE_DEVICE_INTERVAL": "1s"}
+
+
+@pytest.fixture
+def account(installation: Installation) -> Account:
+    """Somebody new each time: one user may enter few codes."""
+    return installation.create_user()
 
 
 @pytest.fixture(params=["openid-client", "oauth4webapi"])
