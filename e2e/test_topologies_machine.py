@@ -138,7 +138,8 @@ async def test_t04_a_backend_service_gets_a_token_about_itself(stage: Stage) -> 
     assert "act" not in claims
     assert "refresh_token" not in body
     issued, consents = await stage.inspection.rows(
-        "SELECT kind, subject, client_id, scopes, token_digest FROM issuances", "SELECT * FROM consent_grants"
+        f"SELECT kind, subject, client_id, scopes, token_digest FROM issuances WHERE client_id = '{cron.client_id}'",
+        f"SELECT * FROM consent_grants WHERE client_id = '{cron.client_id}'",
     )
     digest = hashlib.sha256(body["access_token"].encode()).digest()[:16]  # A2
     assert [(*row[:4], bytes(row[4])) for row in issued] == [("machine", None, cron.client_id, "ingest", digest)]

@@ -160,7 +160,10 @@ async def test_t07_a_gateway_exchanges_for_hidden_servers_and_the_chain_says_so(
     root = scene.token_of(agent, "mcp-gw", "A B")
 
     def knows_links() -> bool:
-        return scene.exchange(gateway, root, resource="rest-api", scope="AA").status_code == 200
+        first = scene.exchange(gateway, root, resource="rest-api", scope="AA")
+        if first.status_code != 200:
+            return False
+        return scene.exchange(inner, scene.success(first)["access_token"], resource="deep").status_code == 200
 
     wait_until(knows_links, seconds=5, what="the links are known")
     body = scene.success(scene.exchange(gateway, root, resource="rest-api", scope="AA"))
