@@ -11,7 +11,7 @@ from authserver.clients.store import find_client
 from authserver.protocol.client_metadata import parse_registration
 from authserver.protocol.errors import OAuthError
 from authserver.protocol.identifiers import parse_id, spell_id
-from authserver.protocol.jose import InvalidToken, read_unverified
+from authserver.protocol.jose import InvalidToken, read_unverified_jwt
 from authserver.protocol.redirect_uris import (
     add_query,
     check_redirect_uri,
@@ -29,7 +29,7 @@ from fuzz.world import REDIRECT, Answer, World
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-TOKEN_TYPES = {"Bearer"}
+TOKEN_TYPES = {"Bearer", "DPoP"}
 USER_GRANTS = frozenset({"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
 GRANTS = USER_GRANTS | {
     "client_credentials",
@@ -196,7 +196,7 @@ def _check_scopes(text: str) -> None:
 def _check_token(text: str) -> None:
     """What we read of a token, PyJWT reads, too; we may refuse more."""
     try:
-        header, claims = read_unverified(text)
+        unverified = read_unverified_jwt(text)
     except InvalidToken:
         return
     assert text.count(".") == 2
@@ -204,8 +204,8 @@ def _check_token(text: str) -> None:
         theirs = jwt.decode_complete(text, options={"verify_signature": False})
     except jwt.PyJWTError:
         return
-    assert theirs["header"] == header
-    assert theirs["payload"] == claims
+    assert theirs["header"] == unverified.header
+    assert theirs["payload"] == unverified.claims
 
 
 def _check_credentials(text: str) -> None:

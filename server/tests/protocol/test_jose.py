@@ -18,9 +18,8 @@ from authserver.protocol.jose import (
     SigningKey,
     generate_signing_key,
     load_signing_key,
-    read_unverified,
+    read_unverified_jwt,
     sign_jwt,
-    verify_own_jwt,
 )
 
 ISSUER = "https://as.example"
@@ -39,25 +38,12 @@ CLAIMS: dict[str, object] = {
 }
 ES256 = generate_signing_key("ES256", kid="ec-1")
 RS256 = generate_signing_key("RS256", kid="rsa-1")
-KEYS = {key.kid: key.public for key in (ES256, RS256)}
 BOTH = pytest.mark.parametrize("key", [ES256, RS256], ids=["ES256", "RS256"])
 
 
 def segment(value: object) -> str:
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-
-
-def forge(header: dict[str, object], claims: object = CLAIMS, *, key: SigningKey = ES256) -> str:
-    """A token with any header, whose signature is right."""
-    signing_input = f"{segment(header)}.{segment(claims)}"
-    return f"{signing_input}.{segment(key._sign(signing_input.encode()))}"
-
-
-def reason_of(token: str, *, now: int = NOW, issuer: str = ISSUER, keys: Any = KEYS) -> str:
-    with pytest.raises(InvalidToken) as refused:
-        verify_own_jwt(token, keys, issuer=issuer, now=now)
-    return refused.value.reason
 
 
 @BOTH
@@ -76,10 +62,12 @@ def test_an_es256_signature_is_always_64_bytes() -> None:
 
 
 @BOTH
-def test_our_own_token_verifies_and_reads(key: SigningKey) -> None:
+def test_a_token_comes_apart_as_it_was_put_together(key: SigningKey) -> None:
     token = sign_jwt(key, CLAIMS)
-    assert verify_own_jwt(token, KEYS, issuer=ISSUER, now=NOW) == CLAIMS
-    assert read_unverified(token) == ({"typ": "at+jwt", "alg": key.alg, "kid": key.kid}, CLAIMS)
+    unverified = read_unverified_jwt(token)
+    assert unverified.header == {"typ": "at+jwt", "alg": key.alg, "kid": key.kid}
+    assert unverified.claims == CLAIMS
+    assert unverified.signing_input + b"." + segment(unverified.signature).encode() == token.encode()
 
 
 @BOTH
@@ -137,85 +125,6 @@ def test_an_unusable_key_is_refused(made: Callable[[], bytes]) -> None:
         load_signing_key(made(), kid="k")
 
 
-HEADER: dict[str, object] = {"typ": "at+jwt", "alg": "ES256", "kid": "ec-1"}
-
-
-@pytest.mark.parametrize(
-    ("header", "reason"),
-    [
-        (HEADER | {"typ": "JWT"}, "wrong_type"),
-        (HEADER | {"typ": "application/at+jwt"}, "wrong_type"),
-        (HEADER | {"typ": "AT+JWT"}, "wrong_type"),
-        ({"alg": "ES256", "kid": "ec-1"}, "wrong_type"),
-        ({"typ": "at+jwt", "alg": "ES256"}, "wrong_type"),
-        (HEADER | {"crit": ["exp"]}, "wrong_type"),
-        (HEADER | {"jwk": dict(ES256.public.jwk)}, "wrong_type"),
-        (HEADER | {"jku": "https://evil.example/jwks"}, "wrong_type"),
-        (HEADER | {"x5u": "https://evil.example/x5u"}, "wrong_type"),
-        (HEADER | {"kid": "other"}, "unknown_key"),
-        (HEADER | {"kid": ["ec-1"]}, "unknown_key"),
-        (HEADER | {"kid": None}, "unknown_key"),
-        (HEADER | {"alg": "none"}, "wrong_algorithm"),
-        (HEADER | {"alg": "HS256"}, "wrong_algorithm"),
-        (HEADER | {"alg": "RS256"}, "wrong_algorithm"),
-        (HEADER | {"kid": "rsa-1"}, "wrong_algorithm"),
-    ],
-)
-def test_a_header_that_is_not_ours_is_refused(header: dict[str, object], reason: str) -> None:
-    assert reason_of(forge(header)) == reason
-
-
-@BOTH
-def test_an_altered_token_is_refused(key: SigningKey) -> None:
-    header, _, signature = sign_jwt(key, CLAIMS).split(".")
-    assert reason_of(f"{header}.{segment({**CLAIMS, 'sub': 'usr_8'})}.{signature}") == "bad_signature"
-
-
-@pytest.mark.parametrize("signature", [b"\0" * 64, b"\xff" * 64, b"\0" * 63, b"\0" * 65, b"\0"])
-def test_a_made_up_signature_is_refused(signature: bytes) -> None:
-    header, claims, _ = sign_jwt(ES256, CLAIMS).split(".")
-    assert reason_of(f"{header}.{claims}.{segment(signature)}") == "bad_signature"
-
-
-def test_a_signature_in_der_is_refused() -> None:
-    header, claims, _ = sign_jwt(ES256, CLAIMS).split(".")
-    key: Any = ES256._key
-    der = key.sign(f"{header}.{claims}".encode(), ec.ECDSA(ES256._sign.__globals__["_SHA256"]))
-    assert reason_of(f"{header}.{claims}.{segment(der)}") == "bad_signature"
-
-
-def test_a_key_that_left_the_published_ones_verifies_nothing() -> None:
-    assert reason_of(sign_jwt(ES256, CLAIMS), keys={"rsa-1": RS256.public}) == "unknown_key"
-
-
-@pytest.mark.parametrize("name", ["sub", "client_id", "jti", "aud", "exp", "iat"])
-@pytest.mark.parametrize("value", [None, "", [], True, 1.5, "absent"])
-def test_a_claim_that_every_token_has_must_be_there(name: str, value: object) -> None:
-    claims = {**CLAIMS, name: value}
-    if value == "absent":
-        del claims[name]
-    assert reason_of(sign_jwt(ES256, claims)) == "missing_claim"
-
-
-@pytest.mark.parametrize("audience", ["https://mcp.example/mcp", ["a", "b"], [""], [1]])
-def test_the_audience_is_a_list_of_one(audience: object) -> None:
-    assert reason_of(sign_jwt(ES256, CLAIMS | {"aud": audience})) == "missing_claim"
-
-
-@pytest.mark.parametrize("issuer", ["https://as.example/", "https://AS.example", "https://other.example"])
-def test_another_issuers_token_is_refused(issuer: str) -> None:
-    assert reason_of(sign_jwt(ES256, CLAIMS), issuer=issuer) == "wrong_issuer"
-
-
-def test_times_hold_with_thirty_seconds_of_leeway() -> None:
-    token = sign_jwt(ES256, CLAIMS)
-    for moment in (NOW - 30, NOW + 900 + 29):
-        assert verify_own_jwt(token, KEYS, issuer=ISSUER, now=moment)
-    assert reason_of(token, now=NOW - 31) == "not_yet_valid"
-    assert reason_of(token, now=NOW + 900 + 30) == "expired"
-    assert reason_of(sign_jwt(ES256, CLAIMS | {"nbf": NOW + 31})) == "not_yet_valid"
-
-
 GOOD = sign_jwt(ES256, CLAIMS)
 HEAD, BODY, SIGNATURE = GOOD.split(".")
 NO_CLAIMS: list[bytes] = [
@@ -256,16 +165,14 @@ NO_CLAIMS: list[bytes] = [
 )
 def test_what_is_no_token_is_malformed(token: str) -> None:
     with pytest.raises(InvalidToken) as refused:
-        read_unverified(token)
+        read_unverified_jwt(token)
     assert refused.value.reason == "malformed"
-    # Claims are not even parsed before the signature is right.
-    assert reason_of(token) in {"malformed", "bad_signature"}
 
 
 @given(st.text(alphabet="abcAZ09-_.=+/ \n{}", max_size=60) | st.text(max_size=40))
 def test_any_text_is_a_token_or_is_refused(text: str) -> None:
     with pytest.raises(InvalidToken):
-        read_unverified(text)
+        read_unverified_jwt(text)
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=20) | st.integers(-(2**53), 2**53), max_size=6))
@@ -274,7 +181,7 @@ def test_claims_survive_the_round_trip(claims: dict[str, object]) -> None:
         orjson.dumps(claims)
     except orjson.JSONEncodeError:
         return  # lone surrogates are no text
-    assert read_unverified(sign_jwt(ES256, claims))[1] == claims
+    assert read_unverified_jwt(sign_jwt(ES256, claims)).claims == claims
 
 
 @pytest.mark.parametrize("alg", ["ES256", "RS256"])

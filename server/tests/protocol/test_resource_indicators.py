@@ -1,11 +1,11 @@
-"""Resource indicators: public API 9.1, ruling R5, configuration section 5."""
+"""Resource indicators: public API 9.1, ruling R5."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from authserver.protocol.errors import InvalidTarget
-from authserver.protocol.resource_indicators import derive_slug, fold_resource, is_slug, one_resource
+from authserver.protocol.resource_indicators import fold_resource, is_slug, one_resource
 
 
 @pytest.mark.parametrize(
@@ -89,31 +89,3 @@ def test_a_slug_is_accepted(slug: str) -> None:
 @pytest.mark.parametrize("slug", ["", "-a", "A", "a_b", "a.b", "a/b", "ä", "a\n", "a" * 65, "https://a"])
 def test_what_is_no_slug_is_refused(slug: str) -> None:
     assert not is_slug(slug)
-
-
-@pytest.mark.parametrize(
-    ("uri", "slug"),
-    [
-        ("https://MCP.Example.com:8443/mcp", "mcp-example-com"),
-        ("http://localhost:9100/mcp", "localhost"),
-        ("http://127.0.0.1:9100", "127-0-0-1"),
-        ("https://[2001:db8::1]:8443/", "2001-db8-1"),
-        ("https://a__b..example/", "a-b-example"),
-        ("https://user@host.example", "host-example"),
-        ("https://" + "a" * 70 + ".example/", "a" * 64),
-        ("https://" + "a" * 63 + ".example/", "a" * 63),
-        ("/mcp", None),
-        ("not a uri", None),
-        ("https:///mcp", None),
-        ("https://---/", None),
-        ("https://[::/", None),
-    ],
-)
-def test_a_slug_is_derived_from_the_host(uri: str, slug: str | None) -> None:
-    assert derive_slug(uri) == slug
-
-
-@given(st.text())
-def test_a_derived_slug_is_a_slug(rest: str) -> None:
-    slug = derive_slug("https://" + rest)
-    assert slug is None or is_slug(slug)

@@ -21,7 +21,7 @@ class Snapshot:
 
     Attributes:
         keys: The current key first, then the previous ones, newest first.
-        public_keys: The same by ``kid``, to verify with.
+        public_keys: The public halves of the same by ``kid``.
         jwks: The document of RFC 7517 §5.
         etag: Its entity tag, quotes included.
         expires_at: When the next key retires, and the snapshot with it.

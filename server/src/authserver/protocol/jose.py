@@ -31,14 +31,12 @@ _MAX_TOKEN_CHARACTERS = 16 * 1024
 _MIN_RSA_BITS = 2048
 _P256_BYTES = 32
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
-_OUR_HEADER = {"typ", "alg", "kid"}
 
 _SHA256 = hashes.SHA256()
 _ECDSA = ec.ECDSA(_SHA256)
 _PKCS1 = padding.PKCS1v15()
 
 _PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-_PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 class InvalidKey(ValueError):  # noqa: N818  an outcome that callers turn into one of their own
@@ -59,7 +57,7 @@ class InvalidToken(ValueError):  # noqa: N818  an outcome that callers turn into
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicKey:
-    """A key that verifies.
+    """A key as others verify with it.
 
     Attributes:
         jwk: As it is published (RFC 7517): public parameters only.
@@ -68,21 +66,6 @@ class PublicKey:
     kid: str
     alg: Algorithm
     jwk: Mapping[str, str]
-    _key: _PublicKey = field(repr=False, compare=False)
-
-    def is_signature(self, signature: bytes, *, over: bytes) -> bool:
-        """Tell whether this key made ``signature`` over the bytes ``over``."""
-        try:
-            match self._key:
-                case ec.EllipticCurvePublicKey():
-                    verify_ecdsa(self._key, signature, over)
-                case rsa.RSAPublicKey():
-                    self._key.verify(signature, over, _PKCS1, _SHA256)
-                case _ as unreachable:
-                    assert_never(unreachable)
-        except InvalidSignature:
-            return False
-        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,8 +191,8 @@ def load_signing_key(pem: bytes, *, kid: str, alg: str | None = None) -> Signing
     return signing_key
 
 
-def read_unverified(token: str) -> tuple[Claims, Claims]:
-    """Return header and claims of a token whose signature nobody has checked.
+def read_unverified_jwt(token: str) -> UnverifiedJwt:
+    """Take a token of somebody else apart: header, claims, and what is needed to verify it.
 
     Args:
         token: A compact serialization of at most 16 KiB.
@@ -217,16 +200,6 @@ def read_unverified(token: str) -> tuple[Claims, Claims]:
     Raises:
         InvalidToken: It is no such thing: segments must be canonical base64url, header and claims JSON objects in
             which no member is given twice.
-    """
-    header, claims, _ = _split(token)
-    return _object(header), _object(claims)
-
-
-def read_unverified_jwt(token: str) -> UnverifiedJwt:
-    """Take a token of somebody else apart; as ``read_unverified``, with what is needed to verify it.
-
-    Raises:
-        InvalidToken: As there.
     """
     opened = open_jwt(token)
     return UnverifiedJwt(
@@ -250,65 +223,6 @@ def open_jwt(token: str) -> OpenedJwt:
         signature=_decode(signature),
         _claims=claims,
     )
-
-
-def verify_own_jwt(
-    token: str, keys: Mapping[str, PublicKey], *, issuer: str, now: int, leeway: int = LEEWAY_SECONDS
-) -> Claims:
-    """Return the claims of an access token that this server issued (tokens, section 10), whomever it is for.
-
-    Args:
-        token: As it was presented.
-        keys: The published keys by ``kid``. Keys that a header carries or names are never used.
-        issuer: As configured, byte for byte.
-        now: Seconds since the epoch.
-        leeway: By how many seconds the times may be off.
-
-    Raises:
-        InvalidToken: It is malformed, of another type, under an unknown key, altered, another issuer's, without a
-            claim that every token has, or outside its time.
-    """
-    header_segment, claims_segment, signature = _split(token)
-    header = _object(header_segment)
-    # Ours carry nothing else, so a header with `crit`, `jwk` or `jku` is not ours.
-    if set(header) != _OUR_HEADER or header["typ"] != ACCESS_TOKEN_TYPE:
-        raise InvalidToken("wrong_type")
-    kid = header["kid"]
-    key = keys.get(kid) if isinstance(kid, str) else None
-    if key is None:
-        raise InvalidToken("unknown_key")
-    if header["alg"] != key.alg:
-        raise InvalidToken("wrong_algorithm")
-    signing_input = token[: len(header_segment) + 1 + len(claims_segment)].encode("ascii")
-    if not key.is_signature(_decode(signature), over=signing_input):
-        raise InvalidToken("bad_signature")
-    claims = _object(claims_segment)
-    _check_claims(claims, issuer=issuer, now=now, leeway=leeway)
-    return claims
-
-
-def _check_claims(claims: Claims, *, issuer: str, now: int, leeway: int) -> None:
-    """Refuse claims that are missing, of the wrong type, another issuer's or out of time."""
-    if claims.get("iss") != issuer:
-        raise InvalidToken("wrong_issuer")
-    audience = claims.get("aud")
-    if not (isinstance(audience, list) and len(audience) == 1 and _is_text(audience[0])):
-        raise InvalidToken("missing_claim")
-    if not all(_is_text(claims.get(name)) for name in ("sub", "client_id", "jti")):
-        raise InvalidToken("missing_claim")
-    expires_at, issued_at = claims.get("exp"), claims.get("iat")
-    not_before = claims.get("nbf", issued_at)
-    # `type`, not `isinstance`: true and false are no times.
-    if type(expires_at) is not int or type(issued_at) is not int or type(not_before) is not int:
-        raise InvalidToken("missing_claim")
-    if now >= expires_at + leeway:
-        raise InvalidToken("expired")
-    if max(issued_at, not_before) > now + leeway:
-        raise InvalidToken("not_yet_valid")
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
 
 
 def _signing_key(key: _PrivateKey, *, kid: str) -> SigningKey:
@@ -335,7 +249,7 @@ def _ec_public_key(key: ec.EllipticCurvePublicKey, *, kid: str) -> PublicKey:
     numbers = key.public_numbers()
     x, y = (base64url(number.to_bytes(_P256_BYTES, "big")) for number in (numbers.x, numbers.y))
     jwk = {"kty": "EC", "kid": kid, "use": "sig", "alg": "ES256", "crv": "P-256", "x": x, "y": y}
-    return PublicKey(kid=kid, alg="ES256", jwk=jwk, _key=key)
+    return PublicKey(kid=kid, alg="ES256", jwk=jwk)
 
 
 def _rsa_public_key(key: rsa.RSAPublicKey, *, kid: str) -> PublicKey:
@@ -344,7 +258,7 @@ def _rsa_public_key(key: rsa.RSAPublicKey, *, kid: str) -> PublicKey:
     numbers = key.public_numbers()
     n, e = (base64url(number.to_bytes((number.bit_length() + 7) // 8, "big")) for number in (numbers.n, numbers.e))
     jwk = {"kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": n, "e": e}
-    return PublicKey(kid=kid, alg="RS256", jwk=jwk, _key=key)
+    return PublicKey(kid=kid, alg="RS256", jwk=jwk)
 
 
 def _es256_signer(key: ec.EllipticCurvePrivateKey) -> Callable[[bytes], bytes]:

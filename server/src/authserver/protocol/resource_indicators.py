@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from authserver.protocol.errors import InvalidTarget
 
@@ -57,13 +56,3 @@ def fold_resource(value: str) -> str:
 def is_slug(text: str) -> bool:
     """Tell whether ``text`` may be a slug: 1 to 64 of ``a-z0-9-``, not beginning with the hyphen."""
     return _SLUG.fullmatch(text) is not None
-
-
-def derive_slug(uri: str) -> str | None:
-    """Return the slug that the host name of a URI makes, or None when it makes none (configuration, section 5)."""
-    try:
-        host = urlsplit(uri).hostname or ""
-    except ValueError:
-        return None
-    slug = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-")[:_MAX_SLUG_CHARACTERS].rstrip("-")
-    return slug if is_slug(slug) else None
