@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from authserver.app import Clock, Core, Server, build_server, open_core, open_keys
+from authserver.app import Server, build_server
 from authserver.config.model import Config
 from authserver.config.secret import Secret
 from authserver.config.sections.clients import CimdConfig, DcrConfig
 from authserver.config.sections.listeners import RateLimitConfig, ServerConfig, SessionConfig
 from authserver.config.sections.storage import SigningConfig, SqliteConfig, StorageConfig
+from authserver.core import Clock, Core, open_core, open_keys
 from authserver.login.sessions import Sessions
 from authserver.login.site import site_of
 from authserver.protocol.identifiers import new_secret

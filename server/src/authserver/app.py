@@ -1,11 +1,8 @@
-"""Puts the server together: a bill of materials. The only module that knows all the parts, and that reads the clock."""
+"""Puts the server together: a bill of materials. With `core.py` below it, the only module that knows all the parts."""
 
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from authserver.audit.trail import AuditTrail
 from authserver.authorization.consent_store import forget_approved_redirects
 from authserver.authorization.decisions import Decisions
 from authserver.authorization.device_limits import DeviceLimits
@@ -16,7 +13,6 @@ from authserver.authorization.request import RequestChecker, RequestRules
 from authserver.authorization.routes import AuthorizationPages
 from authserver.authorization.sign_in import SignInDemands
 from authserver.authorization.tickets import ConsentLinks
-from authserver.clients.administration import ClientAdministration, ClientTokens
 from authserver.clients.agents import AgentListing
 from authserver.clients.assertions import ClientAssertions
 from authserver.clients.authentication import ClientAuthenticator
@@ -24,20 +20,15 @@ from authserver.clients.client_keys import ClientKeys
 from authserver.clients.limits import ClientRates, RegistrationLimits
 from authserver.clients.lookup import ClientResolver
 from authserver.clients.metadata_documents import MetadataDocuments
-from authserver.clients.mode import DcrMode, RegistrationMode
 from authserver.clients.registration import Registration, RegistrationPolicy
 from authserver.clients.routes import registration_routes
-from authserver.clients.secrets import ClientSecrets
-from authserver.clients.served import ServedMetadata
-from authserver.clients.store import find_client
 from authserver.config.model import Config
+from authserver.core import Core
+from authserver.discovery.capabilities import CurrentCapabilities
 from authserver.discovery.key_set import KeySet
-from authserver.discovery.metadata import Capabilities
 from authserver.discovery.routes import DiscoveryRoutes, HealthRoutes
 from authserver.discovery.scraping import ScrapeRoutes
-from authserver.keys.keyfile import KeyfileStore
-from authserver.keys.keyring import Keyring, open_keyring
-from authserver.keys.keystore import retention_seconds
+from authserver.keys.keyring import Keyring
 from authserver.login.local import LocalLogin
 from authserver.login.lockout import Lockout
 from authserver.login.nonces import LoginNonces
@@ -45,73 +36,27 @@ from authserver.login.routes import LoginPages
 from authserver.login.sessions import Sessions
 from authserver.login.shared_lockout import SharedLockout
 from authserver.login.site import site_of
-from authserver.outbound.client import OutboundClient
-from authserver.protocol.jose import Algorithm
-from authserver.resources.administration import ResourceAdministration
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.fronting import FrontingLinks
-from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.storage.changes import ChangeWatcher
-from authserver.storage.database import Database, Reader, StorageUnavailable
-from authserver.storage.opening import open_database
-from authserver.tokens.consent_revocation import ConsentRevocation
+from authserver.storage.database import Database
 from authserver.tokens.device_authorization import DeviceAuthorizationEndpoint, device_authorization_routes
 from authserver.tokens.endpoint import TokenEndpoint
 from authserver.tokens.families import Families
 from authserver.tokens.grants.entry import GrantParts
-from authserver.tokens.grants.table import ENABLING_VARIABLES, build_grants, served_grants
+from authserver.tokens.grants.table import build_grants
 from authserver.tokens.introspection import IntrospectionEndpoint
 from authserver.tokens.issuing import TokenIssuer
 from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.redemption import Redemption
 from authserver.tokens.revocation import RevocationEndpoint
 from authserver.tokens.routes import token_routes
-from authserver.tokens.withdrawal import Withdrawal
 from authserver.traces.recorder import TraceRecorder
-from authserver.users.accounts import Accounts, UserTokens
-from authserver.users.passwords import Passwords
-from authserver.users.store import find_user
 from authserver.web.http import Route
 from authserver.web.limits import Buckets, MakeBuckets, TokenBuckets
 from authserver.web.server import WebApp
 from authserver.web.shared_limits import SharedBuckets
-from authserver.xaa.administration import IdpAdministration
-from authserver.xaa.policy_administration import MappingAdministration, PolicyAdministration
-from authserver.xaa.provider_keys import ProviderKeys
 from authserver.xaa.registry import IdpRegistry
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
-    """The time, in the two units that are asked for."""
-
-    milliseconds: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-
-    def __call__(self) -> int:
-        """Return seconds since the epoch."""
-        return self.milliseconds() // 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
-    """What the server and the command line share: the database and what operators may do to it."""
-
-    config: Config
-    clock: Clock
-    db: Database
-    trail: AuditTrail
-    mode: RegistrationMode
-    accounts: Accounts
-    clients: ClientAdministration
-    resources: ResourceAdministration
-    idps: IdpAdministration
-    xaa_policies: PolicyAdministration
-    subject_mappings: MappingAdministration
-    fronting: FrontingAdministration
-    consents: ConsentRevocation
-    secrets: ClientSecrets
-    served: ServedMetadata
-    http: OutboundClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,77 +87,6 @@ class Server:
     admin: WebApp
     watcher: ChangeWatcher
     traces: TraceRecorder
-
-
-async def open_core(config: Config, *, clock: Clock, migrate: bool, http: OutboundClient | None = None) -> Core:
-    """Open the database, with pending migrations applied if asked, and what operators work with.
-
-    Args:
-        config: The configuration.
-        clock: The time.
-        migrate: Whether pending migrations are applied.
-        http: Fetches what others publish; None makes one.
-
-    Raises:
-        MigrationError: A migration does not apply.
-        StorageUnavailable: The database cannot be opened.
-    """
-    http = http or OutboundClient()
-    db = await open_database(config.storage, migrate_at=clock() if migrate else None)
-    trail = AuditTrail(db, clock.milliseconds)
-    mode = RegistrationMode(db, trail, config.dcr.mode)
-    secrets = ClientSecrets(config.client_secret_pepper)
-    withdrawal = Withdrawal(refresh_lifetime=config.dcr.default_refresh_expiry)
-    user_tokens = UserTokens(has_live=withdrawal.user_has_live, revoke_all=withdrawal.revoke_user)
-    client_tokens = ClientTokens(has_live=withdrawal.client_has_live, revoke_all=withdrawal.revoke_client)
-    served = ServedMetadata(
-        grant_types=frozenset(served_grants(config)),
-        enabling_variables=ENABLING_VARIABLES,
-        binds_tokens=config.dpop.enabled,
-    )
-
-    async def client_exists(reader: Reader, client_id: str) -> bool:
-        return await find_client(reader, client_id) is not None
-
-    async def user_exists(reader: Reader, user_id: str) -> bool:
-        return await find_user(reader, user_id) is not None
-
-    keys = ProviderKeys(http, cache_ttl=config.xaa.jwks_cache_ttl)
-    return Core(
-        config=config,
-        clock=clock,
-        db=db,
-        trail=trail,
-        mode=mode,
-        accounts=Accounts(db, trail, Passwords(), user_tokens),
-        clients=ClientAdministration(db, trail, secrets, served, client_tokens),
-        resources=ResourceAdministration(db, trail, client_exists),
-        idps=IdpAdministration(db, trail, http, keys, own_issuer=config.server.issuer),
-        xaa_policies=PolicyAdministration(db, trail),
-        subject_mappings=MappingAdministration(db, trail, user_exists),
-        fronting=FrontingAdministration(db=db, trail=trail),
-        consents=ConsentRevocation(db=db, trail=trail),
-        secrets=secrets,
-        served=served,
-        http=http,
-    )
-
-
-async def open_keys(config: Config, *, now: int) -> Keyring:
-    """Open the signing keys; the first one is made when there is none.
-
-    Raises:
-        KeyStoreError: They cannot be read or written.
-    """
-    retention = retention_seconds(
-        config.dcr.default_token_expiry,
-        config.client_credentials.token_expiry,
-        config.token_exchange.token_expiry,
-        config.xaa.token_expiry,
-    )
-    algorithm: Algorithm = "RS256" if config.signing.algorithm == "RS256" else "ES256"
-    store = KeyfileStore(Path(config.signing.key_path), algorithm=algorithm, retention=retention)
-    return await open_keyring(store, now=now)
 
 
 def build_limits(config: Config, *, are_shared: bool) -> Limits:
@@ -285,28 +159,6 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         )
     )
 
-    def capabilities() -> Capabilities | Awaitable[Capabilities]:
-        scopes = catalog.known_scope_names
-        return capabilities_with(scopes) if scopes is not None else read_capabilities()
-
-    async def read_capabilities() -> Capabilities:
-        # Degrade rather than fail: a document without scopes still leads a client through (public API §16).
-        try:
-            return capabilities_with(await catalog.scope_names())
-        except StorageUnavailable:
-            return capabilities_with(())
-
-    def capabilities_with(scopes: tuple[str, ...]) -> Capabilities:
-        is_open = core.mode.current is not DcrMode.ADMIN_ONLY
-        return Capabilities(
-            grant_types=tuple(grants),
-            scopes=scopes,
-            registration_is_open=is_open,
-            metadata_documents=config.cimd.enabled and is_open,
-            binds_tokens=config.dpop.enabled,
-            device_authorization=config.device.enabled,
-        )
-
     health = HealthRoutes(db=db, clock=clock)
     checker = RequestChecker(
         catalog,
@@ -343,7 +195,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         issuer=config.server.issuer,
         key_set=KeySet(keyring=keyring, agents=agents if config.agents.enable_jwks_listing else None),
         catalog=catalog,
-        capabilities=capabilities,
+        capabilities=CurrentCapabilities(config, catalog, core.mode, grant_types=tuple(grants)),
         binds_tokens=config.dpop.enabled,
         clock=clock,
     )

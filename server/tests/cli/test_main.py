@@ -44,7 +44,7 @@ def test_version_is_the_same_with_flags(terminal: Command) -> None:
 def test_version_waits_for_no_library() -> None:
     program = (
         "import sys; from authserver.cli.main import run; run(['version']); print(sorted(set(sys.modules)"
-        " & {'click', 'uvicorn', 'asyncpg', 'cryptography', 'authserver.app', 'asyncio', 'yaml'}))"
+        " & {'click', 'uvicorn', 'asyncpg', 'cryptography', 'authserver.core', 'authserver.app', 'asyncio', 'yaml'}))"
     )
     assert python("-c", program).stdout.splitlines()[-1] == "[]"
 

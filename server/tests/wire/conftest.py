@@ -6,22 +6,28 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx2
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from authserver.app import Clock, build_server, open_core, open_keys
+from authserver.app import build_server
 from authserver.clients.administration import NewClient
 from authserver.config.model import Config
 from authserver.config.secret import Secret
 from authserver.config.sections.clients import CimdConfig
 from authserver.config.sections.listeners import RateLimitConfig, ServerConfig, SessionConfig
 from authserver.config.sections.storage import PostgresConfig, SigningConfig, SqliteConfig, StorageConfig
+from authserver.core import Clock, open_core, open_keys
 from authserver.outbound.client import OutboundClient
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
 from authserver.telemetry import logs
 from authserver.telemetry.logs import configure_logging
 from server.tests.fakes.identity_provider import IdentityProvider, identity_provider
+from server.tests.fakes.proving_client import ProvingClient
+from server.tests.web.direct import DirectTransport
 from server.tests.wire.harness import ISSUER, PASSWORD, Wire
+from server.tests.wire.proving import TOKEN_URL
 from server.tests.wire.xaa import Enterprise, found
 
 
@@ -110,6 +116,30 @@ async def wire(config: Config, now: int, outbound: OutboundClient | None) -> Asy
         server=server, core=core, keyring=keyring, clock=clock, user=user, resource=resource, runtime=runtime
     ) as wire:
         yield wire
+    await server.traces.close()
+    await core.db.close()
+
+
+@pytest.fixture
+def prover() -> ProvingClient:
+    """Proves at the token endpoint that it has a key."""
+    return ProvingClient(url=TOKEN_URL)
+
+
+@pytest.fixture
+def other() -> ProvingClient:
+    """The same with another key."""
+    return ProvingClient(url=TOKEN_URL, key=ec.generate_private_key(ec.SECP256R1()))
+
+
+@pytest.fixture
+async def second(wire: Wire, config: Config) -> AsyncIterator[httpx2.AsyncClient]:
+    """Another instance on the same database, with the same secret."""
+    core = await open_core(config, clock=Clock(milliseconds=wire.clock.milliseconds), migrate=False)
+    server = await build_server(core, wire.keyring)
+    transport = DirectTransport(server.public, peer="192.0.2.8")
+    async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
+        yield http
     await server.traces.close()
     await core.db.close()
 

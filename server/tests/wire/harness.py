@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import orjson
 
-from authserver.app import Core, Server
+from authserver.app import Server
 from authserver.clients.registration import Registered
+from authserver.core import Core
 from authserver.keys.keyring import Keyring
 from authserver.protocol.grant_types import DEVICE_CODE
 from authserver.protocol.pkce import s256_challenge

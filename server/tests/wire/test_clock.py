@@ -2,7 +2,7 @@
 
 import pytest
 
-from authserver.app import open_keys
+from authserver.core import open_keys
 from authserver.protocol.identifiers import parse_id
 from server.tests.wire.harness import EMAIL, Wire, claims_of, hidden_fields
 
@@ -70,6 +70,14 @@ async def test_a_clock_that_jumps_ahead_ends_what_it_passed_and_nothing_else(wir
     wire.clock.seconds += 30 * DAY
     refused = await wire.refresh(client_id, answer.json()["refresh_token"])
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_a_token_is_taken_for_thirty_seconds_longer_than_it_says_and_no_more(wire: Wire) -> None:
+    token = (await wire.tokens(await _client(wire)))["access_token"]
+    expires_at = claims_of(token)["exp"]
+    for moment, is_active in ((expires_at + 29, True), (expires_at + 30, False)):
+        wire.clock.seconds = moment
+        assert (await wire.introspect(token))["active"] is is_active
 
 
 async def test_ids_stay_unique_and_carry_the_time_they_were_made(wire: Wire) -> None:

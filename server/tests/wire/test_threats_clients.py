@@ -4,14 +4,17 @@ import base64
 import re
 from dataclasses import replace
 
+import httpx2
 import orjson
 import pytest
 
+from authserver.app import build_server
 from authserver.config.model import Config
 from authserver.config.sections.clients import CimdConfig
 from authserver.protocol.jose import generate_signing_key
 from server.tests.fakes.document_server import Answer as Document
 from server.tests.fakes.document_server import document_server
+from server.tests.web.direct import DirectTransport
 from server.tests.wire.harness import ISSUER, REDIRECT, Answer, Wire, claims_of, query_of
 
 pytestmark = pytest.mark.anyio
@@ -99,6 +102,19 @@ async def test_a_token_that_brings_its_own_key_is_inactive(wire: Wire, now: int)
 
 
 # T8
+
+
+async def test_a_token_from_when_the_server_had_another_name_is_inactive(wire: Wire, config: Config) -> None:
+    token = (await wire.tokens((await wire.register())["client_id"]))["access_token"]
+    renamed = replace(config, server=replace(config.server, issuer="http://127.0.0.1:9000"))
+    server = await build_server(replace(wire.core, config=renamed), wire.keyring)
+    secret = wire.runtime.client_secret or ""
+    transport = DirectTransport(server.public, peer="192.0.2.9")
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:9000") as http:
+        answer = await http.post("/oauth/introspect", data={"token": token}, auth=(wire.runtime.client.id, secret))
+    await server.traces.close()
+    assert (answer.status_code, answer.json()) == (200, {"active": False})
+    assert (await wire.introspect(token))["active"] is True
 
 
 async def test_each_listener_serves_its_own_routes_and_no_other(wire: Wire) -> None:

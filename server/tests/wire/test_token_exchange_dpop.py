@@ -19,11 +19,6 @@ def config(config: Config) -> Config:
     return replace(config, token_exchange=replace(config.token_exchange, allow_self_exchange=True))
 
 
-@pytest.fixture
-def prover() -> ProvingClient:
-    return ProvingClient(url=f"{ISSUER}/oauth/token")
-
-
 async def with_proof(wire: Wire, party: Party, subject_token: str, proof: str, **form: str) -> Answer:
     wire.http.headers["dpop"] = proof
     try:

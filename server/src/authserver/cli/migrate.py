@@ -4,8 +4,8 @@ import asyncio
 
 import click
 
-from authserver.app import Clock
 from authserver.config.loader import load_config
+from authserver.core import Clock
 from authserver.storage.opening import migrate
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from authserver.app import Clock
 from authserver.cli.options import Duration
 from authserver.config.loader import load_config
 from authserver.config.model import Config
+from authserver.core import Clock
 from authserver.maintenance.purge import NAMED_ONLY, Target, check_retention, parse_targets, purge
 from authserver.storage.database import Database
 from authserver.storage.opening import open_database

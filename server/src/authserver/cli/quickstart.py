@@ -17,7 +17,6 @@ from pathlib import Path
 import click
 import orjson
 
-from authserver.app import Clock, Core, open_core
 from authserver.audit.events import Action
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import list_events
@@ -26,6 +25,7 @@ from authserver.cli.serving import run_server
 from authserver.clients.administration import NewClient
 from authserver.clients.store import find_client
 from authserver.config.loader import LoadedConfig, load_config
+from authserver.core import Clock, Core, open_core
 from authserver.protocol.identifiers import new_secret
 from authserver.resources.administration import ResourceDraft, ResourcePatch
 from authserver.resources.records import BackendKind, ResourceScope

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import uvloop
 
-from authserver.app import Clock, Core, Limits, Server, build_server, open_core, open_keys
+from authserver.app import Limits, Server, build_server
 from authserver.cli.installed import version
 from authserver.config.features import check_features
 from authserver.config.loader import LoadedConfig, with_session_secret
 from authserver.config.model import Config
 from authserver.config.notices import Notice, registration_notices
+from authserver.core import Clock, Core, open_core, open_keys
 from authserver.keys.keyring import Keyring
 from authserver.maintenance.seed import seed_resources
 from authserver.resources.records import BackendKind

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 import orjson
 
-from authserver.app import Core
 from authserver.cli.admin.opening import as_text, require, run, split_list
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
@@ -15,6 +14,7 @@ from authserver.clients.administration import ClientChanges, NewClient
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import Registered
 from authserver.clients.store import find_client, list_clients
+from authserver.core import Core
 from authserver.protocol.operator_errors import NotFound
 from authserver.tokens.usage import find_last_used
 

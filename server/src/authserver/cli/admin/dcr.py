@@ -2,9 +2,9 @@
 
 import click
 
-from authserver.app import Core
 from authserver.cli.admin.opening import run
 from authserver.cli.groups import Group
+from authserver.core import Core
 
 
 @click.group("dcr", cls=Group)

@@ -4,13 +4,13 @@ import asyncio
 
 import click
 
-from authserver.app import Clock, Core, open_keys
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.store import list_events
 from authserver.cli.admin.opening import run
 from authserver.cli.groups import Group
 from authserver.config.loader import load_config
+from authserver.core import Clock, Core, open_keys
 from authserver.keys.records import KeyListing
 from authserver.storage.changes import announce
 from authserver.storage.database import StorageUnavailable, Writer

@@ -7,8 +7,8 @@ from typing import TypeVar
 import click
 import orjson
 
-from authserver.app import Clock, Core, open_core
 from authserver.config.loader import load_config
+from authserver.core import Clock, Core, open_core
 
 T = TypeVar("T")
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from authserver.app import Core
 from authserver.cli.admin.opening import as_json, as_text, require, run
 from authserver.cli.admin.resource_flags import draft_flags, read_policy, read_scopes, warn_of_emptied_lists
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
+from authserver.core import Core
 from authserver.protocol.operator_errors import NotFound
 from authserver.resources.administration import ResourceDraft, ResourcePatch
 from authserver.resources.catalog import every_resource

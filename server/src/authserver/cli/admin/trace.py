@@ -5,9 +5,9 @@ import re
 
 import click
 
-from authserver.app import Core
 from authserver.cli.admin.opening import as_json, run
 from authserver.cli.groups import Group
+from authserver.core import Core
 from authserver.telemetry.decisions import without_controls
 from authserver.traces.explaining import describe, explain, spell_time
 from authserver.traces.records import RefusalTrace

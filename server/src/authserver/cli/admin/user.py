@@ -4,10 +4,10 @@ import sys
 
 import click
 
-from authserver.app import Core
 from authserver.cli.admin.opening import require, run
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
+from authserver.core import Core
 from authserver.users.records import User, UserRole
 
 

@@ -2,10 +2,10 @@
 
 import click
 
-from authserver.app import Core
 from authserver.cli.admin.opening import as_json, as_text, require, run, split_list
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
+from authserver.core import Core
 from authserver.xaa.policy_administration import UNCHANGED, PolicyPatch
 from authserver.xaa.records import SubjectMapping, XaaPolicy
 from authserver.xaa.views import build_mapping, build_policy

@@ -1,0 +1,136 @@
+"""What the server and the command line share: the database, the clock, and what operators may do."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from authserver.audit.trail import AuditTrail
+from authserver.clients.administration import ClientAdministration, ClientTokens
+from authserver.clients.mode import RegistrationMode
+from authserver.clients.secrets import ClientSecrets
+from authserver.clients.served import ServedMetadata
+from authserver.clients.store import find_client
+from authserver.config.model import Config
+from authserver.keys.keyfile import KeyfileStore
+from authserver.keys.keyring import Keyring, open_keyring
+from authserver.keys.keystore import retention_seconds
+from authserver.outbound.client import OutboundClient
+from authserver.protocol.jose import Algorithm
+from authserver.resources.administration import ResourceAdministration
+from authserver.resources.fronting_administration import FrontingAdministration
+from authserver.storage.database import Database, Reader
+from authserver.storage.opening import open_database
+from authserver.tokens.consent_revocation import ConsentRevocation
+from authserver.tokens.grants.table import ENABLING_VARIABLES, served_grants
+from authserver.tokens.withdrawal import Withdrawal
+from authserver.users.accounts import Accounts, UserTokens
+from authserver.users.passwords import Passwords
+from authserver.users.store import find_user
+from authserver.xaa.administration import IdpAdministration
+from authserver.xaa.policy_administration import MappingAdministration, PolicyAdministration
+from authserver.xaa.provider_keys import ProviderKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The time, in the two units that are asked for."""
+
+    milliseconds: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+    def __call__(self) -> int:
+        """Return seconds since the epoch."""
+        return self.milliseconds() // 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """What the server and the command line share: the database and what operators may do to it."""
+
+    config: Config
+    clock: Clock
+    db: Database
+    trail: AuditTrail
+    mode: RegistrationMode
+    accounts: Accounts
+    clients: ClientAdministration
+    resources: ResourceAdministration
+    idps: IdpAdministration
+    xaa_policies: PolicyAdministration
+    subject_mappings: MappingAdministration
+    fronting: FrontingAdministration
+    consents: ConsentRevocation
+    secrets: ClientSecrets
+    served: ServedMetadata
+    http: OutboundClient
+
+
+async def open_core(config: Config, *, clock: Clock, migrate: bool, http: OutboundClient | None = None) -> Core:
+    """Open the database, with pending migrations applied if asked, and what operators work with.
+
+    Args:
+        config: The configuration.
+        clock: The time.
+        migrate: Whether pending migrations are applied.
+        http: Fetches what others publish; None makes one.
+
+    Raises:
+        MigrationError: A migration does not apply.
+        StorageUnavailable: The database cannot be opened.
+    """
+    http = http or OutboundClient()
+    db = await open_database(config.storage, migrate_at=clock() if migrate else None)
+    trail = AuditTrail(db, clock.milliseconds)
+    mode = RegistrationMode(db, trail, config.dcr.mode)
+    secrets = ClientSecrets(config.client_secret_pepper)
+    withdrawal = Withdrawal(refresh_lifetime=config.dcr.default_refresh_expiry)
+    user_tokens = UserTokens(has_live=withdrawal.user_has_live, revoke_all=withdrawal.revoke_user)
+    client_tokens = ClientTokens(has_live=withdrawal.client_has_live, revoke_all=withdrawal.revoke_client)
+    served = ServedMetadata(
+        grant_types=frozenset(served_grants(config)),
+        enabling_variables=ENABLING_VARIABLES,
+        binds_tokens=config.dpop.enabled,
+    )
+
+    async def client_exists(reader: Reader, client_id: str) -> bool:
+        return await find_client(reader, client_id) is not None
+
+    async def user_exists(reader: Reader, user_id: str) -> bool:
+        return await find_user(reader, user_id) is not None
+
+    keys = ProviderKeys(http, cache_ttl=config.xaa.jwks_cache_ttl)
+    return Core(
+        config=config,
+        clock=clock,
+        db=db,
+        trail=trail,
+        mode=mode,
+        accounts=Accounts(db, trail, Passwords(), user_tokens),
+        clients=ClientAdministration(db, trail, secrets, served, client_tokens),
+        resources=ResourceAdministration(db, trail, client_exists),
+        idps=IdpAdministration(db, trail, http, keys, own_issuer=config.server.issuer),
+        xaa_policies=PolicyAdministration(db, trail),
+        subject_mappings=MappingAdministration(db, trail, user_exists),
+        fronting=FrontingAdministration(db=db, trail=trail),
+        consents=ConsentRevocation(db=db, trail=trail),
+        secrets=secrets,
+        served=served,
+        http=http,
+    )
+
+
+async def open_keys(config: Config, *, now: int) -> Keyring:
+    """Open the signing keys; the first one is made when there is none.
+
+    Raises:
+        KeyStoreError: They cannot be read or written.
+    """
+    retention = retention_seconds(
+        config.dcr.default_token_expiry,
+        config.client_credentials.token_expiry,
+        config.token_exchange.token_expiry,
+        config.xaa.token_expiry,
+    )
+    algorithm: Algorithm = "RS256" if config.signing.algorithm == "RS256" else "ES256"
+    store = KeyfileStore(Path(config.signing.key_path), algorithm=algorithm, retention=retention)
+    return await open_keyring(store, now=now)
