@@ -126,7 +126,8 @@ class Installation:
         self.run("admin", "user", "create", "--email", "bench@example.com", "--password", self.password)
         client = self.run("admin", "client", "create", "--name", "bench", "--redirect-uris", REDIRECT_URI)
         self.client_id = re.findall(r"\bid=(\S+)", client)[0]
-        method = ("--auth-method", "client_secret_basic", "--redirect-uris", REDIRECT_URI)
+        grants = "authorization_code,refresh_token,urn:ietf:params:oauth:grant-type:token-exchange"
+        method = ("--auth-method", "client_secret_basic", "--redirect-uris", REDIRECT_URI, "--grant-types", grants)
         inspector = self.run("admin", "client", "create", "--name", "server", *method)
         self.inspector = (re.findall(r"\bid=(\S+)", inspector)[0], re.findall(r"secret\S*=(\S+)", inspector)[0])
         granted = ("--grant-types", "client_credentials", "--auth-method", "client_secret_basic", "--scope", SCOPE)

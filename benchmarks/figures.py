@@ -4,9 +4,12 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from load import Sample
+from measures import ASSERTION, BOUND, BOUND_EXCHANGE, EXCHANGE, PLAIN
 
 FLOOR, SQLITE, POSTGRES, PEER = "floor", "authserver sqlite", "authserver postgres", "node-oidc-provider"
 LOGGED = "authserver sqlite, logged"
+GRANTS = "grants of authserver sqlite, 16 connections"
+"""The measure whose contestants are grants of one server."""
 
 Figures = dict[str, float]
 Samples = dict[str, dict[str, list[Sample]]]
@@ -25,6 +28,10 @@ _RATIOS = (
     ("jwks / node-oidc-provider", "jwks, 16 connections", SQLITE, PEER),
     ("metadata / node-oidc-provider", "metadata, 16 connections", SQLITE, PEER),
     ("jwks / floor", "jwks, 16 connections", SQLITE, FLOOR),
+    ("client_credentials, DPoP-bound / plain", GRANTS, BOUND, PLAIN),
+    ("exchange / client_credentials", GRANTS, EXCHANGE, PLAIN),
+    ("exchange, DPoP-bound / plain", GRANTS, BOUND_EXCHANGE, EXCHANGE),
+    ("jwt-bearer / client_credentials", GRANTS, ASSERTION, PLAIN),
 )
 
 AT_LEAST: Figures = {
@@ -33,6 +40,7 @@ AT_LEAST: Figures = {
     "flow, postgres / sqlite": 1.0,
     "flow, two workers / one": 1.25,
     "group commit / commit a request, slow flush": 10,
+    "client_credentials, DPoP-bound / plain": 0.6,
     "client_credentials / floor": 0.65,
     "client_credentials / node-oidc-provider": 2,
     "introspection / node-oidc-provider": 2,

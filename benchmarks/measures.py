@@ -22,6 +22,8 @@ VERIFIER = "benchmark-" * 5
 CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 CODES_PER_SECOND = 750
 """How many codes are redeemed for each second that a sample shall take: they are fetched beforehand."""
+PLAIN, BOUND = "client_credentials, plain", "client_credentials, DPoP"
+EXCHANGE, BOUND_EXCHANGE, ASSERTION = "exchange", "exchange, DPoP", "jwt-bearer"
 _CODE = re.compile(rb"[?&]code=([^&\s]+)")
 
 
@@ -36,8 +38,7 @@ class Provider:
 
     def key_set(self) -> bytes:
         """Return what it publishes."""
-        key: dict[str, Any] = orjson.loads(jwt.get_algorithm_by_name("ES256").to_jwk(self.key.public_key()))
-        return orjson.dumps({"keys": [key]})
+        return orjson.dumps({"keys": [_public_jwk(self.key)]})
 
     def assertion(self, *, audience: str, client_id: str) -> str:
         """Return a new identity assertion."""
@@ -45,6 +46,30 @@ class Provider:
         claims = {"iss": self.issuer, "sub": "alice", "aud": audience, "client_id": client_id, "iat": now}
         claims |= {"exp": now + 120, "jti": secrets.token_hex(16)}
         return jwt.encode(claims, self.key, algorithm="ES256", headers={"typ": "oauth-id-jag+jwt"})
+
+
+class Prover:
+    """A client that proves to hold a key (RFC 9449)."""
+
+    def __init__(self, url: str) -> None:
+        """Make a key.
+
+        Args:
+            url: Where its requests go.
+        """
+        self._url = url
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._header = {"typ": "dpop+jwt", "jwk": _public_jwk(self._key)}
+
+    def proof(self) -> str:
+        """Return a new proof."""
+        claims = {"jti": secrets.token_hex(16), "htm": "POST", "htu": self._url, "iat": int(time.time())}
+        return jwt.encode(claims, self._key, algorithm="ES256", headers=self._header)
+
+
+def _public_jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
+    members: dict[str, Any] = orjson.loads(jwt.get_algorithm_by_name("ES256").to_jwk(key.public_key()))
+    return members
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +114,11 @@ def _get(target: Target, path: str, cookie: str = "") -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def _post(target: Target, path: str, body: bytes, authorization: str = "") -> bytes:
+def _post(target: Target, path: str, body: bytes, authorization: str = "", proof: str = "") -> bytes:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost:{target.port}\r\n"
         f"{f'Authorization: {authorization}{chr(13)}{chr(10)}' if authorization else ''}"
+        f"{f'DPoP: {proof}{chr(13)}{chr(10)}' if proof else ''}"
         f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -171,15 +197,33 @@ def _introspect_on(target: Target) -> Requests:
             raise UnexpectedAnswerError("the token is not active")
 
 
-def machine_tokens(target: Target) -> Requests:
+def machine_tokens(target: Target, prover: Prover | None = None) -> Requests:
     """Get a token about oneself, again and again."""
     assert target.machine is not None
     asked = {"grant_type": "client_credentials", "scope": target.scope}
-    body = urlencode(asked | ({"resource": target.resource} if target.resource else {}))
-    request = _post(target, target.paths["token"], body.encode(), _basic(target.machine))
+    body = urlencode(asked | ({"resource": target.resource} if target.resource else {})).encode()
+    yield from _tokens(target, body, target.machine, prover)
+
+
+def exchanged_tokens(target: Target, prover: Prover | None = None) -> Requests:
+    """Exchange one token of a user, as the server that it is for, again and again."""
+    assert target.inspector is not None
+    code = _code((yield _authorize(target)))
+    subject = _members((yield _redeem(target, code)))["access_token"]
+    asked = {"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "resource": target.resource or ""}
+    subject_type = "urn:ietf:params:oauth:token-type:access_token"
+    body = urlencode(asked | {"subject_token": subject, "subject_token_type": subject_type}).encode()
+    yield from _tokens(target, body, target.inspector, prover)
+
+
+def _tokens(target: Target, body: bytes, client: tuple[str, str], prover: Prover | None) -> Requests:
+    """Ask for the same again and again, each time with a new proof if there is one who proves."""
+    plain = _post(target, target.paths["token"], body, _basic(client))
+    expected = "DPoP" if prover else "Bearer"
     while True:
-        if not _members((yield request))["access_token"]:
-            raise UnexpectedAnswerError("no token")
+        request = _post(target, target.paths["token"], body, _basic(client), prover.proof()) if prover else plain
+        if _members((yield request))["token_type"] != expected:
+            raise UnexpectedAnswerError(f"no {expected} token")
 
 
 def asserted_tokens(target: Target, provider: Provider, client: tuple[str, str]) -> Requests:
@@ -230,12 +274,30 @@ def measure_machine_tokens(target: Target, *, connections: int, seconds: float) 
     return measure(target.port, target.pids, tokens, connections=connections, seconds=seconds)
 
 
-def measure_assertions(
+def measure_grants(
     target: Target, provider: Provider, client: tuple[str, str], *, connections: int, seconds: float
-) -> Sample:
-    """Measure the JWT bearer grant, by a secret in the header."""
-    tokens = partial(asserted_tokens, target, provider, client)
-    return measure(target.port, target.pids, tokens, connections=connections, seconds=seconds)
+) -> dict[str, Sample]:
+    """Measure what one client at a time gets, by a secret in the header, from each grant that needs no browser.
+
+    Args:
+        target: The server.
+        provider: Vouches for a user of the client.
+        client: Id and secret.
+        connections: How many at once.
+        seconds: How long, each.
+    """
+    prover = Prover(f"http://localhost:{target.port}{target.paths['token']}")
+    grants = {
+        PLAIN: partial(machine_tokens, target),
+        BOUND: partial(machine_tokens, target, prover),
+        EXCHANGE: partial(exchanged_tokens, target),
+        BOUND_EXCHANGE: partial(exchanged_tokens, target, prover),
+        ASSERTION: partial(asserted_tokens, target, provider, client),
+    }
+    return {
+        name: measure(target.port, target.pids, requests, connections=connections, seconds=seconds)
+        for name, requests in grants.items()
+    }
 
 
 def measure_introspection(target: Target, *, connections: int, seconds: float) -> Sample:

@@ -19,9 +19,10 @@ from typing import Any
 
 from contestants import Contestant, Installation, floor, install_peer, peer
 from database_server import durable_postgres, find_binaries
-from figures import LOGGED, PEER, POSTGRES, SQLITE, Figures, Samples, build_figures
+from figures import GRANTS, LOGGED, PEER, POSTGRES, SQLITE, Figures, Samples, build_figures
+from load import Sample
 from machine import LOAD_CORE, SERVER_CORE, WORK, describe, on_core, resident_mib
-from measures import MEASURES, Provider, measure_assertions, measure_flow, measure_machine_tokens
+from measures import MEASURES, Provider, measure_flow, measure_grants, measure_machine_tokens
 from report import plot_samples, print_samples, print_verdicts
 
 HERE = Path(__file__).parent
@@ -124,24 +125,20 @@ def compare_commits(installation: Installation, *, rounds: int, seconds: float) 
     return {"group commit / commit a request, slow flush": statistics.median(ratios)}
 
 
-def compare_assertions(installation: Installation, *, rounds: int, seconds: float) -> Figures:
-    """Measure tokens for identity assertions and for a client's secret alone, in turn, on one server."""
+def compare_grants(installation: Installation, *, rounds: int, seconds: float) -> dict[str, list[Sample]]:
+    """Measure the grants that need no browser, bound by a proof of possession and not, in turn, on one server."""
     provider = Provider()
     client = installation.trust(provider.issuer)
     keys = installation.directory / "provider.json"
     keys.write_bytes(provider.key_set())
-    ratios, rates = [], []
+    taken: dict[str, list[Sample]] = {}
     launcher = (sys.executable, str(HERE / "vouched.py"), str(keys))
     with installation.serve("vouched", launcher=launcher) as contestant, on_core(LOAD_CORE):
         for _ in range(rounds):
-            taken = measure_assertions(contestant.target, provider, client, connections=16, seconds=seconds)
-            beside = measure_machine_tokens(contestant.target, connections=16, seconds=seconds)
-            ratios.append(taken.requests_per_second / beside.requests_per_second)
-            rates.append(taken.requests_per_second)
-    return {
-        "jwt-bearer / client_credentials": statistics.median(ratios),
-        "jwt-bearer, requests/s": statistics.median(rates),
-    }
+            beside = measure_grants(contestant.target, provider, client, connections=16, seconds=seconds)
+            for name, sample in beside.items():
+                taken.setdefault(name, []).append(sample)
+    return taken
 
 
 def bytes_of_a_token(installation: Installation, *, seconds: float) -> float:
@@ -196,6 +193,8 @@ def _measure(options: argparse.Namespace) -> tuple[Samples, Figures]:
             for rate in run_rounds(contest.contestants, samples, options.rounds, options.seconds):
                 signatures.append(rate)
                 resident += [resident_mib(contest.ours.pid)] if contest.ours else []
+        if contest.ours and options.measure in GRANTS:
+            samples[GRANTS] = compare_grants(contest.sqlite, rounds=options.rounds, seconds=options.seconds)
         figures = build_figures(samples, signatures)
         if contest.ours:
             figures |= {
@@ -210,8 +209,6 @@ def _measure(options: argparse.Namespace) -> tuple[Samples, Figures]:
                 if installation is not None:
                     grown = bytes_of_a_token(installation, seconds=_GROWING_SECONDS)
                     figures[f"bytes a machine token, {database}"] = grown
-        if contest.ours and ("jwt-bearer" in options.measure or not options.measure):
-            figures |= compare_assertions(contest.sqlite, rounds=options.rounds, seconds=options.seconds)
         if contest.ours and not options.measure:
             figures |= compare_commits(contest.sqlite, rounds=options.rounds, seconds=options.seconds)
         if contest.postgres and not options.measure:
