@@ -2,7 +2,11 @@
 
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from authserver.admin.access import Access
+from authserver.admin.parts import AdminParts
+from authserver.admin.routes import AdminRoutes
 from authserver.authorization.consent_store import forget_approved_redirects
 from authserver.authorization.decisions import Decisions
 from authserver.authorization.device_limits import DeviceLimits
@@ -39,7 +43,7 @@ from authserver.login.site import site_of
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.fronting import FrontingLinks
 from authserver.storage.changes import ChangeWatcher
-from authserver.storage.database import Database
+from authserver.telemetry.installed import version
 from authserver.tokens.device_authorization import DeviceAuthorizationEndpoint, device_authorization_routes
 from authserver.tokens.endpoint import TokenEndpoint
 from authserver.tokens.families import Families
@@ -52,7 +56,7 @@ from authserver.tokens.redemption import Redemption
 from authserver.tokens.revocation import RevocationEndpoint
 from authserver.tokens.routes import token_routes
 from authserver.traces.recorder import TraceRecorder
-from authserver.web.http import Route
+from authserver.web.http import ErrorShape, Route
 from authserver.web.limits import Buckets, MakeBuckets, TokenBuckets
 from authserver.web.server import WebApp
 from authserver.web.shared_limits import SharedBuckets
@@ -248,7 +252,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     watcher.register_tick(traces.tick)
     return Server(
         public=_public_app(config, routes, limits, traces if config.traces.enabled else None),
-        admin=_admin_app(config, db, health),
+        admin=_admin_app(core, health),
         watcher=watcher,
         traces=traces,
     )
@@ -267,9 +271,13 @@ def _public_app(config: Config, routes: list[Route], limits: Limits, traces: Tra
     )
 
 
-def _admin_app(config: Config, db: Database, health: HealthRoutes) -> WebApp:
-    """Return what the admin listener serves: health and metrics."""
-    routes = health.routes()
+def _admin_app(core: Core, health: HealthRoutes) -> WebApp:
+    """Return what the admin listener serves: health, metrics and the admin API."""
+    config, db = core.config, core.db
+    parts = AdminParts(db=db, clock=core.clock, version=version(), clients=core.clients)
+    access = Access(config.admin.api_key, core.trail, clock=core.clock, monotonic=time.monotonic)
+    base_path = urlsplit(config.server.issuer).path.rstrip("/")
+    routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]
     metrics = config.observability.metrics
     if metrics.provider in {"prometheus", "both"}:
         routes += ScrapeRoutes(db=db, path=metrics.path, monotonic=time.monotonic).routes()
@@ -282,4 +290,5 @@ def _admin_app(config: Config, db: Database, health: HealthRoutes) -> WebApp:
         limits=TokenBuckets(rate=rate, burst=burst) if rate > 0 and burst > 0 else None,
         limited_by="admin.requests_per_second, admin.burst",
         component="admin-http",
+        errors=ErrorShape.PROBLEM,
     )

@@ -15,7 +15,7 @@ from authserver.clients.administration import NewClient
 from authserver.config.model import Config
 from authserver.config.secret import Secret
 from authserver.config.sections.clients import CimdConfig
-from authserver.config.sections.listeners import RateLimitConfig, ServerConfig, SessionConfig
+from authserver.config.sections.listeners import AdminConfig, RateLimitConfig, ServerConfig, SessionConfig
 from authserver.config.sections.storage import PostgresConfig, SigningConfig, SqliteConfig, StorageConfig
 from authserver.core import Clock, open_core, open_keys
 from authserver.outbound.client import OutboundClient
@@ -27,6 +27,7 @@ from server.tests.fakes.identity_provider import IdentityProvider, identity_prov
 from server.tests.fakes.proving_client import ProvingClient
 from server.tests.web.direct import DirectTransport
 from server.tests.wire.harness import ISSUER, PASSWORD, Wire
+from server.tests.wire.operating import API_KEY, Admin, an_admin
 from server.tests.wire.proving import TOKEN_URL
 from server.tests.wire.xaa import Enterprise, found
 
@@ -57,6 +58,7 @@ def config(database_target: str, tmp_path: Path) -> Config:
         signing=SigningConfig(key_path=str(tmp_path / "keys")),
         session=SessionConfig(secret=Secret("a secret of the tests, long enough")),
         rate_limit=RateLimitConfig(enabled=False),
+        admin=AdminConfig(api_key=Secret(API_KEY)),
         cimd=CimdConfig(require_https=False, allow_private_addresses=True),
     )
 
@@ -142,6 +144,13 @@ async def second(wire: Wire, config: Config) -> AsyncIterator[httpx2.AsyncClient
         yield http
     await server.traces.close()
     await core.db.close()
+
+
+@pytest.fixture
+async def admin(wire: Wire) -> AsyncIterator[Admin]:
+    """The built-in owner at the admin listener."""
+    async with an_admin(wire) as admin:
+        yield admin
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from authserver.audit.events import Action
 from authserver.telemetry.origin import current_origin
 
+_ADMIN = "admin"
+
 
 def _ip() -> str:
     return current_origin().ip
@@ -14,6 +16,11 @@ def _trace_id() -> str:
     return current_origin().trace_id
 
 
+def operator_name() -> str:
+    """Return who changes something as an operator: the name on the key of an admin request, else ``admin``."""
+    return current_origin().operator or _ADMIN
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
     """Something that happened, before it is stored.
@@ -21,7 +28,7 @@ class AuditEvent:
     Build it in the task of the request: that is where address and trace id come from when they are not given.
 
     Attributes:
-        actor_id: A user's or client's id, ``admin``, ``cli``, ``system``, or empty.
+        actor_id: A user's or client's id, an operator's name, ``cli``, ``system``, or empty.
         client_id: The OAuth client concerned, or empty.
         detail: ``key=value key=value``, made by ``detail``.
         reference: The reference id of the refusal, when it is one.

@@ -10,7 +10,6 @@ from dataclasses import replace
 import uvloop
 
 from authserver.app import Limits, Server, build_server
-from authserver.cli.installed import version
 from authserver.config.features import check_features
 from authserver.config.loader import LoadedConfig, with_session_secret
 from authserver.config.model import Config
@@ -20,6 +19,7 @@ from authserver.keys.keyring import Keyring
 from authserver.maintenance.seed import seed_resources
 from authserver.resources.records import BackendKind
 from authserver.resources.store import find_resource_by_slug
+from authserver.telemetry.installed import version
 from authserver.telemetry.logs import configure_logging, flush_logs, get_logger
 from authserver.web.run import Listener, serve_listeners
 

@@ -2,7 +2,7 @@
 
 import click
 
-from authserver.cli.installed import version
+from authserver.telemetry.installed import version
 
 
 @click.command("version")

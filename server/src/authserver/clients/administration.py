@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from authserver.audit.events import Action
-from authserver.audit.records import AuditEvent
+from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.agents import TOPIC
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
@@ -23,8 +23,6 @@ from authserver.protocol.scopes import parse_scopes
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.metrics import CLIENTS_REGISTERED
-
-_ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,4 +299,4 @@ def _describe_keys(client: Client, changes: ClientChanges) -> dict[str, object]:
 
 
 def _event(action: Action, client_id: str, what: str = "") -> AuditEvent:
-    return AuditEvent(action, actor_id=_ADMIN, client_id=client_id, detail=what)
+    return AuditEvent(action, actor_id=operator_name(), client_id=client_id, detail=what)

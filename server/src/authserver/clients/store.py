@@ -40,8 +40,9 @@ async def list_clients(
     db: Reader,
     *,
     limit: int,
-    status: ClientStatus | None = None,
-    source: RegistrationSource | None = None,
+    status: str | None = None,
+    source: str | None = None,
+    offset: int = 0,
     before: tuple[int, str] | None = None,
 ) -> list[Client]:
     """Read a page, newest first.
@@ -51,20 +52,21 @@ async def list_clients(
         limit: Clients a page.
         status: Only clients of this status.
         source: Only clients that registered this way.
+        offset: Clients passed over, for interfaces that promise it; ``before`` costs less.
         before: ``issued_at`` and id of the last client of the page before; None starts at the newest.
     """
     conditions, values = ["1 = 1"], list[Value]()
     for column, value in (("status", status), ("registration_source", source)):
         if value is not None:
-            values.append(str(value))
+            values.append(value)
             conditions.append(f"{column} = ${len(values)}")
     if before is not None:
         values += before
         conditions.append(f"(issued_at, id) < (${len(values) - 1}, ${len(values)})")
-    values.append(limit)
+    values += (limit, offset)
     rows = await db.fetch_all(
         f"SELECT {_COLUMNS} FROM clients WHERE {' AND '.join(conditions)}"
-        f" ORDER BY issued_at DESC, id DESC LIMIT ${len(values)}",
+        f" ORDER BY issued_at DESC, id DESC LIMIT ${len(values) - 1} OFFSET ${len(values)}",
         *values,
     )
     return [_client(row) for row in rows]

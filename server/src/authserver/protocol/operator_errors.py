@@ -2,7 +2,15 @@
 
 
 class OperatorError(Exception):
-    """A refusal that an operator is told about, in one sentence without secrets."""
+    """A refusal that an operator is told about, in one sentence without secrets.
+
+    Attributes:
+        members: What the answer of the admin API holds beside the sentence.
+    """
+
+    def __init__(self, sentence: str = "", **members: object) -> None:
+        super().__init__(sentence)
+        self.members = members
 
 
 class NotFound(OperatorError):  # noqa: N818  the word of the admin API

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from authserver.audit.events import Action
-from authserver.audit.records import AuditEvent
+from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.protocol.identifiers import new_public_id
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
@@ -26,7 +26,6 @@ from authserver.telemetry.metrics import ALLOWLIST_OPS, RESOURCE_SERVER_OPS
 
 T = TypeVar("T")
 
-_ADMIN = "admin"
 
 ClientExists = Callable[[Reader, str], Awaitable[bool]]
 """Whether there is a client of this id; clients stand above resources, so they hand it in."""
@@ -281,7 +280,7 @@ def _checked(resource: Resource) -> Resource:
 
 
 def _event(action: Action, text: str = "") -> AuditEvent:
-    return AuditEvent(action, actor_id=_ADMIN, detail=text)
+    return AuditEvent(action, actor_id=operator_name(), detail=text)
 
 
 def _runtime_client_event(action: Action, slug: str, client_id: str) -> AuditEvent:

@@ -14,6 +14,7 @@ class RequestOrigin(NamedTuple):
         request_id: Echoed as ``X-Request-ID``.
         trace_id: 32 hexadecimal digits, or empty when the request is not traced.
         user_agent: As sent, for the access line.
+        operator: The operator's name, once an admin request has shown a key that is theirs.
         decision: What is noted for the case that the request is refused; None outside requests.
     """
 
@@ -21,6 +22,7 @@ class RequestOrigin(NamedTuple):
     request_id: str = ""
     trace_id: str = ""
     user_agent: str = ""
+    operator: str = ""
     decision: Decision | None = None
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from authserver.audit.events import Action
-from authserver.audit.records import AuditEvent
+from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.authorization.consent_store import revoke_consent
 from authserver.authorization.records import ConsentGrant
@@ -14,8 +14,6 @@ from authserver.telemetry.logs import get_logger
 from authserver.tokens.store import revoke_lineage
 
 _log = get_logger("token")
-
-_ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,4 +82,4 @@ def _fields(consent: ConsentGrant) -> dict[str, str | bytes]:
 
 
 def _event(text: str) -> AuditEvent:
-    return AuditEvent(Action.CONSENT_GRANT_REVOKED_ADMIN, actor_id=_ADMIN, detail=text)
+    return AuditEvent(Action.CONSENT_GRANT_REVOKED_ADMIN, actor_id=operator_name(), detail=text)

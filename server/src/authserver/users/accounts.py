@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from authserver.audit.events import Action
-from authserver.audit.records import AuditEvent
+from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.protocol.identifiers import new_public_id
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
@@ -31,7 +31,6 @@ MAX_EMAIL_BYTES = 254
 
 T = TypeVar("T")
 
-_ADMIN = "admin"
 _PAGE_USERS = 500
 
 
@@ -309,4 +308,4 @@ def check_password(password: str) -> None:
 
 
 def _event(action: Action, user_id: str) -> AuditEvent:
-    return AuditEvent(action, actor_id=_ADMIN, detail=detail(user=user_id))
+    return AuditEvent(action, actor_id=operator_name(), detail=detail(user=user_id))

@@ -1,7 +1,9 @@
 """Refusals and faults become answers: the OAuth body, a page, or plain text (errors.md §1)."""
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 import orjson
 
@@ -24,6 +26,8 @@ _SENTENCES = {
 }
 _FAULT = "internal error"
 _CHALLENGE = (b"www-authenticate", b'Basic realm="authserver"')
+_NO_MEMBERS: Mapping[str, object] = MappingProxyType({})
+_BEARER = (b"www-authenticate", b'Bearer realm="admin"')
 _UNPRINTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 
@@ -65,6 +69,24 @@ def oauth_error(exc: OAuthError, request: HttpRequest) -> HttpResponse:
     return HttpResponse(exc.status, orjson.dumps(body), tuple(headers))
 
 
+def problem(
+    status: int,
+    detail: str,
+    *,
+    members: Mapping[str, object] = _NO_MEMBERS,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> HttpResponse:
+    """Answer an operator with problem details (RFC 9457): four members, and those that a status has beside them."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    return HttpResponse(status, orjson.dumps(body), (_PROBLEM, NO_STORE, *headers))
+
+
+def unauthorized(description: str) -> HttpResponse:
+    """Answer an operator without a valid key (admin API, 1.3)."""
+    body = {"error": "unauthorized", "error_description": description}
+    return HttpResponse(401, orjson.dumps(body), (_JSON, NO_STORE, _BEARER))
+
+
 def refusal(exc: OAuthError, request: HttpRequest, shape: ErrorShape) -> HttpResponse:
     """Answer a refusal in the shape of its route."""
     report_refusal(exc)
@@ -79,6 +101,11 @@ def refusal(exc: OAuthError, request: HttpRequest, shape: ErrorShape) -> HttpRes
                 status=exc.status,
                 request_id=request.request_id,
             )
+        case ErrorShape.PROBLEM if isinstance(exc, SlowDown):
+            body = {"error": exc.error, "error_description": wire_description(exc.description, exc.reference)}
+            answer = HttpResponse(exc.status, orjson.dumps(body), (_JSON, NO_STORE))
+        case ErrorShape.PROBLEM:
+            answer = problem(exc.status, wire_description(exc.description, exc.reference))
         case ErrorShape.PLAIN:
             text = f"{exc.error}: {wire_description(exc.description, exc.reference)}\n"
             answer = HttpResponse(exc.status, text.encode("ascii"), (TEXT, NO_STORE))
@@ -100,13 +127,18 @@ def page_refusal(exc: PageRefusal, request: HttpRequest) -> HttpResponse:
     )
 
 
-def wrong_method(request: HttpRequest, allowed: str) -> HttpResponse:
-    """Answer a method that a path does not serve: plain text, as whoever sent it did not follow a link of ours."""
+def wrong_method(request: HttpRequest, allowed: str, shape: ErrorShape = ErrorShape.PLAIN) -> HttpResponse:
+    """Answer a method that a path does not serve: plain text, as whoever sent it did not follow a link of ours.
+
+    Operators get problem details.
+    """
     exc = PageRefusal("Method Not Allowed", "method not allowed", status=405)
     note("method looked at", method=request.method, expected=allowed)
     report_refusal(exc)
-    text = f"{exc.message} ({exc.reference})\n"
-    return HttpResponse(exc.status, text.encode("ascii"), (TEXT, NO_STORE, (b"allow", allowed.encode("ascii"))))
+    text, allow = f"{exc.message} ({exc.reference})", (b"allow", allowed.encode("ascii"))
+    if shape is ErrorShape.PROBLEM:
+        return problem(exc.status, text, headers=(allow,))
+    return HttpResponse(exc.status, f"{text}\n".encode("ascii"), (TEXT, NO_STORE, allow))
 
 
 def fault(request: HttpRequest, shape: ErrorShape, *, retry_after: int | None = None) -> HttpResponse:
@@ -138,6 +170,8 @@ def fault(request: HttpRequest, shape: ErrorShape, *, retry_after: int | None = 
                 request_id=request.request_id,
             )
             return HttpResponse(page.status, page.body, (*page.headers, *waiting))
+        case ErrorShape.PROBLEM:
+            return problem(status, f"{_FAULT} ({reference})", headers=waiting)
         case ErrorShape.PLAIN:
             return HttpResponse(status, f"{_FAULT} ({reference})\n".encode("ascii"), (TEXT, NO_STORE, *waiting))
 

@@ -41,6 +41,7 @@ class HttpRequest:
         client_address: The TCP peer, or what a trusted proxy says.
         request_id: Echoed as ``X-Request-ID``.
         tail: What follows the prefix of a prefix route, else empty.
+        template: The path with its parameters named, for metrics.
         is_last: Whether the connection ends behind the answer.
         want_more: Called when a part of the body is wanted that has not arrived.
         answer_headers: What the endpoint wants in the answer, whatever that will be: a refusal, a fault.
@@ -62,6 +63,7 @@ class HttpRequest:
         "raw_path",
         "request_id",
         "tail",
+        "template",
         "want_more",
     )
 
@@ -86,6 +88,7 @@ class HttpRequest:
         self.client_address = client_address
         self.request_id = request_id
         self.tail = ""
+        self.template = ""
         self.is_last = False
         self.answer_headers: tuple[tuple[bytes, bytes], ...] = ()
         self._first = dict(reversed(headers))
@@ -193,11 +196,12 @@ class Cors(StrEnum):
 
 
 class ErrorShape(StrEnum):
-    """How a refusal of this route is worded: the OAuth body, a page, or plain text."""
+    """How a refusal of this route is worded: the OAuth body, a page, plain text, or problem details (admin API, 2)."""
 
     OAUTH = "oauth"
     PAGE = "page"
     PLAIN = "plain"
+    PROBLEM = "problem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from authserver.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS
 from authserver.telemetry.notes import fault_reference, note
 from authserver.telemetry.origin import RequestOrigin, current_origin, reset_origin, set_origin
 from authserver.web.cors import CorsPolicy
-from authserver.web.errors import fault, page_refusal, refusal, wrong_method
+from authserver.web.errors import fault, page_refusal, problem, refusal, wrong_method
 from authserver.web.forms import UNREADABLE_FORM
 from authserver.web.http import TEXT, BodyTooLarge, Cors, Disconnected, ErrorShape, HttpRequest, HttpResponse, Route
 from authserver.web.limits import Buckets, Unlimited, address_key
@@ -56,6 +56,7 @@ class WebApp:
         limited_by: str = "rate_limit.requests_per_second, rate_limit.burst",
         monotonic: Callable[[], float] = time.monotonic,
         keep_refusal: Keep | None = None,
+        errors: ErrorShape = ErrorShape.OAUTH,
     ) -> None:
         """Compute once what requests share.
 
@@ -70,6 +71,7 @@ class WebApp:
             limited_by: The settings that it comes from.
             monotonic: Seconds of a clock that never goes back.
             keep_refusal: Takes what explains a refusal; None when nobody wants to know.
+            errors: How refusals are worded that no route has to do with.
 
         Raises:
             ValueError: Two routes have the same path.
@@ -82,6 +84,7 @@ class WebApp:
         self._limited_by = limited_by
         self._monotonic = monotonic
         self.keep_refusal = keep_refusal
+        self._errors = errors
         common = (
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
@@ -132,6 +135,7 @@ class WebApp:
     def _open(self, request: HttpRequest) -> tuple[Target, RequestOrigin]:
         """Find out where a request leads, and what logs and audit are to know of it."""
         target, request.path, request.tail = self._routes.find_raw(request.raw_path)
+        request.template = target.template
         request.client_address = address = self._proxies.client_address(request)
         given = request.header(b"x-request-id")
         request.request_id = request_id = given if given and _REQUEST_ID.fullmatch(given) else random_bytes().hex()
@@ -151,11 +155,13 @@ class WebApp:
         wait = self._limits.take(address_key(request.client_address), self._monotonic()) if target.is_limited else 0
         if wait:
             note("requests of one address counted", setting=self._limited_by)
-            return refusal(SlowDown(reason="rate_limited", retry_after=wait), request, ErrorShape.OAUTH)
+            return refusal(SlowDown(reason="rate_limited", retry_after=wait), request, self._errors)
         endpoint = target.endpoints.get(request.method)
         if endpoint is not None:
             return endpoint(request)
-        return wrong_method(request, target.allowed) if target.allowed else _NOT_FOUND
+        if target.allowed:
+            return wrong_method(request, target.allowed, self._errors)
+        return problem(404, "there is nothing here") if self._errors is ErrorShape.PROBLEM else _NOT_FOUND
 
     def _explain(self, exc: Exception, request: HttpRequest, target: Target) -> HttpResponse:
         """Return the answer for what an endpoint raised; to be called while that is handled."""
@@ -194,8 +200,8 @@ class WebApp:
         status = response.status
         body = b"" if request.method == "HEAD" or status in _WITHOUT_BODY else response.body
         seconds, label = time.perf_counter() - started, str(status)
-        HTTP_REQUESTS.inc(request.method, target.template, label)
-        HTTP_REQUEST_DURATION.observe(seconds, request.method, target.template, label)
+        HTTP_REQUESTS.inc(request.method, request.template, label)
+        HTTP_REQUEST_DURATION.observe(seconds, request.method, request.template, label)
         write: Callable[..., None] = self._log.info
         if status >= _CLIENT_ERROR:
             write = self._log.warning if status < _SERVER_ERROR else self._log.error

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from authserver.audit.events import Action
-from authserver.audit.records import AuditEvent
+from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.shared_fetches import DocumentUnavailable
 from authserver.outbound.client import OutboundClient
@@ -20,7 +20,6 @@ from authserver.xaa.records import TrustedIdp
 from authserver.xaa.registry import TOPIC
 from authserver.xaa.store import delete_idp, find_idp, insert_idp, list_idps, raise_keys_version, update_idp
 
-ADMIN = "admin"
 MAX_NAME_BYTES = 255
 
 _MAX_URI_CHARACTERS = 1024
@@ -172,7 +171,7 @@ class IdpAdministration:
 
     async def _finish(self, tx: Writer, action: Action, idp: TrustedIdp, *, now: int) -> None:
         await announce(tx, TOPIC)
-        event = AuditEvent(action, actor_id=ADMIN, detail=detail(id=idp.id, issuer=idp.issuer))
+        event = AuditEvent(action, actor_id=operator_name(), detail=detail(id=idp.id, issuer=idp.issuer))
         await self._trail.append(tx, event, now=now)
 
 

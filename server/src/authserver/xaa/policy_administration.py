@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, fields, replace
 
 from authserver.audit.events import Action
-from authserver.audit.records import AuditEvent
+from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.protocol.errors import InvalidScope
 from authserver.protocol.id_jag import MAX_SUBJECT_BYTES
@@ -13,7 +13,7 @@ from authserver.protocol.operator_errors import Invalid, NotFound
 from authserver.protocol.scopes import parse_scopes
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, Reader, UniqueViolation, Writer
-from authserver.xaa.administration import ADMIN, check_name
+from authserver.xaa.administration import check_name
 from authserver.xaa.records import SubjectMapping, XaaPolicy
 from authserver.xaa.registry import TOPIC
 from authserver.xaa.store import (
@@ -163,7 +163,7 @@ class PolicyAdministration:
     async def _finish(self, tx: Writer, action: Action, policy: XaaPolicy, *, now: int) -> None:
         await announce(tx, TOPIC)
         text = detail(id=policy.id, idp_id=policy.idp_id, name=policy.name)
-        await self._trail.append(tx, AuditEvent(action, actor_id=ADMIN, detail=text), now=now)
+        await self._trail.append(tx, AuditEvent(action, actor_id=operator_name(), detail=text), now=now)
 
 
 class MappingAdministration:
@@ -229,7 +229,7 @@ class MappingAdministration:
 
     async def _finish(self, tx: Writer, action: Action, mapping: SubjectMapping, *, now: int) -> None:
         text = detail(id=mapping.id, idp_id=mapping.idp_id)
-        await self._trail.append(tx, AuditEvent(action, actor_id=ADMIN, detail=text), now=now)
+        await self._trail.append(tx, AuditEvent(action, actor_id=operator_name(), detail=text), now=now)
 
 
 async def _check_idp(tx: Writer, idp_id: str) -> None:

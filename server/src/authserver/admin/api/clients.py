@@ -1,0 +1,254 @@
+"""``/admin/clients`` (admin API, 3)."""
+
+from typing import Any, NotRequired
+
+import orjson
+from typing_extensions import TypedDict
+
+from authserver.admin.api.views import Status, build_time
+from authserver.admin.endpoint import Body, Call, Query, endpoint
+from authserver.admin.roles import Role
+from authserver.clients.administration import ClientChanges, NewClient
+from authserver.clients.records import Client
+from authserver.clients.store import find_client, list_clients
+from authserver.protocol.operator_errors import NotFound
+
+_PAGE = 50
+
+
+class ClientBody(Body):
+    """What a client is created with; what is missing in it is told together."""
+
+    client_name: str | None = None
+    redirect_uris: list[str] | None = None
+    grant_types: list[str] | None = None
+    response_types: list[str] | None = None
+    token_endpoint_auth_method: str | None = None
+    jwks: dict[str, Any] | None = None
+    jwks_uri: str | None = None
+    dpop_bound_access_tokens: bool | None = None
+    scope: str | None = None
+    agent: bool | None = None
+    agent_description: str | None = None
+
+
+class ClientPatch(Body):
+    """What may change."""
+
+    client_name: str | None = None
+    redirect_uris: list[str] | None = None
+    grant_types: list[str] | None = None
+    scope: str | None = None
+    jwks: dict[str, Any] | None = None
+    jwks_uri: str | None = None
+    dpop_bound_access_tokens: bool | None = None
+
+
+class ClientView(TypedDict):
+    """A client."""
+
+    id: str
+    name: str
+    redirect_uris: list[str]
+    grant_types: list[str]
+    response_types: list[str]
+    token_endpoint_auth_method: str
+    scope: str
+    status: str
+    registration_source: str
+    agent: bool
+    agent_description: str
+    cimd_url: str
+    issued_at: str
+    updated_at: str
+    jwks: NotRequired[dict[str, Any]]
+    jwks_uri: NotRequired[str]
+    dpop_bound_access_tokens: NotRequired[bool]
+
+
+class CreatedClient(TypedDict):
+    """A client as it was created; the secret is shown here alone."""
+
+    client_id: str
+    client_secret: NotRequired[str]
+    client_name: str
+    redirect_uris: list[str]
+    grant_types: list[str]
+    response_types: list[str]
+    token_endpoint_auth_method: str
+    scope: str
+    status: str
+    registration_source: str
+    agent: bool
+    agent_description: str
+    issued_at: str
+
+
+class RotatedSecret(TypedDict):
+    """A new secret, shown here alone."""
+
+    client_id: str
+    client_secret: str
+
+
+@endpoint(
+    "GET",
+    "/admin/clients",
+    role=Role.READ_ONLY,
+    query={"limit": Query.NUMBER, "offset": Query.NUMBER, "status": Query.TEXT, "source": Query.TEXT},
+)
+async def list_all_clients(call: Call[None]) -> list[ClientView]:
+    """List clients, newest first."""
+    clients = await list_clients(
+        call.parts.db,
+        limit=call.lenient_number("limit", default=_PAGE, least=1),
+        offset=call.lenient_number("offset", default=0, least=0),
+        status=call.query.get("status"),
+        source=call.query.get("source"),
+    )
+    return [build_client(client) for client in clients]
+
+
+@endpoint("POST", "/admin/clients", role=Role.OPERATOR, status=201)
+async def create_client(call: Call[ClientBody]) -> CreatedClient:
+    """Create a client; a secret, if it gets one, is answered once."""
+    body = call.body
+    new = NewClient(
+        name=body.client_name or "",
+        redirect_uris=body.redirect_uris or (),
+        grant_types=body.grant_types or (),
+        response_types=body.response_types or (),
+        auth_method=body.token_endpoint_auth_method or "none",
+        jwks=body.jwks,
+        jwks_uri=body.jwks_uri,
+        scope=body.scope or "",
+        is_agent=bool(body.agent),
+        agent_description=body.agent_description or "",
+        dpop_bound_access_tokens=bool(body.dpop_bound_access_tokens),
+    )
+    registered = await call.parts.clients.create(new, now=call.now)
+    client = registered.client
+    created = CreatedClient(
+        client_id=client.id,
+        client_name=client.name,
+        redirect_uris=list(client.redirect_uris),
+        grant_types=list(client.grant_types),
+        response_types=list(client.response_types),
+        token_endpoint_auth_method=client.token_endpoint_auth_method,
+        scope=client.scope,
+        status=client.status,
+        registration_source=client.registration_source,
+        agent=client.is_agent,
+        agent_description=client.agent_description,
+        issued_at=build_time(client.issued_at),
+    )
+    if registered.client_secret is not None:
+        created["client_secret"] = registered.client_secret
+    return created
+
+
+@endpoint("GET", "/admin/clients/{id}", role=Role.READ_ONLY, refusals=(404,))
+async def get_client(call: Call[None]) -> ClientView:
+    """Show a client."""
+    client = await find_client(call.parts.db, call.path["id"])
+    if client is None:
+        raise NotFound("client not found")
+    return build_client(client)
+
+
+@endpoint("PATCH", "/admin/clients/{id}", role=Role.OPERATOR, refusals=(409,), unknown=400)
+async def update_client(call: Call[ClientPatch]) -> ClientView:
+    """Change a client; the whole result is checked anew."""
+    body = call.body
+    changes = ClientChanges(
+        name=body.client_name,
+        redirect_uris=body.redirect_uris,
+        grant_types=body.grant_types,
+        scope=body.scope,
+        jwks=body.jwks,
+        jwks_uri=body.jwks_uri,
+        dpop_bound_access_tokens=body.dpop_bound_access_tokens,
+    )
+    return build_client(await call.parts.clients.update(call.path["id"], changes, now=call.now))
+
+
+@endpoint("POST", "/admin/clients/{id}/rotate-secret", role=Role.OPERATOR, refusals=(409,), unknown=400)
+async def rotate_client_secret(call: Call[None]) -> RotatedSecret:
+    """Give a client a new secret; the old one is dead at once."""
+    rotated = await call.parts.clients.rotate_secret(call.path["id"], now=call.now)
+    return RotatedSecret(client_id=rotated.client.id, client_secret=rotated.client_secret or "")
+
+
+@endpoint("PATCH", "/admin/clients/{id}/suspend", role=Role.OPERATOR, refusals=(409,), unknown=400)
+async def suspend_client(call: Call[None]) -> Status:
+    """Stop an active client for a time."""
+    client = await call.parts.clients.suspend(call.path["id"], now=call.now)
+    return Status(status=client.status)
+
+
+@endpoint("PATCH", "/admin/clients/{id}/revoke", role=Role.OPERATOR, refusals=(409,), unknown=400)
+async def revoke_client(call: Call[None]) -> Status:
+    """Stop a client for ever; may be repeated."""
+    client = await call.parts.clients.revoke(call.path["id"], now=call.now)
+    return Status(status=client.status)
+
+
+@endpoint("PATCH", "/admin/clients/{id}/reactivate", role=Role.OPERATOR, refusals=(409,), unknown=400)
+async def reactivate_client(call: Call[None]) -> Status:
+    """Let a suspended client act again."""
+    client = await call.parts.clients.reactivate(call.path["id"], now=call.now)
+    return Status(status=client.status)
+
+
+@endpoint(
+    "DELETE",
+    "/admin/clients/{id}",
+    role=Role.OPERATOR,
+    status=204,
+    refusals=(409,),
+    unknown=400,
+    query={"force": Query.FLAG},
+)
+async def delete_client(call: Call[None]) -> None:
+    """Delete a client; with live tokens only by force, which revokes them."""
+    await call.parts.clients.delete(call.path["id"], force=call.flag("force"), now=call.now)
+
+
+def build_client(client: Client) -> ClientView:
+    """Return a client as the API shows it: never its secret."""
+    view = ClientView(
+        id=client.id,
+        name=client.name,
+        redirect_uris=list(client.redirect_uris),
+        grant_types=list(client.grant_types),
+        response_types=list(client.response_types),
+        token_endpoint_auth_method=client.token_endpoint_auth_method,
+        scope=client.scope,
+        status=client.status,
+        registration_source=client.registration_source,
+        agent=client.is_agent,
+        agent_description=client.agent_description,
+        cimd_url=client.cimd_url,
+        issued_at=build_time(client.issued_at),
+        updated_at=build_time(client.updated_at),
+    )
+    if client.jwks is not None:
+        view["jwks"] = orjson.loads(client.jwks)
+    if client.jwks_uri is not None:
+        view["jwks_uri"] = client.jwks_uri
+    if client.dpop_bound_access_tokens:
+        view["dpop_bound_access_tokens"] = True
+    return view
+
+
+ENDPOINTS = (
+    list_all_clients,
+    create_client,
+    get_client,
+    update_client,
+    rotate_client_secret,
+    suspend_client,
+    revoke_client,
+    reactivate_client,
+    delete_client,
+)

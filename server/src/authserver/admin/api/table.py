@@ -1,0 +1,36 @@
+"""The one table of endpoints: routing, authorization and the OpenAPI document are made from it."""
+
+from functools import lru_cache
+
+import orjson
+
+from authserver.admin.access import Access
+from authserver.admin.api import clients
+from authserver.admin.dispatching import Dispatcher
+from authserver.admin.endpoint import AdminEndpoint, Call, endpoint
+from authserver.admin.openapi import build_document
+from authserver.admin.parts import AdminParts
+from authserver.admin.roles import Role
+from authserver.web.http import JSON, NO_STORE, HttpResponse
+
+
+@endpoint("GET", "/admin/openapi.json", role=Role.READ_ONLY)
+async def get_openapi_document(call: Call[None]) -> HttpResponse:
+    """Serve this document."""
+    return HttpResponse(200, _document(call.parts.version), (JSON, NO_STORE))
+
+
+TABLE: tuple[AdminEndpoint, ...] = (
+    *clients.ENDPOINTS,
+    get_openapi_document,
+)
+
+
+def build_dispatcher(parts: AdminParts, access: Access) -> Dispatcher:
+    """Return what serves the table."""
+    return Dispatcher(TABLE, parts, access)
+
+
+@lru_cache(maxsize=1)
+def _document(version: str) -> bytes:
+    return orjson.dumps(build_document(TABLE, version=version))

@@ -1,0 +1,178 @@
+"""A request of the admin API: its endpoint is found, its sender let in, its body read, its refusals answered."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from authserver.admin.access import Access, Unauthorized
+from authserver.admin.endpoint import AdminEndpoint, Call
+from authserver.admin.parts import AdminParts
+from authserver.admin.roles import Operator
+from authserver.protocol.operator_errors import Conflict, Invalid, NotFound, OperatorError, Unreachable
+from authserver.telemetry.origin import current_origin, reset_origin, set_origin
+from authserver.web.errors import problem, unauthorized, wrong_method
+from authserver.web.forms import parse_query
+from authserver.web.http import JSON, NO_STORE, BodyTooLarge, ErrorShape, HttpRequest, HttpResponse
+
+_LONGEST_PARAMETER = 256
+_MOST_PROBLEMS = 20
+_NO_CONTENT = 204
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_NOWHERE = "there is nothing here"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A path that is served: its segments, None for a parameter, and its endpoints by method."""
+
+    segments: tuple[str | None, ...]
+    template: str
+    names: tuple[str, ...]
+    endpoints: dict[str, AdminEndpoint]
+
+
+class Dispatcher:
+    """Serves what the table names."""
+
+    def __init__(self, table: Iterable[AdminEndpoint], parts: AdminParts, access: Access) -> None:
+        """Sort the paths by their number of segments, those without parameters first.
+
+        Raises:
+            ValueError: Two endpoints have the same method and path.
+        """
+        self._parts = parts
+        self._access = access
+        places: dict[str, _Place] = {}
+        for entry in table:
+            place = places.setdefault(entry.path, _place(entry.path))
+            if entry.method in place.endpoints:
+                raise ValueError(f"two endpoints answer at {entry.method} {entry.path}")
+            place.endpoints[entry.method] = entry
+        self._places: dict[int, list[_Place]] = {}
+        for place in sorted(places.values(), key=lambda place: len(place.names)):
+            self._places.setdefault(len(place.segments), []).append(place)
+
+    async def serve(self, request: HttpRequest, raw_path: bytes) -> HttpResponse:
+        """Answer a request.
+
+        Args:
+            request: The request.
+            raw_path: Its path below the issuer's own, as sent.
+        """
+        found = self._find(raw_path)
+        if found is None:
+            return problem(404, _NOWHERE)
+        place, values = found
+        request.template = place.template
+        endpoint = place.endpoints.get("GET" if request.method == "HEAD" else request.method)
+        if endpoint is None:
+            return wrong_method(request, _allow(place), ErrorShape.PROBLEM)
+        try:
+            operator = await self._access.identify(request)
+        except Unauthorized as exc:
+            return unauthorized(str(exc))
+        if operator.role < endpoint.role:
+            return problem(403, f"the role {operator.role} may not do this; it takes {endpoint.role}")
+        before = set_origin(current_origin()._replace(operator=operator.name))
+        try:
+            return await self._answer(endpoint, request, values, operator)
+        except OperatorError as exc:
+            return problem(_status(exc, endpoint), str(exc), members=exc.members)
+        finally:
+            reset_origin(before)
+
+    async def _answer(
+        self, endpoint: AdminEndpoint, request: HttpRequest, values: Mapping[str, str], operator: Operator
+    ) -> HttpResponse:
+        for name, value in values.items():
+            _check_parameter(name, value)
+        call = Call(
+            parts=self._parts,
+            request=request,
+            operator=operator,
+            path=values,
+            query=parse_query(request.query),
+            body=await _read(request, endpoint.body, max_bytes=endpoint.max_body) if endpoint.body else None,
+            now=self._parts.clock(),
+            status=endpoint.status,
+        )
+        answer = await endpoint.handle(call)
+        if isinstance(answer, HttpResponse):
+            return answer
+        if call.status == _NO_CONTENT:
+            return HttpResponse(call.status, headers=(NO_STORE,))
+        return HttpResponse(call.status, orjson.dumps(answer), (JSON, NO_STORE))
+
+    def _find(self, raw_path: bytes) -> tuple[_Place, dict[str, str]] | None:
+        """Return where a path leads, and its parameters: taken apart as sent, then decoded (admin API, 1.4)."""
+        segments = raw_path.decode("ascii").split("/")
+        for place in self._places.get(len(segments), ()):
+            values = _match(place, segments)
+            if values is not None:
+                return place, values
+        return None
+
+
+def _place(path: str) -> _Place:
+    segments = tuple(None if part.startswith("{") else part for part in path.split("/"))
+    return _Place(segments, path, tuple(re.findall(r"\{(\w+)\}", path)), {})
+
+
+def _match(place: _Place, segments: list[str]) -> dict[str, str] | None:
+    values = []
+    for wanted, segment in zip(place.segments, segments, strict=True):
+        if wanted is None:
+            values.append(unquote(segment))
+        elif wanted != segment:
+            return None
+    return dict(zip(place.names, values, strict=True))
+
+
+def _allow(place: _Place) -> str:
+    return ", ".join(sorted({*place.endpoints, *(("HEAD",) if "GET" in place.endpoints else ())}))
+
+
+def _check_parameter(name: str, value: str) -> None:
+    if not value:
+        raise Invalid(f"{name} is required")
+    if len(value) > _LONGEST_PARAMETER:
+        raise Invalid(f"{name} too long")
+
+
+async def _read(request: HttpRequest, model: type[BaseModel], *, max_bytes: int) -> BaseModel:
+    try:
+        body = await request.body(max_bytes=max_bytes)
+    except BodyTooLarge:
+        raise Invalid(f"invalid JSON body: longer than {max_bytes} bytes") from None
+    if _NUL.search(body):
+        # PostgreSQL stores none, and no member needs one.
+        raise Invalid("invalid JSON body: it holds a NUL")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as exc:
+        raise Invalid(f"invalid JSON body: {_tell(exc)}") from None
+
+
+def _tell(exc: ValidationError) -> str:
+    """Return what is wrong with a body: which member and why, never what was sent."""
+    problems = exc.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(map(str, found['loc']))}: {found['msg']}" if found["loc"] else found["msg"]
+        for found in problems[:_MOST_PROBLEMS]
+    )
+
+
+def _status(exc: OperatorError, endpoint: AdminEndpoint) -> int:
+    match exc:
+        case NotFound():
+            return endpoint.unknown
+        case Conflict():
+            return 409
+        case Unreachable():
+            return 502
+        case _:
+            return 400

@@ -1,0 +1,22 @@
+"""What the endpoints of the admin API work with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from authserver.clients.administration import ClientAdministration
+from authserver.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminParts:
+    """The parts that ``app.py`` hands to the admin API; an endpoint that needs one more adds it here and there.
+
+    Attributes:
+        clock: Seconds since the epoch.
+        version: Of this program.
+    """
+
+    db: Database
+    clock: Callable[[], int]
+    version: str
+    clients: ClientAdministration
