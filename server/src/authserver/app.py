@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from authserver.admin.access import Access
 from authserver.admin.parts import AdminParts
 from authserver.admin.routes import AdminRoutes
+from authserver.audit.chain.sealing import Sealer
 from authserver.authorization.consent_store import forget_approved_redirects
 from authserver.authorization.decisions import Decisions
 from authserver.authorization.device_limits import DeviceLimits
@@ -33,6 +34,7 @@ from authserver.discovery.key_set import KeySet
 from authserver.discovery.routes import DiscoveryRoutes, HealthRoutes
 from authserver.discovery.scraping import ScrapeRoutes
 from authserver.keys.keyring import Keyring
+from authserver.keys.statements import KeyringSigner
 from authserver.login.local import LocalLogin
 from authserver.login.lockout import Lockout
 from authserver.login.nonces import LoginNonces
@@ -85,12 +87,14 @@ class Server:
     Attributes:
         watcher: Has the changes of other processes obeyed; to be run beside the listeners.
         traces: Keeps refusals; to be closed before the database.
+        sealer: Seals the audit trail; to be run beside the listeners, and asked once more in the end.
     """
 
     public: WebApp
     admin: WebApp
     watcher: ChangeWatcher
     traces: TraceRecorder
+    sealer: Sealer
 
 
 def build_limits(config: Config, *, are_shared: bool) -> Limits:
@@ -255,6 +259,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         admin=_admin_app(core, health),
         watcher=watcher,
         traces=traces,
+        sealer=Sealer(db, KeyringSigner(keyring), clock.milliseconds),
     )
 
 

@@ -28,9 +28,9 @@ def _migrate_sqlite(path: str) -> None:
     migrate_sqlite(path, wal=True, now=1)
 
 
-def test_files_are_numbered_without_gaps_or_doubles() -> None:
+def test_no_two_files_have_the_same_number() -> None:
     versions = [migration.version for migration in embedded_migrations()]
-    assert versions == list(range(1, len(versions) + 1))
+    assert versions == sorted(set(versions))
 
 
 def test_applying_twice_applies_once(tmp_path: Path) -> None:

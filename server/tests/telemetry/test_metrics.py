@@ -14,6 +14,7 @@ CONTRACT = {
     "authserver_tokens_revoked_total": ["reason"],
     "authserver_auth_denied_total": ["reason"],
     "authserver_audit_events_dropped_total": ["action"],
+    "authserver_audit_rows_sealed_total": [],
     "authserver_refusal_traces_dropped_total": [],
     "authserver_clients_registered_total": ["source"],
     "authserver_cimd_fetch_suppressed_total": ["reason"],

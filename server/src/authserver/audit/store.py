@@ -1,5 +1,6 @@
 """SQL of the audit trail."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from authserver.audit.records import AuditEvent, AuditRecord
@@ -20,6 +21,8 @@ _AUDIT_EVENTS = Append(
     },
 )
 _EARLIEST = b"\x00" * 16
+_IDS = 64
+_MARKS = ", ".join(f"${n}" for n in range(1, _IDS + 1))
 _LATEST = b"\xff" * 16
 
 
@@ -76,6 +79,61 @@ async def list_events(
         *values,
     )
     return [_record(row) for row in rows]
+
+
+async def scan_events(db: Reader, *, after: bytes, through: bytes, limit: int) -> list[AuditRecord]:
+    """Read rows in the order of their ids.
+
+    Args:
+        db: Where to read.
+        after: The id before the first.
+        through: The last id that may come.
+        limit: How many at most.
+    """
+    rows = await db.fetch_all(
+        f"SELECT {_AUDIT_EVENTS.names} FROM audit_events WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3",
+        after,
+        through,
+        limit,
+    )
+    return [_record(row) for row in rows]
+
+
+async def has_events(db: Reader, *, after: bytes, through: bytes) -> bool:
+    """Tell whether there is a row in a range of ids."""
+    sql = "SELECT id FROM audit_events WHERE id > $1 AND id <= $2 ORDER BY id LIMIT 1"
+    return bool(await db.fetch_all(sql, after, through))
+
+
+async def count_events(db: Reader, *, after: bytes, through: bytes) -> int:
+    """Return how many rows there are in a range of ids; to be asked by ``survey``."""
+    row = await db.fetch_one("SELECT count(*) AS n FROM audit_events WHERE id > $1 AND id <= $2", after, through)
+    return 0 if row is None else int(row["n"])
+
+
+async def find_events(db: Reader, ids: Sequence[bytes]) -> list[AuditRecord]:
+    """Read rows by their ids, in the order of the ids; those that are not there are left out."""
+    rows: list[Row] = []
+    for chunk in _chunks(ids):
+        rows += await db.fetch_all(
+            f"SELECT {_AUDIT_EVENTS.names} FROM audit_events WHERE id IN ({_MARKS}) ORDER BY id", *chunk
+        )
+    return [_record(row) for row in rows]
+
+
+async def delete_events(tx: Writer, ids: Sequence[bytes]) -> int:
+    """Delete rows by their ids; return how many there were."""
+    deleted = 0
+    for chunk in _chunks(ids):
+        deleted += await tx.execute(f"DELETE FROM audit_events WHERE id IN ({_MARKS})", *chunk)
+    return deleted
+
+
+def _chunks(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Yield the ids in lists of the one length that statements have; the last id fills the last list up."""
+    for start in range(0, len(ids), _IDS):
+        chunk = ids[start : start + _IDS]
+        yield [*chunk, *[chunk[-1]] * (_IDS - len(chunk))]
 
 
 def _first_id(since: int | None) -> bytes:

@@ -19,6 +19,7 @@ from authserver.keys.keyring import Keyring
 from authserver.maintenance.seed import seed_resources
 from authserver.resources.records import BackendKind
 from authserver.resources.store import find_resource_by_slug
+from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.installed import version
 from authserver.telemetry.logs import configure_logging, flush_logs, get_logger
 from authserver.web.run import Listener, serve_listeners
@@ -149,7 +150,7 @@ async def run(
     await server.watcher.start()
     # Once more, now that later changes are watched: one could have come in between.
     await core.mode.refresh()
-    watch = asyncio.create_task(server.watcher.run())
+    tasks = [asyncio.create_task(work) for work in (server.watcher.run(), server.sealer.run())]
     # What is there by now stays: looking through it again and again would hold up requests.
     gc.freeze()
     try:
@@ -164,10 +165,14 @@ async def run(
             on_started=started,
         )
     finally:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await server.traces.close()
+        await core.trail.flush()
+        # What is left for another process, or the next start, is sealed then.
+        with contextlib.suppress(StorageUnavailable):
+            await server.sealer.seal_all()
 
 
 async def _serve(loaded: LoadedConfig, on_started: Callable[[Core], None] | None) -> None:

@@ -128,6 +128,12 @@ class SigningKey:
         signing_input = self._header + _encode(orjson.dumps(claims))
         return (signing_input + b"." + _encode(self._sign(signing_input))).decode("ascii")
 
+    def sign_payload(self, payload: bytes, *, typ: str) -> str:
+        """Return a statement that is no token, as compact JWS: any bytes, under a type of its own."""
+        header = orjson.dumps({"typ": typ, "alg": self.alg, "kid": self.kid})
+        signing_input = _encode(header) + b"." + _encode(payload)
+        return (signing_input + b"." + _encode(self._sign(signing_input))).decode("ascii")
+
 
 def verify_ecdsa(
     key: ec.EllipticCurvePublicKey, signature: bytes, over: bytes, *, used: hashes.HashAlgorithm = _SHA256

@@ -137,6 +137,7 @@ AUTH_DENIED = Counter("authserver_auth_denied_total", "Authentications refused",
 AUDIT_EVENTS_DROPPED = Counter(
     "authserver_audit_events_dropped_total", "Audit events that only the log knows", {"action": None}
 )
+AUDIT_ROWS_SEALED = Counter("authserver_audit_rows_sealed_total", "Audit rows that a signed checkpoint lists")
 REFUSAL_TRACES_DROPPED = Counter(
     "authserver_refusal_traces_dropped_total", "Refusals whose reference id explains nothing, for want of room"
 )

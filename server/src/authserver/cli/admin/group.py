@@ -2,7 +2,7 @@
 
 from authserver.cli.groups import LazyGroup
 
-_NOUNS = ("client", "user", "resource", "fronting", "grant", "key", "dcr", "trace", "idp", "xaa")
+_NOUNS = ("client", "user", "resource", "fronting", "grant", "key", "dcr", "trace", "idp", "xaa", "audit")
 
 command = LazyGroup(
     name="admin",

@@ -1,0 +1,109 @@
+"""``authserver admin audit``: proves that the trail is as it was written."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import orjson
+
+from authserver.audit.chain.parts import read_parts
+from authserver.audit.chain.records import is_hash
+from authserver.audit.chain.report import Report
+from authserver.audit.chain.store import find_head
+from authserver.audit.chain.verification import Pinned, verify
+from authserver.cli.admin.opening import as_json, run
+from authserver.cli.groups import Group
+from authserver.core import Core, open_keys
+from authserver.keys.keystore import KeyStoreError
+
+
+@click.group("audit", cls=Group)
+def command() -> None:
+    """Read the audit trail, and prove that it is as it was written."""
+
+
+@command.command("checkpoint")
+@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def checkpoint(config_path: str | None, *, in_json: bool) -> None:
+    """Print the newest checkpoint, to be kept elsewhere and given to ``verify --checkpoint``: it shows a cut tail."""
+    head = run(config_path, lambda core: find_head(core.db))
+    if in_json:
+        click.echo(as_json({"number": head.number, "hash": head.hash, "total": head.total, "jws": head.jws}))
+    elif head.number:
+        click.echo(f"checkpoint={head.number}:{head.hash} rows={head.total}")
+    else:
+        click.echo("no checkpoints found")
+
+
+@command.command("verify")
+@click.option(
+    "--keys", "keys_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A JWK set to trust."
+)
+@click.option(
+    "--checkpoint", "pinned", default="", help="A checkpoint that must be there, as ``checkpoint`` printed it."
+)
+@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def verify_(config_path: str | None, *, keys_file: Path | None, pinned: str, in_json: bool) -> None:
+    """Prove that no row was changed, removed, inserted or reordered since it was sealed.
+
+    Trusted are the keys of the file, or else those of the key store.
+    """
+    expected = _parse_pinned(pinned)
+
+    async def check(core: Core) -> Report:
+        trusted = _read_keys(keys_file) if keys_file else await _published_keys(core)
+        return await verify(read_parts(core.db), trusted=trusted, pinned=expected)
+
+    _print(run(config_path, check), in_json=in_json)
+
+
+async def _published_keys(core: Core) -> Iterable[object]:
+    now = core.clock()
+    try:
+        keyring = await open_keys(core.config, now=now)
+    except KeyStoreError as exc:
+        raise click.ClickException(f"{exc}; give the keys to trust with --keys") from exc
+    return [dict(key.jwk) for key in keyring.snapshot(now).public_keys.values()]
+
+
+def _read_keys(path: Path) -> list[object]:
+    try:
+        document = orjson.loads(path.read_bytes())
+        keys = document["keys"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise click.ClickException(f"{path}: not a JWK set") from exc
+    if not isinstance(keys, list) or not keys:
+        raise click.ClickException(f"{path}: not a JWK set with a key in it")
+    return keys
+
+
+def _parse_pinned(text: str) -> Pinned | None:
+    if not text:
+        return None
+    number, _, named = text.removeprefix("checkpoint=").partition(":")
+    if not number.isdecimal() or not is_hash(named):
+        raise click.ClickException("--checkpoint must be NUMBER:HASH, as authserver admin audit checkpoint prints it")
+    return Pinned(int(number), named)
+
+
+def _print(report: Report, *, in_json: bool) -> None:
+    """Print what was found; a trail that is not intact fails the command."""
+    if in_json:
+        click.echo(as_json({"intact": report.is_intact, "first_bad_row": report.first_bad_row(), **asdict(report)}))
+    else:
+        keys = ",".join(report.keys) or "none"
+        click.echo(
+            f"intact={str(report.is_intact).lower()} checkpoints={report.first}..{report.last} rows={report.rows}"
+            f" late={report.late} unsealed={report.unsealed} purged={report.purged} faults={report.fault_count}"
+            f" keys={keys} trusted={'yes' if report.is_vouched_for else 'no'}"
+        )
+        for fault in report.faults:
+            row = "" if fault.row is None else f" row={fault.row}"
+            click.echo(f"fault={fault.kind} checkpoint={fault.checkpoint}{row} {fault.explanation}")
+    if not report.is_intact:
+        first = report.first_bad_row()
+        where = f"the first bad row is {first}" if first else f"see checkpoint {report.faults[0].checkpoint}"
+        raise click.ClickException(f"the audit trail is not as it was sealed: {where}")

@@ -1,0 +1,122 @@
+"""Statements signed with a token-signing key that are no tokens: compact JWS (RFC 7515) of a type of their own.
+
+The type stands in the header, so that neither is ever taken for the other.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from authserver.protocol.identifiers import base64url
+from authserver.protocol.jose import InvalidKey
+from authserver.protocol.jwk import CLIENT_ALGORITHMS, VerificationKey, find_algorithm, read_carried_key
+
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_MAX_CHARACTERS = 16 * 1024
+
+
+class InvalidStatement(ValueError):  # noqa: N818  an outcome that callers turn into one of their own
+    """It is no statement of the type asked for; the text says why."""
+
+
+class Signer(Protocol):
+    """Signs statements with the keys of the installation."""
+
+    def current_key(self, now: int) -> Mapping[str, str]:
+        """Return the public half (JWK) of the key that signs at present."""
+        ...
+
+    def holds(self, thumbprint: str, now: int) -> bool:
+        """Tell whether this key can still be signed with."""
+        ...
+
+    async def sign(self, payload: bytes, *, typ: str, thumbprint: str, now: int) -> str:
+        """Return the statement as compact JWS, signed with the key of this thumbprint, which is held."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedStatement:
+    """A statement whose signature nobody has checked yet.
+
+    Attributes:
+        payload: What it says.
+        signing_input: What the signature is over.
+    """
+
+    kid: str
+    alg: str
+    payload: bytes
+    signing_input: bytes
+    signature: bytes
+
+    def is_signed_by(self, key: "StatementKey") -> bool:
+        """Tell whether this key made the signature."""
+        alg = find_algorithm(self.alg, CLIENT_ALGORITHMS)
+        return (
+            alg is not None
+            and alg == key.alg
+            and key.verifies.is_signature(self.signature, over=self.signing_input, alg=alg)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementKey:
+    """A public key that signed statements, known by its thumbprint (RFC 7638)."""
+
+    thumbprint: str
+    alg: str
+    verifies: VerificationKey
+
+
+def open_statement(jws: str, *, typ: str) -> OpenedStatement:
+    """Take a statement apart.
+
+    Raises:
+        InvalidStatement: It is no compact JWS of this type.
+    """
+    match = _COMPACT.fullmatch(jws) if len(jws) <= _MAX_CHARACTERS else None
+    if match is None:
+        raise InvalidStatement("not a compact JWS")
+    try:
+        header = orjson.loads(_decode(match[1]))
+        payload, signature = _decode(match[2]), _decode(match[3])
+    except ValueError as exc:
+        raise InvalidStatement("not a compact JWS") from exc
+    if not isinstance(header, dict) or set(header) != {"typ", "alg", "kid"} or header["typ"] != typ:
+        raise InvalidStatement(f"not of type {typ}")
+    return OpenedStatement(
+        kid=str(header["kid"]),
+        alg=str(header["alg"]),
+        payload=payload,
+        signing_input=f"{match[1]}.{match[2]}".encode("ascii"),
+        signature=signature,
+    )
+
+
+def read_statement_key(jwk: object) -> StatementKey:
+    """Return the key of a JWK that states its algorithm.
+
+    Raises:
+        InvalidKey: It is no public key of an algorithm that is served.
+    """
+    alg = find_algorithm(jwk.get("alg"), CLIENT_ALGORITHMS) if isinstance(jwk, Mapping) else None
+    if alg is None:
+        raise InvalidKey("no algorithm that is served")
+    key, thumbprint = read_carried_key(jwk, alg)
+    return StatementKey(thumbprint=thumbprint, alg=alg, verifies=key)
+
+
+def _decode(segment: str) -> bytes:
+    try:
+        value = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except binascii.Error as exc:
+        raise ValueError("not base64url") from exc
+    if base64url(value) != segment:
+        raise ValueError("not the one spelling")
+    return value

@@ -1,0 +1,82 @@
+"""``authserver admin audit`` on both databases."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from authserver.protocol.identifiers import spell_id
+from authserver.storage.database import Value
+from server.tests.audit.sealed import Clock, Trail, keyring_in
+from server.tests.cli.terminal import Command
+from server.tests.conftest import open_target
+
+
+def sealed(target: str, keys: Path, *counts: int) -> list[bytes]:
+    """Have a trail written and sealed; return the ids of its rows."""
+
+    async def grow() -> list[bytes]:
+        db = await open_target(target)
+        try:
+            return await Trail(db, await keyring_in(keys), Clock()).grow(*counts)
+        finally:
+            await db.close()
+
+    return asyncio.run(grow())
+
+
+def tamper(target: str, sql: str, *values: Value) -> None:
+    async def change() -> None:
+        db = await open_target(target)
+        await db.write(lambda tx: tx.execute(sql, *values))
+        await db.close()
+
+    asyncio.run(change())
+
+
+def test_a_trail_that_is_intact_is_said_to_be(command: Command, database_target: str, tmp_path: Path) -> None:
+    sealed(database_target, tmp_path / "keys", 3, 2)
+    done = command("admin", "audit", "verify")
+    assert (done.code, done.err) == (0, "")
+    assert done.fields.items() >= {"intact": "true", "checkpoints": "1..2", "rows": "5", "trusted": "yes"}.items()
+
+
+def test_the_row_that_was_edited_is_named(command: Command, database_target: str, tmp_path: Path) -> None:
+    ids = sealed(database_target, tmp_path / "keys", 3, 2)
+    tamper(database_target, "UPDATE audit_events SET actor_id = 'somebody' WHERE id = $1", ids[3])
+
+    done = command("admin", "audit", "verify")
+    assert done.code == 1
+    assert done.err == f"error: the audit trail is not as it was sealed: the first bad row is {spell_id(ids[3])}\n"
+    assert f"fault=row_changed checkpoint=2 row={spell_id(ids[3])} " in done.out
+
+    report = json.loads(command("admin", "audit", "verify", "--json").out)
+    assert (report["intact"], report["first_bad_row"], report["fault_count"]) == (False, spell_id(ids[3]), 1)
+
+
+def test_a_checkpoint_that_was_printed_is_looked_for(command: Command, database_target: str, tmp_path: Path) -> None:
+    assert command("admin", "audit", "checkpoint").out == "no checkpoints found\n"
+    sealed(database_target, tmp_path / "keys", 1, 1)
+    printed = command("admin", "audit", "checkpoint").out.split()[0]
+    assert command("admin", "audit", "verify", "--checkpoint", printed).code == 0
+    tamper(database_target, "DELETE FROM audit_checkpoints WHERE number = 2")
+    done = command("admin", "audit", "verify", "--checkpoint", printed)
+    assert done.code == 1
+    assert "fault=tail_removed checkpoint=1 " in done.out
+    assert json.loads(command("admin", "audit", "checkpoint", "--json").out)["number"] == 1
+
+
+def test_keys_of_somebody_else_are_not_trusted(command: Command, database_target: str, tmp_path: Path) -> None:
+    sealed(database_target, tmp_path / "keys", 1)
+    jwks = tmp_path / "jwks.json"
+    for directory, code in (("keys", 0), ("others", 1)):
+        keys = asyncio.run(keyring_in(tmp_path / directory)).snapshot(1_790_000_000).jwks
+        jwks.write_bytes(keys)
+        done = command("admin", "audit", "verify", "--keys", str(jwks))
+        assert (done.code, "fault=key_not_trusted" in done.out) == (code, bool(code))
+
+
+def test_what_cannot_be_asked_is_refused(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "no.json").write_text("[]")
+    assert command("admin", "audit", "verify", "--checkpoint", "5:abc").err.startswith("error: --checkpoint must be")
+    done = command("admin", "audit", "verify", "--keys", str(tmp_path / "no.json"))
+    assert (done.code, done.err) == (1, f"error: {tmp_path}/no.json: not a JWK set\n")
