@@ -36,7 +36,7 @@ def tamper(target: str, sql: str, *values: Value) -> None:
 def test_a_trail_that_is_intact_is_said_to_be(command: Command, database_target: str, tmp_path: Path) -> None:
     sealed(database_target, tmp_path / "keys", 3, 2)
     done = command("admin", "audit", "verify")
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
     assert done.fields.items() >= {"intact": "true", "checkpoints": "1..2", "rows": "5", "trusted": "yes"}.items()
 
 
@@ -46,7 +46,11 @@ def test_the_row_that_was_edited_is_named(command: Command, database_target: str
 
     done = command("admin", "audit", "verify")
     assert done.code == 1
-    assert done.err == f"error: the audit trail is not as it was sealed: the first bad row is {spell_id(ids[3])}\n"
+    # The making of the key was logged there, too.
+    assert (
+        done.err.splitlines()[-1]
+        == f"error: the audit trail is not as it was sealed: the first bad row is {spell_id(ids[3])}"
+    )
     assert f"fault=row_changed checkpoint=2 row={spell_id(ids[3])} " in done.out
 
     report = json.loads(command("admin", "audit", "verify", "--json").out)
