@@ -11,6 +11,7 @@ from generate_admin import admin_document
 from generate_cli import cli_page
 from generate_clients import clients_page
 from generate_config import example_file, reference_page
+from generate_doctor import doctor_page
 from generate_threats import threats_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,7 @@ GENERATED: list[tuple[str, Callable[[], str]]] = [
     ("docs/reference/cli.md", cli_page),
     ("docs/reference/admin-openapi.json", admin_document),
     ("docs/clients.md", clients_page),
+    ("docs/doctor.md", doctor_page),
     ("docs/security/threats.md", threats_page),
 ]
 

@@ -15,7 +15,7 @@ _FROM = datetime(2020, 1, 1, tzinfo=UTC)
 _UNTIL = _FROM + timedelta(days=36500)
 
 
-def tls_contexts(directory: Path, host: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def tls_contexts(directory: Path, host: str, *, until: datetime = _UNTIL) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return the contexts of a server that is ``host`` and of a client that trusts its authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
@@ -30,7 +30,7 @@ def tls_contexts(directory: Path, host: str) -> tuple[ssl.SSLContext, ssl.SSLCon
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(_FROM)
-        .not_valid_after(_UNTIL)
+        .not_valid_after(until)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
         .sign(key, hashes.SHA256())

@@ -12,6 +12,7 @@ cli = LazyGroup(
         "migrate": "authserver.cli.migrate",
         "purge": "authserver.cli.purge",
         "version": "authserver.cli.version",
+        "doctor": "authserver.cli.doctor",
         "config": "authserver.cli.config",
         "admin": "authserver.cli.admin.group",
     },

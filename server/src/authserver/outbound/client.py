@@ -67,11 +67,14 @@ class OutboundResponse:
 
     Attributes:
         headers: By lower-case name; repeated ones joined with commas.
+        body: Empty when it is a stream of events, which has no end.
+        certificate_expires_at: When the certificate of the other side does; None without TLS.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    certificate_expires_at: int | None = None
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -164,6 +167,7 @@ class OutboundClient:
             OutboundRefused: The URL or an address may not be connected to.
             OutboundFailed: There was no answer, or none within the bounds.
         """
+        asked = _Asked(headers={"Accept": accept})
         target = _check_url(url, allow_private=allow_private, require_https=require_https)
         try:
             async with asyncio.timeout(timeout) as limit:
@@ -172,7 +176,42 @@ class OutboundClient:
                 def admit(address: str) -> AbstractAsyncContextManager[None]:
                     return _admitted(address, admission, limit) if admission else contextlib.nullcontext()
 
-                return await self._fetch(target, addresses, admit, accept=accept, max_bytes=max_bytes)
+                return await self._fetch(target, addresses, admit, asked, max_bytes=max_bytes)
+        except TimeoutError as exc:
+            raise OutboundFailed("timeout") from exc
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes = b"",
+        max_bytes: int,
+        timeout: float,  # noqa: ASYNC109  as above
+    ) -> OutboundResponse:
+        """Send what an operator asked for to a URL that an operator named: any address, ``http`` too, still no redirects.
+
+        Args:
+            method: Such as ``POST``.
+            url: Absolute, ``https`` or ``http``, without user information.
+            headers: Beside those that every request of ours has.
+            content: The body.
+            max_bytes: The largest body taken.
+            timeout: Seconds for everything together.
+
+        Raises:
+            OutboundRefused: It is no such URL.
+            OutboundFailed: There was no answer, or none within the bounds.
+        """
+        asked = _Asked(method=method, headers=headers, content=content)
+        target = _check_url(url, allow_private=True, require_https=False)
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await self._resolve(target, allow_private=True)
+                return await self._fetch(
+                    target, addresses, lambda _: contextlib.nullcontext(), asked, max_bytes=max_bytes
+                )
         except TimeoutError as exc:
             raise OutboundFailed("timeout") from exc
 
@@ -189,7 +228,7 @@ class OutboundClient:
         return addresses
 
     async def _fetch(
-        self, target: "_Target", addresses: list[str], admit: Admission, *, accept: str, max_bytes: int
+        self, target: "_Target", addresses: list[str], admit: Admission, asked: "_Asked", *, max_bytes: int
     ) -> OutboundResponse:
         """Ask the first address that takes the connection."""
         import httpx2  # noqa: PLC0415  70 ms that a server which fetches nothing saves
@@ -199,7 +238,7 @@ class OutboundClient:
         limits = httpx2.Limits(max_keepalive_connections=0)
         async with httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits) as transport:
             for address in addresses:
-                request = _build_request(target, address, accept=accept)
+                request = _build_request(target, address, asked)
                 try:
                     async with admit(address):
                         response = await transport.handle_async_request(request)
@@ -225,6 +264,13 @@ async def _admitted(address: str, admission: Admission, limit: asyncio.Timeout) 
     async with admission(address):
         limit.reschedule(clock() + left)
         yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    headers: Mapping[str, str]
+    method: str = "GET"
+    content: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,20 +304,21 @@ def _target(parts: Uri) -> _Target:
     )
 
 
-def _build_request(target: _Target, address: str, *, accept: str) -> "httpx2.Request":
+def _build_request(target: _Target, address: str, asked: _Asked) -> "httpx2.Request":
     """Address the request to the checked address, and everything that is said about it to the host."""
     import httpx2  # noqa: PLC0415  as above
 
     return httpx2.Request(
-        "GET",
+        asked.method,
         httpx2.URL(scheme=target.scheme, host=address, port=target.port, raw_path=target.path.encode("ascii")),
         headers={
             "Host": target.authority,
-            "Accept": accept,
+            **asked.headers,
             # Compressed answers could unfold to any size.
             "Accept-Encoding": "identity",
             "User-Agent": _USER_AGENT,
         },
+        content=asked.content,
         extensions={"sni_hostname": target.host},
     )
 
@@ -281,10 +328,24 @@ async def _read(response: "httpx2.Response", *, max_bytes: int) -> OutboundRespo
     try:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise OutboundFailed("encoding")
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > max_bytes:
-                raise OutboundFailed("too_large")
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise OutboundFailed("too_large")
+        expires_at = _certificate_expiry(response)
     finally:
         await response.aclose()
-    return OutboundResponse(status=response.status_code, headers=dict(response.headers), body=bytes(body))
+    return OutboundResponse(
+        status=response.status_code,
+        headers=dict(response.headers),
+        body=bytes(body),
+        certificate_expires_at=expires_at,
+    )
+
+
+def _certificate_expiry(response: "httpx2.Response") -> int | None:
+    stream = response.extensions.get("network_stream")
+    tls = None if stream is None else stream.get_extra_info("ssl_object")
+    certificate = None if tls is None else tls.getpeercert()
+    return int(ssl.cert_time_to_seconds(certificate["notAfter"])) if certificate else None

@@ -125,7 +125,7 @@ def keep_public_keys(text: str | bytes) -> str:
         InvalidKey: It is no key set, or holds no key that can be used.
     """
     entries = _read_entries(text)
-    public = [entry for entry in entries if isinstance(entry, Mapping) and _is_public(entry)]
+    public = [entry for entry in entries if isinstance(entry, Mapping) and is_public_key(entry)]
     if not any(_find_usable(entry, CLIENT_ALGORITHMS) for entry in public):
         raise InvalidKey("no public key in it can be used")
     return orjson.dumps({"keys": public}).decode()
@@ -139,7 +139,7 @@ def read_carried_key(jwk: object, alg: ClientAlgorithm) -> tuple[VerificationKey
     Raises:
         InvalidKey: It is no public key for the algorithm, states another one, or has private members.
     """
-    if not isinstance(jwk, Mapping) or not _is_public(jwk):
+    if not isinstance(jwk, Mapping) or not is_public_key(jwk):
         raise InvalidKey("not a public key")
     stated = jwk.get("alg", alg)
     if not isinstance(stated, str) or find_algorithm(stated, CLIENT_ALGORITHMS) != alg:
@@ -173,13 +173,14 @@ def _read_entries(text: str | bytes) -> list[object]:
     return entries
 
 
-def _is_public(entry: Mapping[str, object]) -> bool:
+def is_public_key(entry: Mapping[str, object]) -> bool:
+    """Tell whether an entry of a key set holds nothing that must stay secret."""
     return entry.get("kty") != "oct" and _PRIVATE_MEMBERS.isdisjoint(entry)
 
 
 def _find_usable(entry: object, served: Collection[SignatureAlgorithm]) -> VerificationKey | None:
     """Return the key of an entry, or None when it is not one that verifies signatures."""
-    if not isinstance(entry, Mapping) or not _is_public(entry) or not _is_for_signatures(entry):
+    if not isinstance(entry, Mapping) or not is_public_key(entry) or not _is_for_signatures(entry):
         return None
     kid = entry.get("kid")
     if not (kid is None or isinstance(kid, str)):

@@ -1,0 +1,258 @@
+"""What can be wrong on the way to an MCP server and with what it says of itself."""
+
+from authserver.doctor.codes import Entries, Layer, Severity
+
+RESOURCE_CODES: Entries = {
+    Layer.CONNECTION: (
+        (
+            "unreachable",
+            Severity.FAULT,
+            "Nobody answers: the name has no address, or nothing listens there.",
+            "Check the spelling of host and port, the DNS entry, and that the server runs and is not behind a firewall.",
+        ),
+        (
+            "timeout",
+            Severity.FAULT,
+            "The server takes the connection and does not answer in time.",
+            "Look at the server's log and at the proxy in front of it; --timeout gives it longer.",
+        ),
+        (
+            "broken-answer",
+            Severity.FAULT,
+            "What comes back is no HTTP answer that can be read: cut off, too large, or compressed without being asked.",
+            "Ask the URL with curl -i; a proxy may speak another protocol, or a TLS port may be asked in plain HTTP.",
+        ),
+        (
+            "plain-http",
+            Severity.FAULT,
+            "Tokens and codes travel unencrypted. Clients refuse plain http for anything but loopback.",
+            "Serve https, and write https in the URL, in the resource and in the issuer.",
+        ),
+        (
+            "tls-untrusted",
+            Severity.FAULT,
+            "The certificate is self-signed, of an authority that this machine does not know, or lacks its intermediates.",
+            "Install a certificate of a public authority with its whole chain, or point SSL_CERT_FILE of clients to your own authority.",
+        ),
+        (
+            "tls-expired",
+            Severity.FAULT,
+            "The certificate has expired, or is not valid yet.",
+            "Renew it, and reload the server that holds it; if it looks valid, check this machine's clock.",
+        ),
+        (
+            "tls-wrong-name",
+            Severity.FAULT,
+            "The certificate is for another host name.",
+            "Get a certificate that names this host, or use the name that the certificate has.",
+        ),
+        (
+            "tls-failed",
+            Severity.FAULT,
+            "The TLS handshake fails.",
+            "Check that this port speaks TLS, and version 1.2 or newer.",
+        ),
+        (
+            "tls-expires-soon",
+            Severity.WARNING,
+            "The certificate expires within two weeks.",
+            "Renew it, and find out why that did not happen by itself.",
+        ),
+        (
+            "redirect-loop",
+            Severity.FAULT,
+            "Redirects lead nowhere.",
+            "Let the URL answer itself; proxies that add and remove slashes or https are the usual cause.",
+        ),
+        (
+            "redirect-elsewhere",
+            Severity.FAULT,
+            "A document is redirected to another origin. Many clients do not follow, and what they find is not this server's word.",
+            "Serve the document at the URL itself.",
+        ),
+        (
+            "redirected",
+            Severity.WARNING,
+            "A document is redirected to another path. Clients that follow no redirects do not find it.",
+            "Serve the document at the URL itself.",
+        ),
+    ),
+    Layer.CHALLENGE: (
+        (
+            "nothing-here",
+            Severity.FAULT,
+            "The URL is neither an MCP server nor an issuer: nothing that clients ask for is there.",
+            "Give the full URL of the MCP endpoint, path included, or the issuer as its metadata spells it; --kind says which it should be.",
+        ),
+        (
+            "mcp-redirect",
+            Severity.FAULT,
+            "The MCP endpoint redirects. Clients drop the token or the request's body on the way.",
+            "Give clients the URL that answers, and use it as resource; mind the slash at the end.",
+        ),
+        (
+            "mcp-5xx",
+            Severity.FAULT,
+            "The MCP endpoint fails where it should ask for a token. Clients sign in on 401 only.",
+            "Look at the server's log; a missing or unreadable token must become 401.",
+        ),
+        (
+            "challenge-not-401",
+            Severity.FAULT,
+            "A request without a token is refused with another status than 401, so clients never start to sign in.",
+            "Answer 401 with WWW-Authenticate when there is no token.",
+        ),
+        (
+            "no-token-needed",
+            Severity.FAULT,
+            "The MCP endpoint works without a token.",
+            "Switch authorization on for every request, initialize included; a session id authenticates nobody.",
+        ),
+        (
+            "any-token-accepted",
+            Severity.FAULT,
+            "A made-up token is accepted: whoever sends anything is let in.",
+            "Verify signature, issuer, audience and expiry of every token.",
+        ),
+        (
+            "bad-token-5xx",
+            Severity.FAULT,
+            "A token that cannot be read makes the server fail instead of answering 401, so clients do not sign in again.",
+            'Catch what the verification raises and answer 401 with error="invalid_token".',
+        ),
+        (
+            "bad-token-not-401",
+            Severity.FAULT,
+            "A token that is no good is refused with another status than 401, so clients do not sign in again.",
+            'Answer 401 with error="invalid_token"; 403 is for good tokens that lack a scope.',
+        ),
+        (
+            "challenge-missing",
+            Severity.FAULT,
+            "The 401 has no WWW-Authenticate header.",
+            'Send WWW-Authenticate: Bearer resource_metadata="…" with every 401; a proxy may drop it.',
+        ),
+        (
+            "challenge-not-bearer",
+            Severity.FAULT,
+            "WWW-Authenticate offers neither Bearer nor DPoP, or cannot be read.",
+            'Send WWW-Authenticate: Bearer resource_metadata="…".',
+        ),
+        (
+            "challenge-no-metadata",
+            Severity.WARNING,
+            "The challenge has no resource_metadata. Clients of 2025-06-18 have no other way to the authorization server.",
+            'Add resource_metadata="…" with the absolute URL of the protected-resource metadata.',
+        ),
+        (
+            "challenge-metadata-relative",
+            Severity.FAULT,
+            "resource_metadata is not an absolute URL.",
+            "Write it with scheme and host.",
+        ),
+        (
+            "challenge-metadata-foreign",
+            Severity.FAULT,
+            "resource_metadata leads to another origin than the MCP server's. Clients refuse that, for an attacker could write it.",
+            "Serve the document on the MCP server's own origin; behind a proxy, configure the public URL.",
+        ),
+        (
+            "challenge-metadata-dead",
+            Severity.FAULT,
+            "resource_metadata leads to nothing, while the document is at its well-known URL.",
+            "Point resource_metadata to the well-known URL.",
+        ),
+    ),
+    Layer.RESOURCE: (
+        (
+            "prm-missing",
+            Severity.FAULT,
+            "There is no protected-resource metadata (RFC 9728), so clients do not learn whom to ask for a token.",
+            "Serve it at /.well-known/oauth-protected-resource followed by the path of the MCP endpoint.",
+        ),
+        (
+            "prm-path-missing",
+            Severity.WARNING,
+            "The protected-resource metadata is not at its well-known URL. Clients that do not read the challenge look there.",
+            "Serve it at /.well-known/oauth-protected-resource followed by the path of the MCP endpoint, too.",
+        ),
+        (
+            "prm-5xx",
+            Severity.FAULT,
+            "The server fails when it is asked for its protected-resource metadata.",
+            "Look at the server's log.",
+        ),
+        (
+            "prm-refused",
+            Severity.FAULT,
+            "The protected-resource metadata is not public.",
+            "Exempt /.well-known/ from authentication: clients read it before they have a token.",
+        ),
+        (
+            "prm-not-json",
+            Severity.FAULT,
+            "What stands for the protected-resource metadata is no JSON object; often the page of a web application.",
+            "Let the well-known path pass the catch-all route of the application or proxy.",
+        ),
+        (
+            "prm-content-type",
+            Severity.WARNING,
+            "The protected-resource metadata is not sent as application/json.",
+            "Send Content-Type: application/json.",
+        ),
+        (
+            "prm-variants-differ",
+            Severity.FAULT,
+            "The document of the challenge and that of the well-known URL differ, so clients end up in different places.",
+            "Serve the same document at both.",
+        ),
+        (
+            "resource-missing",
+            Severity.FAULT,
+            "The metadata names no resource.",
+            "Add resource: the URL of the MCP endpoint as clients use it.",
+        ),
+        (
+            "resource-slash",
+            Severity.FAULT,
+            "The resource and the URL differ by a slash at the end. They are compared byte for byte.",
+            "Spell the URL, the resource and the registered resource alike, best without the slash.",
+        ),
+        (
+            "resource-case",
+            Severity.FAULT,
+            "The resource and the URL differ in case or by a port that goes without saying. They are compared byte for byte.",
+            "Write scheme and host in lower case and leave the default port out, everywhere.",
+        ),
+        (
+            "resource-path",
+            Severity.FAULT,
+            "The resource has another path than the URL.",
+            "Publish the URL of the MCP endpoint as resource, or give clients the URL that is published.",
+        ),
+        (
+            "resource-origin",
+            Severity.FAULT,
+            "The resource has another scheme, host or port than the URL. Clients discard the document.",
+            "Behind a proxy, configure the public URL: what the server sees is not what clients use.",
+        ),
+        (
+            "prm-no-servers",
+            Severity.FAULT,
+            "The metadata names no authorization server.",
+            "Add authorization_servers with the issuer of your authorization server.",
+        ),
+        (
+            "prm-server-invalid",
+            Severity.FAULT,
+            "An authorization server is not named by an absolute URL without query and fragment.",
+            "Write the issuer exactly as the authorization server's metadata spells it.",
+        ),
+        (
+            "prm-scopes",
+            Severity.WARNING,
+            "scopes_supported lists offline_access or a wildcard. Clients ask for all of them.",
+            "List the least scopes that are useful.",
+        ),
+    ),
+}

@@ -1,0 +1,286 @@
+"""What can be wrong with an authorization server, its keys, a token, the clocks, and for browsers."""
+
+from authserver.doctor.codes import Entries, Layer, Severity
+
+SERVER_CODES: Entries = {
+    Layer.SERVER: (
+        (
+            "metadata-missing",
+            Severity.FAULT,
+            "The authorization server has no metadata at any spelling.",
+            "Check the issuer in authorization_servers; serve /.well-known/oauth-authorization-server followed by its path.",
+        ),
+        (
+            "metadata-one-spelling",
+            Severity.WARNING,
+            "The metadata is found under the name of one specification only. Clients that know the other one fail.",
+            "Serve it both as oauth-authorization-server and as openid-configuration.",
+        ),
+        (
+            "metadata-5xx",
+            Severity.FAULT,
+            "The authorization server fails when it is asked for its metadata.",
+            "Look at its log and its database.",
+        ),
+        (
+            "metadata-refused",
+            Severity.FAULT,
+            "The authorization server's metadata is not public.",
+            "Exempt /.well-known/ from authentication.",
+        ),
+        (
+            "metadata-not-json",
+            Severity.FAULT,
+            "What stands for the authorization server's metadata is no JSON object.",
+            "Let the well-known path pass the catch-all route of the application or proxy.",
+        ),
+        (
+            "metadata-content-type",
+            Severity.WARNING,
+            "The authorization server's metadata is not sent as application/json.",
+            "Send Content-Type: application/json.",
+        ),
+        (
+            "metadata-variants-differ",
+            Severity.FAULT,
+            "The spellings of the metadata disagree about issuer or endpoints, so clients end up in different places.",
+            "Serve the same members under each spelling.",
+        ),
+        (
+            "issuer-missing",
+            Severity.FAULT,
+            "The metadata names no issuer.",
+            "Add issuer, byte for byte as in authorization_servers.",
+        ),
+        (
+            "issuer-slash",
+            Severity.FAULT,
+            "The issuer in the metadata and the one that led there differ by a slash at the end. Clients compare byte for byte.",
+            "Spell the issuer alike in the protected-resource metadata, the server's metadata and tokens, best without the slash.",
+        ),
+        (
+            "issuer-mismatch",
+            Severity.FAULT,
+            "The issuer in the metadata is not the one that led there. Clients discard the document.",
+            "Configure the authorization server's public URL as its issuer, and write the same in authorization_servers.",
+        ),
+        (
+            "pkce-missing",
+            Severity.FAULT,
+            "code_challenge_methods_supported is missing. MCP clients refuse such a server.",
+            'Publish ["S256"], in the OpenID Connect document too.',
+        ),
+        (
+            "pkce-no-s256",
+            Severity.FAULT,
+            "code_challenge_methods_supported lacks S256. MCP clients refuse such a server.",
+            "Serve and publish S256.",
+        ),
+        (
+            "registration-impossible",
+            Severity.WARNING,
+            "Neither registration_endpoint nor client_id_metadata_document_supported: only clients that an operator registered get in.",
+            "Switch on client metadata documents or dynamic registration, unless that is what you want.",
+        ),
+        (
+            "endpoint-missing",
+            Severity.FAULT,
+            "The metadata lacks authorization_endpoint or token_endpoint, or one is no absolute URL.",
+            "Publish both as absolute URLs.",
+        ),
+        (
+            "endpoint-http",
+            Severity.FAULT,
+            "An endpoint is announced with plain http.",
+            "Behind a proxy, configure the public https URL as issuer.",
+        ),
+        (
+            "endpoint-origin",
+            Severity.WARNING,
+            "An endpoint is of another origin than the issuer. Cautious clients refuse that; often an internal name leaked.",
+            "Announce the endpoints under the issuer's own origin, if that is where they are.",
+        ),
+        (
+            "jwks-not-announced",
+            Severity.WARNING,
+            "The metadata has neither jwks_uri nor introspection_endpoint: nobody can verify a token.",
+            "Publish jwks_uri.",
+        ),
+    ),
+    Layer.KEYS: (
+        (
+            "jwks-missing",
+            Severity.FAULT,
+            "There is no key set where the metadata says.",
+            "Correct jwks_uri, or serve the set there, without authentication.",
+        ),
+        (
+            "jwks-5xx",
+            Severity.FAULT,
+            "The authorization server fails when it is asked for its keys: no token can be verified.",
+            "Look at its log and its key store.",
+        ),
+        (
+            "jwks-not-json",
+            Severity.FAULT,
+            "What stands for the key set is no JSON object with an array of keys.",
+            "Serve a JSON Web Key Set (RFC 7517) there.",
+        ),
+        (
+            "jwks-empty",
+            Severity.FAULT,
+            "The key set holds no keys.",
+            "Create a signing key, or find out why it is not published.",
+        ),
+        (
+            "jwks-private",
+            Severity.FAULT,
+            "The key set publishes private or symmetric keys: whoever reads it signs tokens.",
+            "Treat these keys as stolen: rotate, revoke what they signed, and publish public members only.",
+        ),
+        (
+            "jwks-unusable",
+            Severity.FAULT,
+            "No key of the set can verify a signature with an asymmetric algorithm.",
+            'Publish the public key that signs tokens, with use "sig".',
+        ),
+        (
+            "jwks-algorithm",
+            Severity.FAULT,
+            "A key says alg of another kind than it is. Verifiers skip it.",
+            "Publish the algorithm that the key signs with: ES256 for P-256, RS256 for RSA.",
+        ),
+        (
+            "jwks-no-kid",
+            Severity.WARNING,
+            "A signing key has no kid, so verifiers cannot tell keys apart when they rotate.",
+            "Give each key a kid and write it into the header of what it signs.",
+        ),
+        (
+            "jwks-duplicate-kid",
+            Severity.FAULT,
+            "Two keys have the same kid; verifiers take one of them.",
+            "Give each key a kid of its own.",
+        ),
+    ),
+    Layer.TOKEN: (
+        (
+            "token-opaque",
+            Severity.WARNING,
+            "The token is no JWT, so nothing of it can be examined here. MCP servers must introspect it.",
+            'If it should be a JWT, check that it was copied whole, without "Bearer" and line ends.',
+        ),
+        (
+            "token-type",
+            Severity.WARNING,
+            "The token's typ is not at+jwt (RFC 9068). Strict servers refuse it; it may be an ID token.",
+            "Send the access token, not the ID token; let the server issue at+jwt if it can.",
+        ),
+        (
+            "token-algorithm",
+            Severity.FAULT,
+            "The token is not signed with an asymmetric algorithm.",
+            "Sign with ES256 or RS256.",
+        ),
+        (
+            "token-claims",
+            Severity.FAULT,
+            "A claim that every access token has is missing or of the wrong type.",
+            "Let the authorization server write iss, sub, aud and exp.",
+        ),
+        (
+            "token-issuer",
+            Severity.FAULT,
+            "The token's iss is not the issuer of the authorization server that this resource names.",
+            "Ask that server for a token; or spell the issuer alike in both places, the slash included.",
+        ),
+        (
+            "token-audience",
+            Severity.FAULT,
+            "The token is not for this resource: its aud does not hold it, byte for byte.",
+            "Ask for the token with resource set to the resource above; register the resource in that spelling.",
+        ),
+        (
+            "token-expired",
+            Severity.FAULT,
+            "The token has expired.",
+            "Get a new one; if it was issued just now, compare the clocks.",
+        ),
+        (
+            "token-not-yet-valid",
+            Severity.FAULT,
+            "The token begins to be valid in the future (nbf or iat).",
+            "Set the clock of the authorization server.",
+        ),
+        (
+            "token-scope",
+            Severity.FAULT,
+            "The token lacks a scope that the server asks for.",
+            "Ask for it when signing in; it must be in the client's ceiling and in the resource's catalogue.",
+        ),
+        (
+            "token-kid-unknown",
+            Severity.FAULT,
+            "The token names a key that is not in the key set.",
+            "The key was removed too early, another server or process signed it, or a cache serves an old set.",
+        ),
+        (
+            "token-kid-missing",
+            Severity.WARNING,
+            "The token does not name its key while the set holds several.",
+            "Write kid into the header.",
+        ),
+        (
+            "token-signature",
+            Severity.FAULT,
+            "The signature is not one of the published key: the token was altered, or another key has this kid.",
+            "Get a new token; compare the signing key with the published one.",
+        ),
+        (
+            "token-refused",
+            Severity.FAULT,
+            "Nothing is wrong with the token, yet the MCP server refuses it.",
+            "Compare what the server is configured to expect: issuer, audience, algorithm, key set URL, clock; or the token was revoked.",
+        ),
+        (
+            "token-unchecked",
+            Severity.FAULT,
+            "The MCP server accepts the token although it must not.",
+            "Let the server check what is named beside this finding.",
+        ),
+    ),
+    Layer.CLOCK: (
+        (
+            "clock-skew",
+            Severity.FAULT,
+            "The server's clock and this machine's differ by more than half a minute. Tokens expire early or begin late.",
+            "Synchronise both with NTP; if the server's is right, this machine's is wrong.",
+        ),
+    ),
+    Layer.CORS: (
+        (
+            "cors-documents",
+            Severity.WARNING,
+            "A page in a browser cannot read this document.",
+            "Send Access-Control-Allow-Origin: * with it, without credentials.",
+        ),
+        (
+            "cors-mcp",
+            Severity.WARNING,
+            "A page in a browser cannot call the MCP endpoint with a token.",
+            "Answer OPTIONS with Access-Control-Allow-Origin, the method POST and the header Authorization by name; a * does not cover it.",
+        ),
+        (
+            "cors-expose",
+            Severity.WARNING,
+            "A page in a browser cannot read the challenge.",
+            "Send Access-Control-Expose-Headers: WWW-Authenticate with the 401.",
+        ),
+        (
+            "cors-endpoints",
+            Severity.WARNING,
+            "A page in a browser cannot register or fetch tokens.",
+            "Allow its origin at the token and registration endpoints (server.allowed_origins of AuthPlane).",
+        ),
+    ),
+}
