@@ -279,8 +279,8 @@ def _public_app(config: Config, routes: list[Route], limits: Limits, traces: Tra
 def _admin_app(core: Core, health: HealthRoutes) -> WebApp:
     """Return what the admin listener serves: health, metrics and the admin API."""
     config, db = core.config, core.db
-    parts = AdminParts(db=db, clock=core.clock, version=version(), clients=core.clients)
-    access = Access(config.admin.api_key, core.trail, clock=core.clock, monotonic=time.monotonic)
+    parts = AdminParts(db=db, clock=core.clock, version=version(), clients=core.clients, operators=core.operators)
+    access = Access(config.admin.api_key, core.operators, core.trail, clock=core.clock, monotonic=time.monotonic)
     base_path = urlsplit(config.server.issuer).path.rstrip("/")
     routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]
     metrics = config.observability.metrics

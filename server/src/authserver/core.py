@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from authserver.admin.operators import OperatorAdministration
 from authserver.audit.trail import AuditTrail
 from authserver.clients.administration import ClientAdministration, ClientTokens
 from authserver.clients.mode import RegistrationMode
@@ -60,6 +61,7 @@ class Core:
     subject_mappings: MappingAdministration
     fronting: FrontingAdministration
     consents: ConsentRevocation
+    operators: OperatorAdministration
     secrets: ClientSecrets
     served: ServedMetadata
     http: OutboundClient
@@ -113,6 +115,7 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
         subject_mappings=MappingAdministration(db, trail, user_exists),
         fronting=FrontingAdministration(db=db, trail=trail),
         consents=ConsentRevocation(db=db, trail=trail),
+        operators=OperatorAdministration(db, trail),
         secrets=secrets,
         served=served,
         http=http,

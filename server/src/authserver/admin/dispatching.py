@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from authserver.admin.access import Access, Unauthorized
 from authserver.admin.endpoint import AdminEndpoint, Call
 from authserver.admin.parts import AdminParts
-from authserver.admin.roles import Operator
+from authserver.admin.records import Operator
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound, OperatorError, Unreachable
+from authserver.resources.store import find_resource_by_slug
 from authserver.telemetry.origin import current_origin, reset_origin, set_origin
 from authserver.web.errors import problem, unauthorized, wrong_method
 from authserver.web.forms import parse_query
@@ -77,6 +78,8 @@ class Dispatcher:
             return unauthorized(str(exc))
         if operator.role < endpoint.role:
             return problem(403, f"the role {operator.role} may not do this; it takes {endpoint.role}")
+        if not await self._is_theirs(operator, endpoint, values):
+            return problem(403, "this key is for some resources only")
         before = set_origin(current_origin()._replace(operator=operator.name))
         try:
             return await self._answer(endpoint, request, values, operator)
@@ -106,6 +109,21 @@ class Dispatcher:
         if call.status == _NO_CONTENT:
             return HttpResponse(call.status, headers=(NO_STORE,))
         return HttpResponse(call.status, orjson.dumps(answer), (JSON, NO_STORE))
+
+    async def _is_theirs(self, operator: Operator, endpoint: AdminEndpoint, values: Mapping[str, str]) -> bool:
+        """Tell whether a request is about nothing but resources that its sender is for."""
+        if operator.resources is None:
+            return True
+        if endpoint.resources is None:
+            return False
+        for name in endpoint.resources:
+            value = values[name]
+            if name != "id":
+                resource = await find_resource_by_slug(self._parts.db, value)
+                value = "" if resource is None else resource.id
+            if value not in operator.resources:
+                return False
+        return True
 
     def _find(self, raw_path: bytes) -> tuple[_Place, dict[str, str]] | None:
         """Return where a path leads, and its parameters: taken apart as sent, then decoded (admin API, 1.4)."""

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict
 
 from authserver.admin.parts import AdminParts
-from authserver.admin.roles import Operator, Role
+from authserver.admin.records import Operator, Role
 from authserver.protocol.operator_errors import Invalid
 from authserver.web.forms import Form
 from authserver.web.http import HttpRequest, HttpResponse
@@ -101,6 +101,8 @@ class AdminEndpoint:
     Attributes:
         path: Parameters stand in braces, each for one segment.
         role: The least that may use it.
+        resources: The parameters of the path that name a resource, ``id`` its id and all others slugs: who is for some
+            resources only may use it for those. None: it is about more, and not for them; empty: it is for everybody.
         status: Of a success.
         also: Further statuses of a success.
         refusals: Statuses beside those that every endpoint has.
@@ -113,6 +115,7 @@ class AdminEndpoint:
     method: str
     path: str
     role: Role
+    resources: tuple[str, ...] | None
     status: int
     also: tuple[int, ...]
     refusals: tuple[int, ...]
@@ -139,6 +142,7 @@ def endpoint(
     path: str,
     *,
     role: Role,
+    resources: tuple[str, ...] | None = None,
     status: int = 200,
     also: tuple[int, ...] = (),
     refusals: tuple[int, ...] = (),
@@ -156,6 +160,7 @@ def endpoint(
             method=method,
             path=path,
             role=role,
+            resources=resources,
             status=status,
             also=also,
             refusals=refusals,

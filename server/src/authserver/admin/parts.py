@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from authserver.admin.operators import OperatorAdministration
 from authserver.clients.administration import ClientAdministration
 from authserver.storage.database import Database
 
@@ -20,3 +21,4 @@ class AdminParts:
     clock: Callable[[], int]
     version: str
     clients: ClientAdministration
+    operators: OperatorAdministration

@@ -135,7 +135,9 @@ CATALOGUE = {
     Action.DCR_MODE_UPDATED: Entry(_WARNING),
     Action.KEY_ROTATED: Entry(_WARNING, ("kid",)),
     Action.ADMIN_UI_LOGIN: Entry(_INFO),
-    Action.ADMIN_AUTH_FAILED: Entry(_WARNING),
+    Action.ADMIN_AUTH_FAILED: Entry(_WARNING, ("reason", "operator")),
+    Action.OPERATOR_CREATED: Entry(_WARNING, ("name", "role", "resources", "expires_at")),
+    Action.OPERATOR_REVOKED: Entry(_WARNING, ("name",)),
 }
 
 RESERVED = frozenset({Action.AUTH_DENIED, Action.UPSTREAM_TOKEN_REFRESHED})

@@ -99,3 +99,5 @@ class Action(StrEnum):
     KEY_ROTATED = "key.rotated"
     ADMIN_UI_LOGIN = "admin.ui.login"
     ADMIN_AUTH_FAILED = "admin.auth_failed"
+    OPERATOR_CREATED = "operator.created"
+    OPERATOR_REVOKED = "operator.revoked"

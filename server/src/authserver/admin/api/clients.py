@@ -5,9 +5,9 @@ from typing import Any, NotRequired
 import orjson
 from typing_extensions import TypedDict
 
-from authserver.admin.api.views import Status, build_time
 from authserver.admin.endpoint import Body, Call, Query, endpoint
-from authserver.admin.roles import Role
+from authserver.admin.records import Role
+from authserver.admin.views import Status, build_time
 from authserver.clients.administration import ClientChanges, NewClient
 from authserver.clients.records import Client
 from authserver.clients.store import find_client, list_clients

@@ -5,16 +5,16 @@ from functools import lru_cache
 import orjson
 
 from authserver.admin.access import Access
-from authserver.admin.api import clients
+from authserver.admin.api import clients, operators
 from authserver.admin.dispatching import Dispatcher
 from authserver.admin.endpoint import AdminEndpoint, Call, endpoint
 from authserver.admin.openapi import build_document
 from authserver.admin.parts import AdminParts
-from authserver.admin.roles import Role
+from authserver.admin.records import Role
 from authserver.web.http import JSON, NO_STORE, HttpResponse
 
 
-@endpoint("GET", "/admin/openapi.json", role=Role.READ_ONLY)
+@endpoint("GET", "/admin/openapi.json", role=Role.READ_ONLY, resources=())
 async def get_openapi_document(call: Call[None]) -> HttpResponse:
     """Serve this document."""
     return HttpResponse(200, _document(call.parts.version), (JSON, NO_STORE))
@@ -22,6 +22,7 @@ async def get_openapi_document(call: Call[None]) -> HttpResponse:
 
 TABLE: tuple[AdminEndpoint, ...] = (
     *clients.ENDPOINTS,
+    *operators.ENDPOINTS,
     get_openapi_document,
 )
 

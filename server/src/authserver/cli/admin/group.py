@@ -2,7 +2,7 @@
 
 from authserver.cli.groups import LazyGroup
 
-_NOUNS = ("client", "user", "resource", "fronting", "grant", "key", "dcr", "trace", "idp", "xaa", "audit")
+_NOUNS = ("client", "user", "resource", "fronting", "grant", "key", "dcr", "trace", "idp", "xaa", "audit", "operator")
 
 command = LazyGroup(
     name="admin",
