@@ -10,7 +10,7 @@ import pytest
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.store import list_events
-from authserver.audit.trail import AuditTrail, detail
+from authserver.audit.trail import AuditTrail, bounded, detail, subject_name
 from authserver.storage.database import Database, StorageUnavailable, Writer
 from authserver.telemetry import logs, metrics
 from authserver.telemetry.origin import RequestOrigin, set_origin
@@ -227,3 +227,32 @@ def test_lists_are_one_value() -> None:
 def test_identifiers_are_spelled_as_on_the_wire() -> None:
     assert detail(family=bytes(16)) == "family=AAAAAAAAAAAAAAAAAAAAAA"
     assert detail(hash=b"\xab" * 32) == "hash=abababab"
+
+
+@pytest.mark.parametrize(
+    ("subject", "hidden"),
+    [
+        ("https://idp.example:alice@acme.example", True),
+        ("https://idp.example:mailto:alice@acme.example", True),
+        ("https://idp.example:alice@acme.example:7", True),
+        ("alice@acme.example", True),
+        ("@@alice@acme.example@", True),
+        ("https://idp.example:alice@acme", False),
+        ("usr_7", False),
+        ("@" * 10_000, False),
+        ("a@" * 10_000, False),
+    ],
+)
+def test_a_subject_is_named_without_an_e_mail_address_and_the_same_each_time(subject: str, *, hidden: bool) -> None:
+    named = subject_name(subject)
+    assert (named != subject) == hidden
+    assert "alice@acme.example" not in named
+    assert named == subject_name(subject)
+    assert subject.startswith("https://idp.example:") <= named.startswith("https://idp.example:")
+
+
+@pytest.mark.parametrize(("number", "ends"), [(0, []), (1, ["name-0"]), (100, ["name-99"]), (1000, ["..."])])
+def test_names_that_a_request_chooses_take_a_bounded_room(number: int, ends: list[str]) -> None:
+    kept = bounded(f"name-{n}" for n in range(number))
+    assert kept[-1:] == ends
+    assert len(" ".join(kept)) <= 1004

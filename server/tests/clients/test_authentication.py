@@ -64,6 +64,22 @@ def test_a_basic_header_that_is_broken_inside_is_refused_also_beside_a_body(text
 
 
 @pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("https://client.example/id:s", "malformed_credentials"),
+        ("HTTPS://client.example/id:s", "malformed_credentials"),
+        ("client:%zz", "malformed_credentials"),
+        (":s", "client_not_found"),
+        (":", "client_not_found"),
+    ],
+)
+def test_a_url_that_was_not_encoded_is_told_from_a_client_that_is_not_named(text: str, reason: str) -> None:
+    with pytest.raises(InvalidClient) as refusal:
+        parsed(basic(text))
+    assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize(
     "authorization",
     ["Basic !!!", "Basic", "Basic ", "Basic YQ", basic("no colon"), "Bearer abc", "DPoP abc", "Basic é", ""],
 )

@@ -211,8 +211,10 @@ def test_keys_are_found_by_name_and_without_one_all_that_fit() -> None:
     assert keys.fitting("EdDSA", None) == keys.fitting("ES256", "c") == keys.fitting("ES256", "") == ()
 
 
-def test_a_set_has_a_hundred_keys_at_most_of_which_twenty_are_used() -> None:
-    assert usable(*[{}] * 79, *[PUBLIC["EdDSA"]] * 21) == 20
+def test_a_set_has_a_hundred_keys_at_most_of_which_twenty_are_tried_for_one_signature() -> None:
+    keys = a_set(*[PUBLIC["EdDSA"] | {"kid": str(n)} for n in range(100)])
+    assert [key.kid for key in keys.fitting("EdDSA", None)] == [str(n) for n in range(20)]
+    assert [key.kid for key in keys.fitting("EdDSA", "99")] == ["99"]
     with pytest.raises(InvalidKey, match="more than 100 keys"):
         a_set(*[{}] * 101)
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authserver.web.limits import MakeBuckets, TokenBuckets, address_key
+from authserver.web.limits import MakeBuckets, TokenBuckets, address_key, site_key
 from authserver.web.shared_limits import SharedBuckets
 
 # What is said of buckets is true of those of one process and of those that several share.
@@ -109,3 +109,19 @@ def test_two_networks_are_two_sources(one: str, other: str) -> None:
 @given(st.text(max_size=40))
 def test_whatever_is_called_an_address_has_a_key(text: str) -> None:
     assert isinstance(address_key(text), str)
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("2001:db8:1:2::7", "2001:0db8:0001"),
+        ("2001:db8:1:ffff::7", "2001:0db8:0001"),
+        ("fe80::1%eth0", "fe80:0000:0000"),
+        ("192.0.2.7", None),
+        ("::ffff:192.0.2.7", None),
+        ("", None),
+        ("a:b:c:d is no address", None),
+    ],
+)
+def test_the_networks_of_one_ipv6_site_stand_together(address: str, key: str | None) -> None:
+    assert site_key(address) == key

@@ -8,7 +8,7 @@ import pytest
 
 from authserver.authorization.consent_store import find_consent
 from server.tests.wire.exchanging import Party, a_client, a_resource, exchange, user_token
-from server.tests.wire.harness import PASSWORD, Wire, hidden_fields
+from server.tests.wire.harness import ISSUER, PASSWORD, Wire, hidden_fields
 
 pytestmark = pytest.mark.anyio
 
@@ -128,3 +128,19 @@ async def test_nor_can_it_on_the_page_before_a_redirect(wire: Wire) -> None:
     done = await wire.allow(asked)
     assert (done.status_code, "is not there any more" in done.text) == (400, True)
     assert "consent.granted" not in [action for action, _ in await wire.audit()]
+
+
+async def test_a_link_stays_short_however_many_scopes_there_are_and_leads_to_all_of_them(wire: Wire) -> None:
+    agent = await a_client(wire, "agent")
+    names = [f"mail:scope-number-{n}" for n in range(150)]
+    await a_resource(wire, "mail", *names)
+    subject = await user_token(wire, agent, resource=None, scope=" ".join(names))
+    for _ in range(len(names)):
+        refused = await exchange(wire, agent, subject, resource="mail", scope=" ".join(names))
+        if refused.status_code == 200:
+            break
+        link = refused.json()["consent_url"]
+        assert len(link) < 8000
+        page = await wire.http.get(link.removeprefix(ISSUER))
+        assert (await answer(wire, page)).status_code == 200
+    assert sorted(refused.json()["scope"].split()) == sorted(names)

@@ -106,6 +106,32 @@ async def test_a_consent_revoked_between_gate_and_record_refuses_the_exchange(
     assert await live(wire) < held
 
 
+async def test_a_caller_suspended_between_check_and_record_gets_nothing(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, gateway = await a_client(wire, "agent"), await a_client(wire, "gateway")
+    await a_resource(wire, "mail", "mail:read", may_exchange=[gateway])
+    await user_token(wire, agent, resource="mail", scope="mail:read")
+    subject = await user_token(wire, agent, resource=None, scope="mail:read")
+    db, write, pending = wire.core.db, wire.core.db.write, [True]
+
+    async def late(transaction: object) -> object:
+        if pending:
+            pending.clear()
+            await wire.core.clients.suspend(gateway.id, now=wire.clock.seconds)
+        return await write(transaction)  # type: ignore[arg-type]  # handed on as it came
+
+    before, held = await ledger(wire), await live(wire)
+    monkeypatch.setattr(db, "write", late)
+    answer = await exchange(wire, gateway, subject, resource="mail")
+    monkeypatch.setattr(db, "write", write)
+    assert answer.headers["www-authenticate"] == 'Basic realm="authserver"'
+    await check_denied(
+        wire, answer, before, caller=gateway.id, status=401, error="invalid_client", reason="invalid_client"
+    )
+    assert await live(wire) == held
+
+
 async def test_a_subject_revoked_between_check_and_record_refuses_the_exchange(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:

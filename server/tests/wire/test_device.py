@@ -436,7 +436,9 @@ async def test_user_codes_cannot_be_guessed_at_will(wire: Wire) -> None:
     limited = await wire.enter_code(device["user_code"])
     assert limited.status_code == 429
     assert 0 < int(limited.headers["retry-after"]) <= SECONDS_PER_GUESS
-    assert "There are too many requests" in limited.text
+    assert "Too many codes were entered. Wait a minute, then enter the code again." in limited.text
+    assert f'value="{device["user_code"]}"' in limited.text
+    assert re.search("ref_[a-z2-7]{20}", limited.text)
     assert (await wire.enter_code("no code")).status_code == 422
 
 

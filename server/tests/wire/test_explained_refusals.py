@@ -8,13 +8,14 @@ import httpx2
 import orjson
 import pytest
 
-from authserver.protocol.grant_types import DEVICE_CODE
+from authserver.clients.administration import NewClient
+from authserver.protocol.grant_types import CLIENT_CREDENTIALS, DEVICE_CODE
 from authserver.protocol.identifiers import hash_token
 from authserver.telemetry.logs import flush_logs
 from authserver.traces.explaining import explain
 from authserver.traces.store import find_trace
 from server.tests.fakes.document_server import document_server
-from server.tests.wire.harness import REDIRECT, VERIFIER, Wire, query_of
+from server.tests.wire.harness import REDIRECT, RESOURCE, VERIFIER, Wire, query_of
 
 pytestmark = pytest.mark.anyio
 
@@ -123,6 +124,22 @@ async def test_a_refusal_at_authorize_is_explained(
     told = await explained(wire, answer, reason)
 
     assert words in f"{told['meaning']} {told['fix']}"
+
+
+async def test_a_slug_where_a_uri_is_needed_is_explained_by_the_uri(wire: Wire) -> None:
+    new = NewClient(
+        name="cron", grant_types=(CLIENT_CREDENTIALS,), auth_method="client_secret_basic", scope="notes:read"
+    )
+    machine = await wire.core.clients.create(new, now=wire.clock.seconds)
+    answer = await wire.http.post(
+        "/oauth/token",
+        data={"grant_type": CLIENT_CREDENTIALS, "resource": "notes"},
+        auth=(machine.client.id, machine.client_secret or ""),
+    )
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
+    assert "'notes' is not a registered resource" in answer.json()["error_description"]
+    told = await explained(wire, answer, "resource_named_by_slug")
+    assert told["fix"] == f"Send the URI {RESOURCE} as `resource`."
 
 
 async def test_a_document_that_cannot_be_had_is_explained_by_the_cause(wire: Wire) -> None:

@@ -1,6 +1,7 @@
 """The JWT bearer grant with identity assertions: XAA §5 step by step, each pair of neighbours, and what is spent."""
 
 import asyncio
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from authserver.outbound.client import OutboundClient
 from authserver.protocol.grant_types import CLIENT_CREDENTIALS
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
+from authserver.telemetry.logs import flush_logs
 from authserver.xaa.policy_administration import PolicyPatch
 from server.tests.fakes.identity_provider import IdentityProvider
 from server.tests.fakes.proving_client import ProvingClient
@@ -90,6 +92,21 @@ async def test_an_assertion_buys_a_token_without_anybody_being_asked(wire: Wire,
     assert (await wire.introspect(answer["access_token"]))["act"] == {"sub": acme.idp.issuer}
     assert len(await wire.core.db.fetch_all("SELECT id FROM users")) == 1
     assert await wire.core.db.fetch_all("SELECT id FROM consent_grants") == []
+
+
+async def test_rows_and_log_name_no_user_by_an_e_mail_address(wire: Wire, acme: Enterprise, logged: io.BytesIO) -> None:
+    address = "alice@acme.example"
+    token = (await acme.issued(acme.assertion(sub=address)))["access_token"]
+    await acme.issued(acme.assertion(sub=address))
+    assert claims_of(token)["sub"] == f"{acme.idp.issuer}:{address}"
+    rows = await wire.core.db.fetch_all("SELECT * FROM audit_events WHERE action = 'jwt_bearer.issued'")
+    assert len({row["actor_id"] for row in rows}) == 1
+    assert rows[0]["actor_id"].startswith(f"{acme.idp.issuer}:sha256-")
+    flush_logs()
+    assert b"token issued for an identity assertion" in logged.getvalue()
+    assert b"@" not in logged.getvalue()
+    for row in await wire.core.db.fetch_all("SELECT actor_id, client_id, detail FROM audit_events"):
+        assert address not in " ".join(row[name] or "" for name in ("actor_id", "client_id", "detail"))
 
 
 async def test_an_agent_s_token_names_the_provider_in_its_chain(wire: Wire, acme: Enterprise) -> None:

@@ -1,6 +1,7 @@
 """The keys of identity providers: kept, rotated, lost, and never fetched from where they may not be (XAA §4.3, §8; T19)."""
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from authserver.outbound.client import OutboundClient
 from authserver.protocol.operator_errors import Unreachable
+from authserver.telemetry.logs import flush_logs
 from authserver.xaa.administration import IdpDraft
 from authserver.xaa.provider_keys import MAX_KEY_SET_BYTES
 from server.tests.fakes.document_server import Answer
@@ -83,6 +85,38 @@ async def test_an_outage_is_survived_with_the_keys_that_are_kept(acme: Enterpris
     acme.wire.clock.seconds += 30
     rotate(acme)
     await acme.issued()
+
+
+async def test_an_outage_is_told_once_and_again_when_there_is_another(acme: Enterprise, logged: io.BytesIO) -> None:
+    def told() -> int:
+        flush_logs()
+        return logged.getvalue().count(b'"serving stale cache"')
+
+    await acme.issued()
+    acme.wire.clock.seconds += TTL
+    acme.provider.fall()
+    for _ in range(3):
+        await acme.issued()
+        acme.wire.clock.seconds += 31
+    assert told() == 1
+    acme.provider.publish()
+    await acme.issued()
+    acme.wire.clock.seconds += TTL
+    acme.provider.fall()
+    await acme.issued()
+    assert told() == 2
+
+
+async def test_a_set_so_large_that_keys_need_names_is_told_and_a_named_key_found(
+    acme: Enterprise, logged: io.BytesIO
+) -> None:
+    others = [public_jwk(ec.generate_private_key(ec.SECP256R1()), kid=f"other-{n}") for n in range(25)]
+    acme.provider.publish(*others, public_jwk(acme.provider.key, kid="key-1"))
+    await acme.issued()
+    flush_logs()
+    assert logged.getvalue().count(b'"key set is so large that keys need names"') == 1
+    acme.provider.kid = None
+    await acme.refused(error="invalid_grant", reason="invalid")
 
 
 async def test_an_outage_with_nothing_kept_is_a_fault_that_spends_nothing(acme: Enterprise) -> None:

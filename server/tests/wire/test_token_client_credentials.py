@@ -286,7 +286,7 @@ async def test_a_client_without_scopes_gets_nothing_whatever_it_asks_for(wire: W
     ("form", "error", "reason"),
     [
         ({"resource": "https://elsewhere.example/"}, "invalid_target", "unknown_resource"),
-        ({"resource": "notes"}, "invalid_target", "unknown_resource"),
+        ({"resource": "notes"}, "invalid_target", "resource_named_by_slug"),
         ({"resource": RESOURCE + "/"}, "invalid_target", "unknown_resource"),
         ({"resource": RESOURCE + "#a"}, "invalid_target", "resource_has_fragment"),
         ({"resource": [RESOURCE, "https://empty.example/"]}, "invalid_target", "multiple_resources"),

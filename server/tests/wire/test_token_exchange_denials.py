@@ -378,3 +378,12 @@ async def test_a_fronted_broker_is_refused_in_the_words_of_that_path(wire: Wire)
         " resource=vault scopes=X chain_kind=fronted via_link=gw->vault target_kind=broker"
         " denied_reason=fronting_caller_not_authorized"
     )
+
+
+async def test_the_row_of_a_fronted_refusal_names_as_many_scopes_as_have_room(wire: Wire) -> None:
+    world = await a_world(wire)
+    await exchange(wire, world.stranger, world.for_gw, resource="vault", scope=" ".join(f"s{n}" for n in range(1000)))
+    (row,) = (await ledger(wire)).rows.values()
+    assert 'scopes="s0 s1 s2' in row["detail"]
+    assert ' ..." chain_kind=fronted' in row["detail"]
+    assert len(row["detail"]) < 1500

@@ -1,10 +1,12 @@
 """Writes the audit trail: in the transaction of what happened, or by itself and as well as it can."""
 
 import asyncio
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 
 from authserver.audit.records import AuditEvent
 from authserver.audit.store import append_event
@@ -19,6 +21,10 @@ _ID_BYTES = 16
 _MOST_WAITING = 4096
 _GATHERED_SECONDS = 0.02
 _GATHERED_EVENTS = 256
+_MOST_NAMED_CHARACTERS = 1000
+_DIGEST_CHARACTERS = 16
+# Begins where such characters begin: tried at each of them, a long run would cost its length squared.
+_ADDRESS = re.compile(r"(?<![^\s:/,@])[^\s:/,@]+@[^\s:/,@.]+\.[^\s:/,@]+")
 _BARE = re.compile(r"[A-Za-z0-9._:/,+@\[\]{}>~-]+")
 
 DetailValue = str | int | bool | bytes | Iterable[str] | None
@@ -100,6 +106,27 @@ def detail(*words: str, **fields: DetailValue) -> str:
     """
     parts = [f"{key}={_spell(value)}" for key, value in fields.items() if value is not None]
     return " ".join([*words, *parts])
+
+
+def bounded(names: Iterable[str]) -> list[str]:
+    """Return names that a request may choose freely, as far as a row has room for them: a mark stands for the others."""
+    names = list(names)
+    ends = accumulate(len(name) + 1 for name in names)
+    kept = [name for name, end in zip(names, ends, strict=True) if end <= _MOST_NAMED_CHARACTERS]
+    return kept if len(kept) == len(names) else [*kept, "..."]
+
+
+def subject_name(subject: str) -> str:
+    """Return who a token is about as a row or log line may name them: identifiers as they are, and no e-mail address.
+
+    An identity provider may call its users by their addresses. What stands for one is the same each time, so that all
+    rows about somebody are still found together.
+    """
+    return _ADDRESS.sub(_digest, subject) if "@" in subject else subject
+
+
+def _digest(address: re.Match[str]) -> str:
+    return f"sha256-{hashlib.sha256(address[0].encode()).hexdigest()[:_DIGEST_CHARACTERS]}"
 
 
 def _spell(value: DetailValue) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 from authserver.protocol.errors import SlowDown
 from authserver.telemetry.notes import note
-from authserver.web.limits import Buckets, MakeBuckets, TokenBuckets, address_key
+from authserver.web.limits import Buckets, MakeBuckets, TokenBuckets, address_key, site_key
 
 STARTS_PER_SECOND = 1.0
 STARTS_AT_ONCE = 100
+IN_A_SITE = 3
+"""One IPv6 site has 65536 networks, each of which is a source; together they start three times as many."""
 IN_TOTAL = 10
 """All addresses together may start ten times as many: some thousand devices wait at most."""
 
@@ -31,6 +33,7 @@ class DeviceLimits:
     def __init__(self, *, monotonic: Callable[[], float], make: MakeBuckets = TokenBuckets) -> None:
         self._monotonic = monotonic
         self._starts: Buckets = make(rate=STARTS_PER_SECOND, burst=STARTS_AT_ONCE)
+        self._site_starts: Buckets = make(rate=STARTS_PER_SECOND * IN_A_SITE, burst=STARTS_AT_ONCE * IN_A_SITE)
         self._all_starts: Buckets = make(rate=STARTS_PER_SECOND * IN_TOTAL, burst=STARTS_AT_ONCE * IN_TOTAL)
         self._guesses: Buckets = make(rate=1 / SECONDS_PER_GUESS, burst=GUESSES_AT_ONCE)
         self._address_guesses: Buckets = make(rate=1 / SECONDS_PER_GUESS_OF_ADDRESS, burst=GUESSES_OF_ADDRESS_AT_ONCE)
@@ -39,11 +42,15 @@ class DeviceLimits:
         """Count a device that is about to wait.
 
         Raises:
-            SlowDown: This address, or all together, start too many.
+            SlowDown: This address, its site, or all together, start too many.
         """
-        now = self._monotonic()
+        now, site = self._monotonic(), site_key(address)
         # In this order a source over its own limit takes nothing from the others.
-        wait = self._starts.take(address_key(address), now) or self._all_starts.take(_EVERYBODY, now)
+        wait = (
+            self._starts.take(address_key(address), now)
+            or (site is not None and self._site_starts.take(site, now))
+            or self._all_starts.take(_EVERYBODY, now)
+        )
         if wait:
             note("devices started counted", found="too many")
             raise SlowDown(reason="device_starts_limited", retry_after=wait)

@@ -14,13 +14,13 @@ from authserver.clients.store import find_client
 from authserver.login.routes import login_path
 from authserver.login.sessions import Sessions, describe_account
 from authserver.login.site import Site
-from authserver.protocol.errors import OAuthError, PageRefusal
+from authserver.protocol.errors import OAuthError, PageRefusal, SlowDown
 from authserver.protocol.identifiers import parse_id, spell_id
 from authserver.protocol.user_codes import LONGEST_ENTRY, parse_user_code, spell_user_code
 from authserver.resources.catalog import ResourceCatalog
 from authserver.telemetry.notes import note
 from authserver.users.records import User
-from authserver.web.errors import report_refusal
+from authserver.web.errors import report_refusal, retry_after_header
 from authserver.web.forms import Form, parse_query, read_form
 from authserver.web.http import ErrorShape, HttpRequest, HttpResponse, Route
 from authserver.web.pages import page
@@ -81,7 +81,10 @@ class DevicePages:
         user_code = parse_user_code(entered)
         if user_code is None:
             return self._rejected(request, user, entered, _malformed())
-        self.limits.check_guess(user.id, request.client_address)
+        try:
+            self.limits.check_guess(user.id, request.client_address)
+        except SlowDown as exc:
+            return self._rejected(request, user, entered, _too_many(exc), retry_after=exc.retry_after)
         waiting = await self.devices.find_waiting(user_code, now=now)
         if waiting is None:
             return self._rejected(request, user, entered, _unknown())
@@ -144,10 +147,15 @@ class DevicePages:
             )
         return client
 
-    def _rejected(self, request: HttpRequest, user: User, entered: str, exc: PageRefusal) -> HttpResponse:
+    def _rejected(
+        self, request: HttpRequest, user: User, entered: str, exc: PageRefusal, *, retry_after: int | None = None
+    ) -> HttpResponse:
         """Show the form again, with what was wrong and the reference id of it."""
         report_refusal(exc)
-        return self._code_page(request, user, given=entered, refusal=exc)
+        answer = self._code_page(request, user, given=entered, refusal=exc)
+        if retry_after is None:
+            return answer
+        return HttpResponse(answer.status, answer.body, (*answer.headers, retry_after_header(retry_after)))
 
     def _code_page(
         self, request: HttpRequest, user: User, *, given: str, refusal: PageRefusal | None = None
@@ -174,6 +182,15 @@ class DevicePages:
 def _malformed() -> PageRefusal:
     return PageRefusal(
         "Connect a device", "This is not a code: codes have eight letters.", status=422, reason="user_code_malformed"
+    )
+
+
+def _too_many(exc: SlowDown) -> PageRefusal:
+    return PageRefusal(
+        "Connect a device",
+        "Too many codes were entered. Wait a minute, then enter the code again.",
+        status=exc.status,
+        reason=exc.reason,
     )
 
 

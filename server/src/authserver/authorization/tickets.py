@@ -7,6 +7,7 @@ we made the link and for whom, not who opens it (public API §6.4; threat X4).
 import base64
 import binascii
 from dataclasses import dataclass
+from itertools import accumulate
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -18,6 +19,7 @@ from authserver.resources.records import Resource
 
 LIFETIME = 15 * 60
 """Seconds that a link is good for."""
+MOST_SCOPE_CHARACTERS = 1500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,10 @@ class ConsentLinks:
         missing: tuple[str, ...] = (),
         now: int,
     ) -> str:
-        """Return a link.
+        """Return a link, of some kilobytes at most: it goes through browsers and proxies.
+
+        Of more scopes than have room in it the first ones are asked for; the others are still missing afterwards, and get a
+        link of their own.
 
         Args:
             resource: The Mint Resource that is asked for.
@@ -70,11 +75,11 @@ class ConsentLinks:
             missing: The scopes to tell in the link, when some were allowed before.
             now: Seconds since the epoch.
         """
-        members = [user_id, client_id, resource.id, scopes, now + LIFETIME]
+        members = [user_id, client_id, resource.id, _fitting(scopes), now + LIFETIME]
         payload = base64url(orjson.dumps(members))
         query = {
             "resource": resource.slug,
-            "scope": " ".join(missing),
+            "scope": " ".join(_fitting(missing)),
             "ticket": f"{payload}.{self._mac.sign(payload)}",
         }
         return f"{self._issuer}/authorize?{urlencode({k: v for k, v in query.items() if v}, quote_via=quote, safe='')}"
@@ -98,3 +103,9 @@ class ConsentLinks:
             scopes=tuple(scopes),
             expires_at=expires_at,
         )
+
+
+def _fitting(scopes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first scopes that have room in a link: one at least."""
+    ends = accumulate(len(scope) + 1 for scope in scopes)
+    return tuple(scope for scope, end in zip(scopes, ends, strict=True) if end <= MOST_SCOPE_CHARACTERS) or scopes[:1]

@@ -214,10 +214,17 @@ def _decode_basic(authorization: str) -> ClientCredentials | None:
     if not colon:
         return None
     client_id, client_secret = _decode_form(name), _decode_form(secret)
-    if not client_id or client_secret is None:
+    if client_id == "":
+        raise InvalidClient(reason="client_not_found", audited=False)
+    # A URL's own colon would part it: whoever sends one as it is has encoded nothing.
+    if client_id is None or client_secret is None or _is_torn_url(name, secret):
         raise InvalidClient(reason="malformed_credentials", audited=False)
     # Some libraries send a header for a public client, too: with nothing behind the colon.
     return ClientCredentials(client_id=client_id, client_secret=client_secret or None)
+
+
+def _is_torn_url(name: bytes, secret: bytes) -> bool:
+    return name.lower() in {b"https", b"http"} and secret.startswith(b"//")
 
 
 def _decode_form(value: bytes) -> str | None:

@@ -1,13 +1,18 @@
 """Key sets of others by their URL: fetched, kept, and fetched anew for a key that is not in them."""
 
+from functools import partial
+
 from authserver.clients.document_cache import ExpiringCache
 from authserver.clients.shared_fetches import DocumentUnavailable, FetchRules, SharedFetches
 from authserver.outbound.client import OutboundClient
 from authserver.protocol.jose import InvalidKey
-from authserver.protocol.jwk import KeySet, SignatureAlgorithm, VerificationKey, parse_key_set
+from authserver.protocol.jwk import MAX_TRIED_KEYS, KeySet, SignatureAlgorithm, VerificationKey, parse_key_set
+from authserver.telemetry.logs import get_logger
 
 RENEWAL_INTERVAL = 60
 MAX_SETS = 512
+
+_log = get_logger("keys")
 
 
 class FetchedKeySets:
@@ -34,11 +39,11 @@ class FetchedKeySets:
         """
         kept = self._fetches.find(url, now=now)
         if kept is None:
-            return (await self._fetches.get(url, self._read, now=now)).fitting(alg, kid)
+            return (await self._fetches.get(url, partial(self._read, url), now=now)).fitting(alg, kid)
         keys = kept.fitting(alg, kid)
         if keys or kid is None or not self._may_renew(url, now=now):
             return keys
-        return (await self._fetches.renew(url, self._read, now=now)).fitting(alg, kid)
+        return (await self.fetch(url, now=now)).fitting(alg, kid)
 
     def find_stale(self, url: str) -> KeySet | None:
         """Return a set that was fetched, however long ago."""
@@ -55,7 +60,7 @@ class FetchedKeySets:
         Raises:
             DocumentUnavailable: It cannot be had.
         """
-        return await self._fetches.renew(url, self._read, now=now)
+        return await self._fetches.renew(url, partial(self._read, url), now=now)
 
     def _may_renew(self, url: str, *, now: int) -> bool:
         if self._fetches.is_under_way(url):
@@ -65,8 +70,11 @@ class FetchedKeySets:
         self._renewed.put(url, value=True, expires_at=now + RENEWAL_INTERVAL, now=now)
         return True
 
-    def _read(self, body: bytes) -> KeySet:
+    def _read(self, url: str, body: bytes) -> KeySet:
         try:
-            return parse_key_set(body, algorithms=self._algorithms)
+            keys = parse_key_set(body, algorithms=self._algorithms)
         except InvalidKey as exc:
             raise DocumentUnavailable(str(exc)) from exc
+        if len(keys.keys) > MAX_TRIED_KEYS:
+            _log.warning("key set is so large that keys need names", url=url, keys=len(keys.keys), tried=MAX_TRIED_KEYS)
+        return keys

@@ -8,6 +8,7 @@ import binascii
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal, TypeVar, assert_never, get_args
 
 import orjson
@@ -25,7 +26,8 @@ SIGNATURE_ALGORITHMS: tuple[SignatureAlgorithm, ...] = get_args(SignatureAlgorit
 CLIENT_ALGORITHMS: tuple[ClientAlgorithm, ...] = get_args(ClientAlgorithm)
 MAX_KEY_SET_BYTES = 64 * 1024
 MAX_KEYS = 100
-MAX_USABLE_KEYS = 20
+MAX_TRIED_KEYS = 20
+"""For one signature: of keys that fit and are not told apart by their names."""
 
 _ED25519_BYTES = 32
 _RSA_BITS = range(2048, 4096 + 1)
@@ -95,13 +97,14 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySet:
-    """The usable keys of a set, in its order, at most 20."""
+    """The usable keys of a set, in its order."""
 
     keys: tuple[VerificationKey, ...]
 
     def fitting(self, alg: SignatureAlgorithm, kid: str | None) -> tuple[VerificationKey, ...]:
-        """Return the keys that may have made a signature: of that name if one is given, else all that fit."""
-        return tuple(key for key in self.keys if alg in key.algorithms and (kid is None or key.kid == kid))
+        """Return the keys that may have made a signature: of that name if one is given, else all that fit; at most 20."""
+        found = (key for key in self.keys if alg in key.algorithms and (kid is None or key.kid == kid))
+        return tuple(islice(found, MAX_TRIED_KEYS))
 
 
 def parse_key_set(text: str | bytes, *, algorithms: Collection[SignatureAlgorithm] = CLIENT_ALGORITHMS) -> KeySet:
@@ -114,8 +117,7 @@ def parse_key_set(text: str | bytes, *, algorithms: Collection[SignatureAlgorith
         InvalidKey: It is no key set, or one of more than 100 entries.
     """
     entries = _read_entries(text)
-    usable = (key for entry in entries if (key := _find_usable(entry, algorithms)) is not None)
-    return KeySet(keys=tuple(key for key, _ in zip(usable, range(MAX_USABLE_KEYS), strict=False)))
+    return KeySet(keys=tuple(key for entry in entries if (key := _find_usable(entry, algorithms)) is not None))
 
 
 def keep_public_keys(text: str | bytes) -> str:

@@ -16,6 +16,7 @@ from authserver.protocol.resource_indicators import fold_resource
 from authserver.resources.records import BackendKind, Resource
 from authserver.resources.store import list_resources
 from authserver.storage.database import Database
+from authserver.telemetry.notes import note
 
 TOPIC = "resources"
 
@@ -109,6 +110,15 @@ class ResourceCatalog:
         snapshot = await self._current()
         found = snapshot.by_uri.get(value) or snapshot.by_folded_uri.get(fold_resource(value), ())
         if not found:
+            named = snapshot.by_slug.get(value)
+            if named is not None and named.uri:
+                note(
+                    "resource looked up", found="a slug, where a URI is needed", matched=named.slug, expected=named.uri
+                )
+                raise InvalidTarget(
+                    f"resource {quoted(value)} is not a registered resource: send its URI, not its slug",
+                    reason="resource_named_by_slug",
+                )
             raise InvalidTarget(f"resource {quoted(value)} is not a registered resource", reason="unknown_resource")
         if len(found) > 1:
             raise InvalidTarget(

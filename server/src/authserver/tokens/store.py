@@ -120,9 +120,18 @@ async def find_issued(db: Reader, jti: bytes) -> IssuedToken | None:
     return _issued(row) if row else None
 
 
-async def hold_issuance(tx: Writer, jti: bytes) -> bool:
-    """Whether a token is not revoked, which nobody changes until this transaction ends."""
-    return await tx.hold("SELECT id FROM issuances WHERE id = $1 AND revoked_at IS NULL", jti) is not None
+async def hold_issuance(tx: Writer, jti: bytes, *, caller: str) -> tuple[bool, bool]:
+    """Whether a token is not revoked, which nobody changes until this transaction ends; and whether a client may act.
+
+    Of the client no row is held, which all its requests would share: who suspends it at this very moment is not waited
+    for. Its tokens are inactive from then on.
+    """
+    row = await tx.hold(
+        f"SELECT i.revoked_at, {client_status_of('$2')} AS caller_status FROM issuances i WHERE i.id = $1", jti, caller
+    )
+    if row is None:
+        return False, True
+    return row["revoked_at"] is None, row["caller_status"] == ClientStatus.ACTIVE
 
 
 async def revoke_issuance(tx: Writer, jti: bytes, *, now: int) -> bool:

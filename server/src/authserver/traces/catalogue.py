@@ -146,6 +146,10 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "`authserver admin resource list` shows them. Send the URI exactly, or register it: `authserver admin resource"
             " create --backend-kind mint --uri …`. Host case, a default port and a lone trailing slash may differ.",
         ),
+        "resource_named_by_slug": Entry(
+            "{requested} is the slug of a resource, and this grant takes URIs alone; its URI is {expected}.",
+            "Send the URI {expected} as `resource`.",
+        ),
         "ambiguous_resource": Entry(
             "Several resources have this URI: {requested}.", "Send the slug of the one that is meant."
         ),

@@ -31,7 +31,8 @@ CLIENT_REASONS: Mapping[str, Entry] = MappingProxyType(
         ),
         "malformed_credentials": Entry(
             "The Basic header decodes, but client_id or secret in it are not form-encoded (RFC 6749, section 2.3.1).",
-            "Form-encode both before joining them with a colon, then encode with base64.",
+            "Form-encode both before joining them with a colon, then encode with base64. A client_id that is a URL begins"
+            " with `https%3A%2F%2F` then.",
         ),
         "missing_client_secret": Entry(
             "The client {client_id} must prove itself by {expected}, and sent no secret.",

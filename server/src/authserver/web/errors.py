@@ -58,7 +58,7 @@ def oauth_error(exc: OAuthError, request: HttpRequest) -> HttpResponse:
     if isinstance(exc, InvalidClient):
         headers.append(_CHALLENGE)
     if isinstance(exc, SlowDown):
-        headers.append(_retry_after(exc.retry_after))
+        headers.append(retry_after_header(exc.retry_after))
     body = _envelope(exc.error, wire_description(exc.description, exc.reference), exc.status)
     if exc.reference:
         body["reference"] = exc.reference
@@ -110,7 +110,7 @@ def refusal(exc: OAuthError, request: HttpRequest, shape: ErrorShape) -> HttpRes
             text = f"{exc.error}: {wire_description(exc.description, exc.reference)}\n"
             answer = HttpResponse(exc.status, text.encode("ascii"), (TEXT, NO_STORE))
     if isinstance(exc, SlowDown):
-        return HttpResponse(answer.status, answer.body, (*answer.headers, _retry_after(exc.retry_after)))
+        return HttpResponse(answer.status, answer.body, (*answer.headers, retry_after_header(exc.retry_after)))
     return answer
 
 
@@ -152,7 +152,7 @@ def fault(request: HttpRequest, shape: ErrorShape, *, retry_after: int | None = 
         retry_after: Seconds, when the database is away.
     """
     status = 500 if retry_after is None else 503
-    waiting = () if retry_after is None else (_retry_after(retry_after),)
+    waiting = () if retry_after is None else (retry_after_header(retry_after),)
     reference = fault_reference()
     reason = "internal_error" if retry_after is None else "database_unavailable"
     refuse(reference=reference, error="server_error", reason=reason, description=_FAULT, status=status)
@@ -194,5 +194,6 @@ def _content_type(request: HttpRequest) -> tuple[bytes, bytes]:
     return _JSON if "application/json" in types and "application/problem+json" not in types else _PROBLEM
 
 
-def _retry_after(seconds: int) -> tuple[bytes, bytes]:
+def retry_after_header(seconds: int) -> tuple[bytes, bytes]:
+    """Return the header that says when to come again, in one second at least."""
     return b"retry-after", str(max(1, seconds)).encode("ascii")

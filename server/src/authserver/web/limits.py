@@ -8,6 +8,8 @@ from typing import Protocol
 _MAX_KEYS = 100_000
 _IDLE_SECONDS = 300.0
 _REMEMBERED = 4096
+_NETWORK_CHARACTERS, _NETWORK_COLONS = len("2001:0db8:0000:0000"), 3
+_SITE_CHARACTERS = len("2001:0db8:0000")
 
 
 class Buckets(Protocol):
@@ -87,6 +89,13 @@ class TokenBuckets:
 
 
 @lru_cache(maxsize=_REMEMBERED)
+def site_key(address: str) -> str | None:
+    """Return what stands for all networks of one IPv6 site, the 48 bits that one is given; None of an IPv4 address."""
+    key = address_key(address)
+    return key[:_SITE_CHARACTERS] if len(key) == _NETWORK_CHARACTERS and key.count(":") == _NETWORK_COLONS else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def address_key(address: str) -> str:
     """Return what stands for a client address in limits: an IPv6 network of 64 bits is one source."""
     if ":" not in address:
@@ -99,5 +108,5 @@ def address_key(address: str) -> str:
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)
-        return parsed.exploded[:19]
+        return parsed.exploded[:_NETWORK_CHARACTERS]
     return address

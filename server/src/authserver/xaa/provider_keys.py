@@ -37,6 +37,7 @@ class ProviderKeys:
             what="provider keys",
         )
         self._sets = FetchedKeySets(http, rules, SIGNATURE_ALGORITHMS)
+        self._stale = ExpiringCache[bool](MAX_SETS)
         self._versions = ExpiringCache[tuple[str, int]](MAX_SETS)
 
     async def find(self, idp: TrustedIdp, assertion: UnverifiedIdJag, *, now: int) -> tuple[VerificationKey, ...]:
@@ -47,13 +48,15 @@ class ProviderKeys:
         """
         self._obey(idp, now=now)
         try:
-            return await self._sets.find(idp.jwks_uri, alg=assertion.alg, kid=assertion.kid, now=now)
+            keys = await self._sets.find(idp.jwks_uri, alg=assertion.alg, kid=assertion.kid, now=now)
         except DocumentUnavailable as exc:
             stale = self._sets.find_stale(idp.jwks_uri)
             if stale is None:
                 raise
-            _log.warning("serving stale cache", issuer=idp.issuer, cause=str(exc))
+            self._tell_stale(idp, exc, now=now)
             return stale.fitting(assertion.alg, assertion.kid)
+        self._stale.drop(idp.issuer)
+        return keys
 
     async def fetch(self, idp: TrustedIdp, *, now: int) -> None:
         """Fetch the keys of a provider now.
@@ -63,6 +66,12 @@ class ProviderKeys:
         """
         self._sets.forget(idp.jwks_uri)
         await self._sets.fetch(idp.jwks_uri, now=now)
+
+    def _tell_stale(self, idp: TrustedIdp, exc: DocumentUnavailable, *, now: int) -> None:
+        """Log that old keys are used: once until they can be had again, not with each assertion."""
+        if self._stale.find(idp.issuer, now=now) is None:
+            self._stale.put(idp.issuer, value=True, expires_at=_FOR_EVER, now=now)
+            _log.warning("serving stale cache", issuer=idp.issuer, cause=str(exc))
 
     def _obey(self, idp: TrustedIdp, *, now: int) -> None:
         """Forget keys that were kept for an earlier version of the provider, or for another under the same issuer."""

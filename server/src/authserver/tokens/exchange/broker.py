@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
-from authserver.audit.trail import AuditTrail, detail
+from authserver.audit.trail import AuditTrail, bounded, detail, subject_name
 from authserver.protocol.errors import AccessDenied, InvalidRequest, OAuthError, ServerError
 from authserver.protocol.exchanged_scopes import check_subject_ceiling, derive_consented
 from authserver.resources.catalog import ResourceCatalog
@@ -116,15 +116,15 @@ class BrokerGates:
         """Leave the row of a refusal in the words of this path, instead of the one that others leave (section 13)."""
         event = AuditEvent(
             Action.TOKEN_EXCHANGE_DENIED,
-            actor_id=exchange.subject.subject,
+            actor_id=subject_name(exchange.subject.subject),
             client_id=exchange.caller.id,
             detail=detail(
-                sub=exchange.subject.subject,
+                sub=subject_name(exchange.subject.subject),
                 subject_client=exchange.subject.client_id,
                 actor_client=exchange.caller.id,
                 type=ExchangeType.BROKER,
                 resource=target.slug,
-                scopes=exchange.requested,
+                scopes=bounded(exchange.requested),
                 chain_kind="fronted",
                 via_link=fronting.link.name,
                 target_kind="broker",

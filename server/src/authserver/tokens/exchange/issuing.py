@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
-from authserver.audit.trail import AuditTrail, detail
+from authserver.audit.trail import AuditTrail, detail, subject_name
 from authserver.authorization.consent_store import hold_consent
 from authserver.protocol.actors import Act, add_actor, add_fronting, depth_of
-from authserver.protocol.errors import InvalidGrant, InvalidRequest
+from authserver.protocol.errors import CLIENT_NOT_ACTIVE, InvalidClient, InvalidGrant, InvalidRequest
 from authserver.protocol.identifiers import spell_id
 from authserver.storage.database import Writer
 from authserver.telemetry.logs import get_logger
@@ -109,22 +109,25 @@ class ExchangeIssuer:
         """Write the token's row, if what it rests on still stands; what is revoked at this moment comes before or after.
 
         Raises:
+            InvalidClient: The caller was suspended or revoked.
             InvalidGrant: The subject token was revoked.
             ConsentRequired: The consent was.
         """
-        subject, consent = plan.exchange.subject, plan.consent
+        subject, consent, caller = plan.exchange.subject, plan.consent, plan.exchange.caller
         event = self._event(plan, minted)
 
-        async def record(tx: Writer) -> tuple[bool, bool]:
+        async def record(tx: Writer) -> tuple[bool, bool, bool]:
             # In the order in which a revocation takes them, so that neither waits for the other.
             consent_stands = consent is None or await hold_consent(tx, consent.id)
-            subject_stands = await hold_issuance(tx, subject.issuance.id)
-            if consent_stands and subject_stands:
+            subject_stands, caller_may_act = await hold_issuance(tx, subject.issuance.id, caller=caller.id)
+            if consent_stands and subject_stands and caller_may_act:
                 await append_issuance(tx, minted.issuance)
                 await self.trail.append(tx, event, now=now)
-            return subject_stands, consent_stands
+            return caller_may_act, subject_stands, consent_stands
 
-        subject_stands, consent_stands = await self.proofs.write(request, record, now=now)
+        caller_may_act, subject_stands, consent_stands = await self.proofs.write(request, record, now=now)
+        if not caller_may_act:
+            raise InvalidClient(CLIENT_NOT_ACTIVE, reason="client_not_active", client_id=caller.id)
         if not subject_stands:
             raise InvalidGrant(reason="subject_token_revoked_during_mint")
         if not consent_stands and plan.target is not None:
@@ -137,7 +140,7 @@ class ExchangeIssuer:
             actor_client = actor_client or exchange.caller.id
         text = detail(
             jti=minted.issuance.id,
-            sub=exchange.subject.subject,
+            sub=subject_name(exchange.subject.subject),
             subject_client=exchange.subject.client_id,
             actor_client=actor_client,
             type=plan.type,
@@ -147,7 +150,10 @@ class ExchangeIssuer:
             via_link=None if target is None else _link(plan),
         )
         return AuditEvent(
-            Action.TOKEN_EXCHANGED, actor_id=exchange.subject.subject, client_id=exchange.caller.id, detail=text
+            Action.TOKEN_EXCHANGED,
+            actor_id=subject_name(exchange.subject.subject),
+            client_id=exchange.caller.id,
+            detail=text,
         )
 
     def _note(self, plan: Plan, minted: Minted) -> None:
@@ -161,7 +167,7 @@ class ExchangeIssuer:
             "token exchanged",
             client_id=exchange.caller.id,
             jti=spell_id(minted.issuance.id),
-            sub=exchange.subject.subject,
+            sub=subject_name(exchange.subject.subject),
             subject_client_id=exchange.subject.client_id,
             exchange_type=plan.type,
             scopes=" ".join(plan.scopes),

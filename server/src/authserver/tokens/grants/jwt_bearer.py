@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
-from authserver.audit.trail import AuditTrail, detail
+from authserver.audit.trail import AuditTrail, detail, subject_name
 from authserver.clients.records import Client
 from authserver.clients.shared_fetches import DocumentUnavailable
 from authserver.clients.spent_assertions import spend_assertion
@@ -49,6 +49,7 @@ _AUDITED: Mapping[str, str] = MappingProxyType(
         "resource_has_fragment": "invalid_resource",
         "id_jag_resource": "invalid_resource",
         "unknown_resource": "invalid_resource",
+        "resource_named_by_slug": "invalid_resource",
         "ambiguous_resource": "invalid_resource",
         "id_jag_replayed": "replay",
         "scope_malformed": "invalid_scope",
@@ -205,7 +206,7 @@ class JwtBearerGrant:
         assertion, minted = decision.assertion, self._mint(decision, client=client, now=now)
         event = AuditEvent(
             Action.JWT_BEARER_ISSUED,
-            actor_id=decision.subject,
+            actor_id=subject_name(decision.subject),
             client_id=client.id,
             detail=detail(jti=minted.issuance.id, idp=assertion.issuer, scopes=decision.scopes),
         )
@@ -225,7 +226,7 @@ class JwtBearerGrant:
             "token issued for an identity assertion",
             client_id=client.id,
             idp=assertion.issuer,
-            idp_subject=_tellable(assertion.subject),
+            idp_subject=subject_name(assertion.subject),
             token_type=minted.token_type,
         )
         return TokenResponse(
@@ -301,11 +302,6 @@ def _denial(exc: OAuthError, client: Client) -> AuditEvent:
         detail=detail(reason=reason),
         reference=exc.reference,
     )
-
-
-def _tellable(subject: str) -> str:
-    """Return the provider's name for a user as logs may have it: no log names an e-mail address."""
-    return "[address]" if "." in subject.partition("@")[2] else subject
 
 
 def _spell(scopes: frozenset[str] | None) -> str | None:
