@@ -14,7 +14,16 @@ from joserfc import jwk as joserfc_jwk
 from joserfc import jwt as joserfc_jwt
 from joserfc.jws import JWSRegistry
 
-from authserver.protocol.dpop import MAX_PROOF_CHARACTERS, InvalidProof, Proof, fold_url, read_proof
+from authserver.protocol.dpop import (
+    _KEPT_HEADERS,
+    _LONGEST_KEPT,
+    MAX_PROOF_CHARACTERS,
+    InvalidProof,
+    Proof,
+    _kept_signer,
+    fold_url,
+    read_proof,
+)
 from server.tests.fakes.proving_client import ProvingClient
 from server.tests.fakes.signing_client import ED_KEY, KEYS, RSA_KEY, base64url, public_jwk, segment
 
@@ -285,6 +294,25 @@ def test_no_changed_bit_of_a_proof_goes_unnoticed(position: int, bit: int) -> No
     changed = proof[:position] + chr(ord(proof[position]) ^ 1 << bit) + proof[position + 1 :]
     with pytest.raises(InvalidProof):
         read(changed)
+
+
+def test_a_header_that_was_read_before_proves_nothing_for_another_key() -> None:
+    proof = EC.proof(now=NOW)
+    assert read(proof).jkt == EC.jkt
+    thief = ProvingClient(url=URL, key=ec.generate_private_key(ec.SECP256R1()))
+    stolen = thief.sign_as(EC.header(), thief.claims(now=NOW))
+    assert stolen.partition(".")[0] == proof.partition(".")[0]
+    assert reason(stolen) == "dpop_signature"
+    assert read(thief.proof(now=NOW)).jkt == thief.jkt != EC.jkt
+
+
+def test_no_number_of_keys_has_more_than_so_many_kept() -> None:
+    for number in range(_KEPT_HEADERS + 10):
+        assert read(EC.sign(EC.claims(now=NOW), number=number)).jkt == EC.jkt
+    assert _kept_signer.cache_info().currsize <= _KEPT_HEADERS
+    before = _kept_signer.cache_info().misses
+    assert read(EC.sign(EC.claims(now=NOW), padding="x" * _LONGEST_KEPT)).jkt == EC.jkt
+    assert _kept_signer.cache_info().misses == before
 
 
 @pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)

@@ -134,6 +134,7 @@ NO_CLAIMS: list[bytes] = [
     b"{}{}",
     b'{"exp":1,"exp":2}',
     b'{"act":{"sub":"a","sub":"b"}}',
+    b'{"a":1,"a":1,"b":1E6}',  # as long as what it means: {"a":1,"b":1000000.0}
     b'{"sub":NaN}',
     b'{"sub":"\xff"}',
     b'{"sub":"\\ud800"}',

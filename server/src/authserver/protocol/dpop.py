@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from authserver.protocol.jose import (
     LEEWAY_SECONDS,
@@ -10,8 +11,9 @@ from authserver.protocol.jose import (
     InvalidToken,
     OpenedJwt,
     open_jwt,
+    read_object,
 )
-from authserver.protocol.jwk import ClientAlgorithm, read_carried_key
+from authserver.protocol.jwk import ClientAlgorithm, VerificationKey, read_carried_key
 from authserver.protocol.uris import parse_uri
 
 PROOF_ALGORITHMS: tuple[ClientAlgorithm, ...] = ("ES256", "RS256", "PS256")
@@ -20,6 +22,8 @@ MAX_PROOF_CHARACTERS = 8 * 1024
 """Room for an RSA key of 8192 bits and a signature of it."""
 MAX_JTI_CHARACTERS = 256
 
+_KEPT_HEADERS = 1024
+_LONGEST_KEPT = 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -68,11 +72,7 @@ def read_proof(values: Sequence[str], *, method: str, urls: Collection[str], lif
         InvalidProof: It does not hold.
     """
     jwt = _take_apart(values)  # 1, 2
-    alg = _check_header(jwt.header)  # 2, 3
-    try:
-        key, jkt = read_carried_key(jwt.header.get("jwk"), alg)  # 4
-    except InvalidKey as exc:
-        raise InvalidProof("dpop_key") from exc
+    alg, key, jkt = _read_signer(jwt.header)  # 2 to 4
     if not key.is_signature(jwt.signature, over=jwt.signing_input, alg=alg):  # 5
         raise InvalidProof("dpop_signature")
     try:
@@ -117,6 +117,28 @@ def _take_apart(values: Sequence[str]) -> OpenedJwt:
         return open_jwt(values[0])
     except InvalidToken as exc:
         raise InvalidProof("dpop_malformed") from exc
+
+
+def _read_signer(segment: str) -> tuple[ClientAlgorithm, VerificationKey, str]:
+    """Return the algorithm of a proof, the key that it carries, and the key's thumbprint."""
+    return _kept_signer(segment) if len(segment) <= _LONGEST_KEPT else _signer(segment)
+
+
+def _signer(segment: str) -> tuple[ClientAlgorithm, VerificationKey, str]:
+    try:
+        header = read_object(segment)
+    except InvalidToken as exc:
+        raise InvalidProof("dpop_malformed") from exc
+    alg = _check_header(header)  # 2, 3
+    try:
+        key, jkt = read_carried_key(header.get("jwk"), alg)  # 4
+    except InvalidKey as exc:
+        raise InvalidProof("dpop_key") from exc
+    return alg, key, jkt
+
+
+_kept_signer = lru_cache(maxsize=_KEPT_HEADERS)(_signer)
+"""The same for the same text: a client has one header for all its proofs, and to load its key costs half as much as to use it."""
 
 
 def _check_header(header: Claims) -> ClientAlgorithm:

@@ -4,7 +4,6 @@ Compact serialization only. What is issued is ES256 or RS256; what others signed
 keys (``jwk.py``).
 """
 
-import base64
 import binascii
 import json
 import re
@@ -30,6 +29,7 @@ LEEWAY_SECONDS = 30
 _MAX_TOKEN_CHARACTERS = 16 * 1024
 _MIN_RSA_BITS = 2048
 _P256_BYTES = 32
+_FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 _SHA256 = hashes.SHA256()
@@ -84,13 +84,14 @@ class UnverifiedJwt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedJwt:
-    """A token of which only the header was read: its claims are for who verified the signature.
+    """A token taken apart and not read: its claims are for who verified the signature.
 
     Attributes:
+        header: The segment, which tokens of one signer have in common.
         signing_input: What the signature is over (RFC 7515 §5.2).
     """
 
-    header: Claims
+    header: str
     signing_input: bytes
     signature: bytes
     _claims: str = field(repr=False)
@@ -101,7 +102,7 @@ class OpenedJwt:
         Raises:
             InvalidToken: They are no JSON object, or name a member twice.
         """
-        return _object(self._claims)
+        return read_object(self._claims)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class SigningKey:
     alg: Algorithm
     public: PublicKey
     _key: _PrivateKey = field(repr=False, compare=False)
-    _header: bytes = field(repr=False, compare=False)
+    _header: str = field(repr=False, compare=False)
     _sign: Callable[[bytes], bytes] = field(repr=False, compare=False)
 
     def dump_pem(self) -> bytes:
@@ -125,8 +126,8 @@ class SigningKey:
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """Return an access token with these claims, signed with the key's own algorithm."""
-        signing_input = self._header + _encode(orjson.dumps(claims))
-        return (signing_input + b"." + _encode(self._sign(signing_input))).decode("ascii")
+        signing_input = f"{self._header}.{base64url(orjson.dumps(claims))}"
+        return f"{signing_input}.{base64url(self._sign(signing_input.encode('ascii')))}"
 
     def sign_payload(self, payload: bytes, *, typ: str) -> str:
         """Return a statement that is no token, as compact JWS: any bytes, under a type of its own."""
@@ -209,7 +210,7 @@ def read_unverified_jwt(token: str) -> UnverifiedJwt:
     """
     opened = open_jwt(token)
     return UnverifiedJwt(
-        header=opened.header,
+        header=read_object(opened.header),
         claims=opened.read_claims(),
         signing_input=opened.signing_input,
         signature=opened.signature,
@@ -217,14 +218,14 @@ def read_unverified_jwt(token: str) -> UnverifiedJwt:
 
 
 def open_jwt(token: str) -> OpenedJwt:
-    """Read the header of a token of somebody else, and nothing else of it yet.
+    """Take a token of somebody else apart, and read nothing of it yet.
 
     Raises:
-        InvalidToken: It is no compact serialization with a JSON object as its header.
+        InvalidToken: It is no compact serialization.
     """
     header, claims, signature = _split(token)
     return OpenedJwt(
-        header=_object(header),
+        header=header,
         signing_input=token[: len(header) + 1 + len(claims)].encode("ascii"),
         signature=_decode(signature),
         _claims=claims,
@@ -246,7 +247,7 @@ def _signing_key(key: _PrivateKey, *, kid: str) -> SigningKey:
         case _ as unreachable:
             assert_never(unreachable)
     header = orjson.dumps({"typ": ACCESS_TOKEN_TYPE, "alg": alg, "kid": kid})
-    return SigningKey(kid=kid, alg=alg, public=public, _key=key, _header=_encode(header) + b".", _sign=sign)
+    return SigningKey(kid=kid, alg=alg, public=public, _key=key, _header=base64url(header), _sign=sign)
 
 
 def _ec_public_key(key: ec.EllipticCurvePublicKey, *, kid: str) -> PublicKey:
@@ -290,14 +291,10 @@ def _split(token: str) -> tuple[str, str, str]:
     return match[1], match[2], match[3]
 
 
-def _encode(value: bytes) -> bytes:
-    return base64.urlsafe_b64encode(value).rstrip(b"=")
-
-
 def _decode(segment: str) -> bytes:
     """Decode base64url, of which each value has one spelling only (RFC 7515 §2)."""
     try:
-        value = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+        value = binascii.a2b_base64(segment.encode("ascii").translate(_FROM_URL_SAFE) + b"==")
     except binascii.Error as exc:
         raise InvalidToken("malformed") from exc
     if base64url(value) != segment:
@@ -305,18 +302,32 @@ def _decode(segment: str) -> bytes:
     return value
 
 
-def _object(segment: str) -> Claims:
-    """Parse one JSON object, refusing what two parsers could read differently."""
+def read_object(segment: str) -> Claims:
+    """Return the JSON object that a segment is, refusing what two parsers could read differently.
+
+    Raises:
+        InvalidToken: It is none, or names a member twice.
+    """
     text = _decode(segment)
     try:
         members = orjson.loads(text)
-        # orjson is strict but keeps the last of two equal names; only the slower parser tells.
-        _REPETITIONS.decode(text.decode("utf-8"))
+        if not _is_spelled(text, members):
+            # orjson is strict but keeps the last of two equal names; only the slower parser tells.
+            _REPETITIONS.decode(text.decode("utf-8"))
     except (ValueError, RecursionError) as exc:
         raise InvalidToken("malformed") from exc
     if not isinstance(members, dict):
         raise InvalidToken("malformed")
     return cast("Claims", members)
+
+
+def _is_spelled(text: bytes, members: object) -> bool:
+    """Whether a text is what its members are spelled as, to the byte, so that it can repeat none of them."""
+    try:
+        return orjson.dumps(members) == text
+    except orjson.JSONEncodeError:
+        # Nested deeper than it writes.
+        return False
 
 
 def _refuse_repeated(pairs: list[tuple[str, object]]) -> Claims:

@@ -7,9 +7,11 @@ anything outside RFC 3986 is no URI here.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
 _MAX_CHARACTERS = 8192
+_KEPT_URIS = 512
 _URI = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):"
     r"(?://(?P<authority>[^/?#]*))?"
@@ -55,8 +57,14 @@ class Uri:
 
 def parse_uri(text: str) -> Uri | None:
     """Return the parts of an absolute URI, or None when ``text`` is none."""
-    # Length and characters first: on text with line ends the pattern below would try every way to cut it.
-    if len(text) > _MAX_CHARACTERS or not _CHARACTERS.fullmatch(text):
+    return _parse(text) if len(text) <= _MAX_CHARACTERS else None
+
+
+@lru_cache(maxsize=_KEPT_URIS)
+def _parse(text: str) -> Uri | None:
+    # Requests name the same few again and again, some several times each.
+    # Characters first: on text with line ends the pattern below would try every way to cut it.
+    if not _CHARACTERS.fullmatch(text):
         return None
     match = _URI.fullmatch(text)
     if match is None:
