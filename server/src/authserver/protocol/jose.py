@@ -126,14 +126,15 @@ class SigningKey:
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """Return an access token with these claims, signed with the key's own algorithm."""
-        signing_input = f"{self._header}.{base64url(orjson.dumps(claims))}"
-        return f"{signing_input}.{base64url(self._sign(signing_input.encode('ascii')))}"
+        return self._sealed(f"{self._header}.{base64url(orjson.dumps(claims))}")
 
     def sign_payload(self, payload: bytes, *, typ: str) -> str:
         """Return a statement that is no token, as compact JWS: any bytes, under a type of its own."""
         header = orjson.dumps({"typ": typ, "alg": self.alg, "kid": self.kid})
-        signing_input = _encode(header) + b"." + _encode(payload)
-        return (signing_input + b"." + _encode(self._sign(signing_input))).decode("ascii")
+        return self._sealed(f"{base64url(header)}.{base64url(payload)}")
+
+    def _sealed(self, signing_input: str) -> str:
+        return f"{signing_input}.{base64url(self._sign(signing_input.encode('ascii')))}"
 
 
 def verify_ecdsa(
