@@ -117,14 +117,18 @@ async def _empty(dsn: str) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_target(request: pytest.FixtureRequest) -> str:
     """An empty, migrated database: the path of a SQLite file, or the DSN of a PostgreSQL database.
 
     A test that asks for it, or for ``db``, runs on both.
     """
-    if request.param == "sqlite":
-        return str(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "authserver.db"))
-    return str(request.getfixturevalue("postgres_target"))
+    return str(request.getfixturevalue(f"{request.param}_target"))
+
+
+@pytest.fixture
+def sqlite_target(sqlite_template: Path, tmp_path: Path) -> str:
+    """The path of an empty, migrated SQLite file."""
+    return str(shutil.copy(sqlite_template, tmp_path / "authserver.db"))
 
 
 @pytest.fixture

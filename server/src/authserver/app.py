@@ -34,6 +34,7 @@ from authserver.discovery.key_set import KeySet
 from authserver.discovery.routes import DiscoveryRoutes, HealthRoutes
 from authserver.discovery.scraping import ScrapeRoutes
 from authserver.keys.keyring import Keyring
+from authserver.keys.keystore import TOPIC as SIGNING_KEYS
 from authserver.keys.statements import KeyringSigner
 from authserver.login.local import LocalLogin
 from authserver.login.lockout import Lockout
@@ -251,6 +252,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     watcher.register("settings", core.mode.refresh)
     if config.agents.enable_jwks_listing:
         watcher.register("clients", agents.refresh)
+    watcher.register(SIGNING_KEYS, lambda: keyring.obey(clock()))
     watcher.register_tick(lambda: keyring.refresh(clock()))
     traces = TraceRecorder(db, config.traces, clock=clock)
     watcher.register_tick(traces.tick)

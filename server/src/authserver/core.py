@@ -3,24 +3,27 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from authserver.admin.operators import OperatorAdministration
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail
 from authserver.clients.administration import ClientAdministration, ClientTokens
 from authserver.clients.mode import RegistrationMode
 from authserver.clients.secrets import ClientSecrets
 from authserver.clients.served import ServedMetadata
 from authserver.clients.store import find_client
+from authserver.config.loader import process_environment
 from authserver.config.model import Config
-from authserver.keys.keyfile import KeyfileStore
+from authserver.encryption.encryptor import Encryptor
+from authserver.encryption.opening import open_encryptor
+from authserver.keys.administration import KeyAdministration, KeyEvent
 from authserver.keys.keyring import Keyring, open_keyring
-from authserver.keys.keystore import retention_seconds
+from authserver.keys.opening import open_key_store
 from authserver.outbound.client import OutboundClient
-from authserver.protocol.jose import Algorithm
 from authserver.resources.administration import ResourceAdministration
 from authserver.resources.fronting_administration import FrontingAdministration
-from authserver.storage.database import Database, Reader
+from authserver.storage.database import Database, Reader, Writer
 from authserver.storage.opening import open_database
 from authserver.tokens.consent_revocation import ConsentRevocation
 from authserver.tokens.grants.table import ENABLING_VARIABLES, served_grants
@@ -65,6 +68,7 @@ class Core:
     secrets: ClientSecrets
     served: ServedMetadata
     http: OutboundClient
+    encryptor: Encryptor | None
 
 
 async def open_core(config: Config, *, clock: Clock, migrate: bool, http: OutboundClient | None = None) -> Core:
@@ -81,6 +85,7 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
         StorageUnavailable: The database cannot be opened.
     """
     http = http or OutboundClient()
+    encryptor = await open_encryptor(config.data_encryption, process_environment())
     db = await open_database(config.storage, migrate_at=clock() if migrate else None)
     trail = AuditTrail(db, clock.milliseconds)
     mode = RegistrationMode(db, trail, config.dcr.mode)
@@ -119,21 +124,29 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
         secrets=secrets,
         served=served,
         http=http,
+        encryptor=encryptor,
     )
 
 
-async def open_keys(config: Config, *, now: int) -> Keyring:
+async def open_keys(config: Config, *, now: int, core: Core | None = None) -> Keyring:
     """Open the signing keys; the first one is made when there is none.
+
+    Args:
+        config: The configuration.
+        now: Seconds since the epoch.
+        core: Where keys live that are not files; None: they are files.
 
     Raises:
         KeyStoreError: They cannot be read or written.
     """
-    retention = retention_seconds(
-        config.dcr.default_token_expiry,
-        config.client_credentials.token_expiry,
-        config.token_exchange.token_expiry,
-        config.xaa.token_expiry,
-    )
-    algorithm: Algorithm = "RS256" if config.signing.algorithm == "RS256" else "ES256"
-    store = KeyfileStore(Path(config.signing.key_path), algorithm=algorithm, retention=retention)
+    store = await open_key_store(config, core.db if core else None, core.encryptor if core else None)
     return await open_keyring(store, now=now)
+
+
+def administer_keys(core: Core, keyring: Keyring) -> KeyAdministration:
+    """Return what operators may do with signing keys."""
+
+    async def append(tx: Writer, event: KeyEvent, operator: str, text: str, now: int) -> None:
+        await core.trail.append(tx, AuditEvent(Action(event), actor_id=operator, detail=text), now=now)
+
+    return KeyAdministration(db=core.db, keyring=keyring, append=append)

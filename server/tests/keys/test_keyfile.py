@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from authserver.keys.directory import LOCK_FILE
 from authserver.keys.keyfile import KeyfileStore
-from authserver.keys.keystore import KeyStoreError, retention_seconds
+from authserver.keys.keystore import Change, KeyStoreError, retention_seconds
 from authserver.keys.records import StoredKeys
 from authserver.protocol.jose import Algorithm, generate_signing_key
 
@@ -24,6 +25,11 @@ pytestmark = pytest.mark.anyio
 
 OpenStore = Callable[..., KeyfileStore]
 TRIO = ("pem", "kid", "alg")
+
+
+async def unrecorded(kid: str, change: Change | None = None) -> None:
+    """Nothing of a directory stands in the database."""
+    assert change is None
 
 
 def files(path: Path) -> set[str]:
@@ -72,7 +78,7 @@ async def test_files_are_for_their_owner_only(path: Path, open_store: OpenStore)
     before = os.umask(0)
     try:
         await open_store().prepare(now=NOW)
-        await open_store().rotate(now=NOW)
+        await open_store().rotate(now=NOW, record=unrecorded)
     finally:
         os.umask(before)
     assert mode(path) == 0o700
@@ -94,7 +100,7 @@ async def test_kid_and_algorithm_are_one_line_of_text(path: Path, open_store: Op
 
 async def test_rotation_moves_current_to_previous(path: Path, open_store: OpenStore) -> None:
     first = (await open_store().prepare(now=NOW)).keys[0]
-    current, previous = (await open_store().rotate(now=NOW + 60)).keys
+    current, previous = (await open_store().rotate(now=NOW + 60, record=unrecorded)).keys
     assert files(path) == trio("current") | trio("previous")
     assert previous.kid == first.kid
     assert previous.signing_key.public == first.signing_key.public
@@ -105,7 +111,7 @@ async def test_rotation_moves_current_to_previous(path: Path, open_store: OpenSt
 async def test_three_rotations_within_a_minute_keep_every_key(path: Path, open_store: OpenStore) -> None:
     made = kids(await open_store().prepare(now=NOW))
     for second in (20, 40, 60):
-        made.insert(0, (await open_store().rotate(now=NOW + second)).keys[0].kid)
+        made.insert(0, (await open_store().rotate(now=NOW + second, record=unrecorded)).keys[0].kid)
     stored = await open_store().load(now=NOW + 60)
     assert kids(stored) == made
     assert [key.rotated_at for key in stored.keys] == [None, NOW + 60, NOW + 40, NOW + 20]
@@ -120,14 +126,14 @@ async def test_three_rotations_within_a_minute_keep_every_key(path: Path, open_s
 async def test_two_rotations_in_one_second_keep_every_key(open_store: OpenStore) -> None:
     await open_store().prepare(now=NOW)
     for _ in range(3):
-        stored = await open_store().rotate(now=NOW)
+        stored = await open_store().rotate(now=NOW, record=unrecorded)
     assert len(set(kids(stored))) == 4
 
 
 async def test_a_previous_key_is_deleted_when_its_retention_has_passed(path: Path, open_store: OpenStore) -> None:
     await open_store().prepare(now=NOW)
-    await open_store().rotate(now=NOW)
-    await open_store().rotate(now=NOW + 10)
+    await open_store().rotate(now=NOW, record=unrecorded)
+    await open_store().rotate(now=NOW + 10, record=unrecorded)
     assert len(kids(await open_store().load(now=NOW + RETENTION - 1))) == 3
     assert len(kids(await open_store().load(now=NOW + RETENTION))) == 2
     assert len(files(path)) == 6
@@ -142,8 +148,8 @@ async def test_the_current_key_never_retires(open_store: OpenStore) -> None:
 
 async def test_a_rotation_drops_what_has_retired(path: Path, open_store: OpenStore) -> None:
     await open_store().prepare(now=NOW)
-    await open_store().rotate(now=NOW)
-    stored = await open_store().rotate(now=NOW + RETENTION)
+    await open_store().rotate(now=NOW, record=unrecorded)
+    stored = await open_store().rotate(now=NOW + RETENTION, record=unrecorded)
     assert len(stored.keys) == 2
     assert files(path) == trio("current") | trio("previous")
 
@@ -152,7 +158,10 @@ async def test_a_new_algorithm_comes_with_the_next_rotation(open_store: OpenStor
     await open_store("ES256").prepare(now=NOW)
     restarted = open_store("RS256")
     assert [key.signing_key.alg for key in (await restarted.prepare(now=NOW + 1)).keys] == ["ES256"]
-    assert [key.signing_key.alg for key in (await restarted.rotate(now=NOW + 2)).keys] == ["RS256", "ES256"]
+    assert [key.signing_key.alg for key in (await restarted.rotate(now=NOW + 2, record=unrecorded)).keys] == [
+        "RS256",
+        "ES256",
+    ]
 
 
 async def test_a_directory_of_the_reference_is_read(path: Path, open_store: OpenStore) -> None:
@@ -163,8 +172,8 @@ async def test_a_directory_of_the_reference_is_read(path: Path, open_store: Open
         ("current/kid", "ES256"),
         ("previous/kid", "RS256"),
     ]
-    await open_store().rotate(now=NOW + 61)
-    assert kids(await open_store().rotate(now=NOW + 62))[2:] == ["current/kid", "previous/kid"]
+    await open_store().rotate(now=NOW + 61, record=unrecorded)
+    assert kids(await open_store().rotate(now=NOW + 62, record=unrecorded))[2:] == ["current/kid", "previous/kid"]
     assert f"rotated-{NOW}-previous%2Fkid.pem" in files(path)
 
 
@@ -177,7 +186,7 @@ async def test_a_missing_algorithm_is_inferred(path: Path, open_store: OpenStore
 @pytest.mark.parametrize("stem", ["current", "previous"])
 async def test_a_missing_kid_is_an_error_that_names_the_file(path: Path, open_store: OpenStore, stem: str) -> None:
     await open_store().prepare(now=NOW)
-    await open_store().rotate(now=NOW)
+    await open_store().rotate(now=NOW, record=unrecorded)
     (path / f"{stem}.kid").unlink()
     with pytest.raises(KeyStoreError, match=rf"{stem}\.kid: missing"):
         await open_store().prepare(now=NOW)
@@ -200,7 +209,7 @@ async def test_a_damaged_file_is_an_error_and_stays(
 ) -> None:
     await open_store().prepare(now=NOW)
     (path / name).write_bytes(content)
-    for attempt in (open_store().prepare, open_store().load, open_store().rotate):
+    for attempt in (open_store().prepare, open_store().load, partial(open_store().rotate, record=unrecorded)):
         with pytest.raises(KeyStoreError, match=str(path)) as refused:
             await attempt(now=NOW)
         assert "PRIVATE" not in str(refused.value)
@@ -225,28 +234,30 @@ async def test_a_directory_that_cannot_be_made_is_an_error_that_names_it(tmp_pat
 
 
 async def test_a_directory_that_has_gone_is_an_error(path: Path, open_store: OpenStore) -> None:
-    await open_store().prepare(now=NOW)
+    stored = await open_store().prepare(now=NOW)
     shutil.rmtree(path)
-    assert open_store().version() is None
+    assert open_store().may_have_changed(stored, now=NOW)
     with pytest.raises(KeyStoreError, match=str(path)):
         await open_store().load(now=NOW)
 
 
-async def test_the_version_moves_with_every_change_and_with_nothing_else(path: Path, open_store: OpenStore) -> None:
+async def test_every_change_is_seen_and_nothing_else(path: Path, open_store: OpenStore) -> None:
     store = open_store()
     stored = await store.prepare(now=NOW)
-    assert store.version() == stored.version == (await open_store().load(now=NOW)).version
-    rotated = await open_store().rotate(now=NOW)
-    assert store.version() == rotated.version != stored.version
+    assert stored.version == (await open_store().load(now=NOW)).version
+    assert not store.may_have_changed(stored, now=NOW)
+    rotated = await open_store().rotate(now=NOW, record=unrecorded)
+    assert store.may_have_changed(stored, now=NOW)
+    assert not store.may_have_changed(rotated, now=NOW)
     (path / "previous.pem").touch()
-    assert store.version() != rotated.version
+    assert store.may_have_changed(rotated, now=NOW)
 
 
 async def test_other_files_in_the_directory_are_left_alone(path: Path, open_store: OpenStore) -> None:
     await open_store().prepare(now=NOW)
     (path / "README").write_text("hands off")
     (path / "spare.pem").write_bytes(generate_signing_key("ES256", kid="spare").dump_pem())
-    await open_store().rotate(now=NOW + RETENTION)
+    await open_store().rotate(now=NOW + RETENTION, record=unrecorded)
     assert {"README", "spare.pem"} < files(path)
 
 
@@ -254,7 +265,8 @@ async def test_a_rotation_killed_at_any_step_loses_no_key_and_mixes_none(
     path: Path, open_store: OpenStore, tmp_path: Path
 ) -> None:
     for moment in (0, 1, 2):
-        before = await (open_store().rotate if moment else open_store().prepare)(now=NOW + moment)
+        change = partial(open_store().rotate, record=unrecorded) if moment else open_store().prepare
+        before = await change(now=NOW + moment)
     copies = tmp_path / "copies"
     copies.mkdir()
     program = Path(__file__).with_name("killed_rotations.py")
@@ -271,7 +283,7 @@ async def test_a_rotation_killed_at_any_step_loses_no_key_and_mixes_none(
         members = [{**key.signing_key.public.jwk, "kid": ""} for key in restarted_keys.keys]
         assert all(members.count(one) == 1 for one in members), copy.name
         # And it goes on from there as if nothing had been.
-        again = await restarted.rotate(now=NOW + 5)
+        again = await restarted.rotate(now=NOW + 5, record=unrecorded)
         assert found.items() < pairs(again).items(), copy.name
         assert not [name for name in files(copy) if name.endswith(".tmp")], copy.name
         published.append(len(found))
@@ -282,7 +294,7 @@ async def test_a_rotation_killed_at_any_step_loses_no_key_and_mixes_none(
 async def test_a_temporary_file_of_a_killed_writer_is_removed(path: Path, open_store: OpenStore) -> None:
     await open_store().prepare(now=NOW)
     (path / ".current.pem.tmp").write_bytes(b"half a key")
-    await open_store().rotate(now=NOW)
+    await open_store().rotate(now=NOW, record=unrecorded)
     assert files(path) == trio("current") | trio("previous")
 
 
@@ -291,7 +303,7 @@ def _rotate(path: str, times: int) -> list[tuple[str, str]]:
     store = KeyfileStore(Path(path), algorithm="ES256", retention=RETENTION)
     made = []
     for _ in range(times):
-        stored = asyncio.run(store.rotate(now=NOW + 1))
+        stored = asyncio.run(store.rotate(now=NOW + 1, record=unrecorded))
         made.append((stored.keys[0].kid, pairs(stored)[stored.keys[0].kid]))
     return made
 
@@ -329,13 +341,13 @@ async def test_a_lock_that_is_never_released_is_an_error(
     await open_store().prepare(now=NOW)
     monkeypatch.setattr("authserver.keys.directory._LOCK_TIMEOUT_SECONDS", 0.05)
     with open_store()._directory.locked(), pytest.raises(KeyStoreError, match="held by another process"):
-        await open_store().rotate(now=NOW)
+        await open_store().rotate(now=NOW, record=unrecorded)
 
 
 async def test_a_slow_wait_for_the_lock_does_not_make_the_new_key_look_old(path: Path, open_store: OpenStore) -> None:
     await open_store().prepare(now=NOW)
     with open_store()._directory.locked():
-        rotation = asyncio.create_task(open_store().rotate(now=NOW))
+        rotation = asyncio.create_task(open_store().rotate(now=NOW, record=unrecorded))
         await asyncio.sleep(0.8)
     assert (await rotation).keys[0].created_at == NOW + 1
 

@@ -112,7 +112,7 @@ async def wire(config: Config, now: int, outbound: OutboundClient | None) -> Asy
         now=now,
     )
     await core.resources.add_runtime_client("notes", runtime.client.id, now=now)
-    keyring = await open_keys(config, now=now)
+    keyring = await open_keys(config, now=now, core=core)
     server = await build_server(core, keyring)
     async with Wire(
         server=server, core=core, keyring=keyring, clock=clock, user=user, resource=resource, runtime=runtime

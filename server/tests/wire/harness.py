@@ -13,7 +13,8 @@ import orjson
 
 from authserver.app import Server
 from authserver.clients.registration import Registered
-from authserver.core import Core
+from authserver.core import Core, administer_keys
+from authserver.keys.administration import KeyAdministration
 from authserver.keys.keyring import Keyring
 from authserver.protocol.grant_types import DEVICE_CODE
 from authserver.protocol.pkce import s256_challenge
@@ -72,6 +73,11 @@ class Wire:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.http.aclose()
+
+    @property
+    def keys(self) -> KeyAdministration:
+        """What operators may do with the signing keys."""
+        return administer_keys(self.core, self.keyring)
 
     def new_browser(self) -> httpx2.AsyncClient:
         """Return a client with cookies of its own that follows no redirect."""

@@ -114,7 +114,7 @@ class TestListing:
 
     async def test_its_tag_changes_with_keys_and_agents_and_with_nothing_else(self, wire: Wire) -> None:
         tags = []
-        for change in (None, None, create(wire), None, wire.keyring.rotate(wire.clock.seconds), None):
+        for change in (None, None, create(wire), None, wire.keys.rotate(now=wire.clock.seconds), None):
             if change is not None:
                 await change
             await wire.server.watcher.poll()

@@ -122,7 +122,7 @@ async def test_a_lockout_is_not_ended_by_setting_the_clock(wire: Wire) -> None:
 async def test_a_key_rotated_before_the_clock_went_back_neither_gaps_nor_signs_unpublished(wire: Wire) -> None:
     client_id = await _client(wire)
     tokens = await wire.tokens(client_id)
-    rotated = await wire.keyring.rotate(wire.clock.seconds)
+    rotated = await wire.keys.rotate(now=wire.clock.seconds)
     newest = tokens["refresh_token"]
     for step in (-DAY, HOUR, DAY):
         wire.clock.seconds += step

@@ -110,7 +110,7 @@ async def test_the_keys_are_public_and_cacheable(wire: Wire, now: int) -> None:
     assert key.keys() == {"kty", "kid", "use", "alg", "crv", "x", "y"}
     again = await wire.http.get("/.well-known/jwks.json", headers={"if-none-match": answer.headers["etag"]})
     assert again.status_code == 304
-    await wire.keyring.rotate(now)
+    await wire.keys.rotate(now=now)
     assert len((await wire.http.get("/.well-known/jwks.json")).json()["keys"]) == 2
 
 

@@ -132,7 +132,7 @@ async def test_a_token_ends_with_what_it_rests_on(wire: Wire, now: int, case: st
             assert await _revoke(wire, client_id, tokens["refresh_token"]) == 200
         case _:
             wire.clock.seconds += 100
-            await wire.keyring.rotate(wire.clock.seconds)
+            await wire.keys.rotate(now=wire.clock.seconds)
             assert (await wire.introspect(tokens["access_token"]))["active"] is True
             await wire.core.db.write(lambda tx: tx.execute("UPDATE issuances SET expires_at = expires_at + 100000"))
             wire.clock.seconds += 5000

@@ -134,6 +134,7 @@ CATALOGUE = {
     Action.XAA_SUBJECT_MAPPING_DELETED: Entry(_WARNING, ("id", "idp_id")),
     Action.DCR_MODE_UPDATED: Entry(_WARNING),
     Action.KEY_ROTATED: Entry(_WARNING, ("kid",)),
+    Action.KEY_RETIRED: Entry(_WARNING, ("kid",)),
     Action.ADMIN_UI_LOGIN: Entry(_INFO),
     Action.ADMIN_AUTH_FAILED: Entry(_WARNING, ("reason", "operator")),
     Action.OPERATOR_CREATED: Entry(_WARNING, ("name", "role", "resources", "expires_at")),

@@ -97,6 +97,7 @@ class Action(StrEnum):
 
     DCR_MODE_UPDATED = "dcr.mode_updated"
     KEY_ROTATED = "key.rotated"
+    KEY_RETIRED = "key.retired"
     ADMIN_UI_LOGIN = "admin.ui.login"
     ADMIN_AUTH_FAILED = "admin.auth_failed"
     OPERATOR_CREATED = "operator.created"

@@ -17,6 +17,7 @@ from authserver.config.notices import Notice, registration_notices
 from authserver.core import Clock, Core, open_core, open_keys
 from authserver.keys.keyring import Keyring
 from authserver.maintenance.seed import seed_resources
+from authserver.protocol.errors import SigningUnavailable
 from authserver.resources.records import BackendKind
 from authserver.resources.store import find_resource_by_slug
 from authserver.storage.database import StorageUnavailable
@@ -75,25 +76,27 @@ async def opened(config: Config, *, migrate: bool) -> AsyncIterator[Core]:
     finally:
         await core.trail.flush()
         await core.db.close()
+        if core.encryptor is not None:
+            await core.encryptor.close()
         flush_logs()
 
 
 async def prepare_once(config: Config) -> None:
     """Do what is to be done once before workers serve: migrations, the first key, the rows of the configuration."""
     async with opened(config, migrate=True) as core:
-        await _prepare(core)
+        await (await _prepare(core)).close()
 
 
 async def build(core: Core, limits: Limits) -> tuple[Keyring, Server]:
     """Put a worker's server together; all else was done before."""
-    keyring = await open_keys(core.config, now=core.clock())
+    keyring = await open_keys(core.config, now=core.clock(), core=core)
     await core.mode.refresh()
     return keyring, await build_server(core, keyring, limits)
 
 
 async def _prepare(core: Core) -> Keyring:
     config = core.config
-    keyring = await open_keys(config, now=core.clock())
+    keyring = await open_keys(config, now=core.clock(), core=core)
     await seed_resources(core.db, core.resources, config.resources, now=core.clock())
     await core.mode.refresh()
     _say(registration_notices(config, core.mode.current))
@@ -150,6 +153,7 @@ async def run(
     await server.watcher.start()
     # Once more, now that later changes are watched: one could have come in between.
     await core.mode.refresh()
+    await keyring.obey(core.clock())
     tasks = [asyncio.create_task(work) for work in (server.watcher.run(), server.sealer.run())]
     # What is there by now stays: looking through it again and again would hold up requests.
     gc.freeze()
@@ -171,8 +175,9 @@ async def run(
         await server.traces.close()
         await core.trail.flush()
         # What is left for another process, or the next start, is sealed then.
-        with contextlib.suppress(StorageUnavailable):
+        with contextlib.suppress(StorageUnavailable, SigningUnavailable):
             await server.sealer.seal_all()
+        await keyring.close()
 
 
 async def _serve(loaded: LoadedConfig, on_started: Callable[[Core], None] | None) -> None:

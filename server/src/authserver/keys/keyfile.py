@@ -4,15 +4,17 @@ import asyncio
 import re
 import time
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 from authserver.keys.directory import KeyDirectory, KeyFiles
-from authserver.keys.keystore import KeyStoreError
+from authserver.keys.keystore import KeyInUse, KeyStoreError, Record, UnknownKey, unrecorded
 from authserver.keys.records import StoredKey, StoredKeys
 from authserver.protocol.identifiers import new_public_id
 from authserver.protocol.jose import Algorithm, SigningKey, generate_signing_key
+from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.logs import get_logger
 
 _CURRENT = "current"
@@ -27,8 +29,12 @@ _log = get_logger("keys")
 class _Filed:
     """A stored key and the trio of files it stands in."""
 
-    stem: str
+    files: KeyFiles
     key: StoredKey
+
+    @property
+    def stem(self) -> str:
+        return self.files.stem
 
 
 class KeyfileStore:
@@ -37,6 +43,8 @@ class KeyfileStore:
     Every change keeps each key in at least one complete trio at every moment, so that a process killed anywhere loses
     none: the next start, or the next rotation, finds what is there and goes on from it.
     """
+
+    name: ClassVar[str] = "keyfile"
 
     def __init__(self, path: Path, *, algorithm: Algorithm, retention: int) -> None:
         """Describe the store; nothing is touched yet.
@@ -51,9 +59,9 @@ class KeyfileStore:
         self._algorithm = algorithm
         self._retention = retention
 
-    def version(self) -> Hashable:
-        """Return what changes when the stored keys do: a look at the directory, about 50 microseconds."""
-        return self._directory.version()
+    def may_have_changed(self, stored: StoredKeys, *, now: int) -> bool:  # noqa: ARG002  as the protocol has it
+        """Look at the directory, which takes about 50 microseconds: commands, backups and people write there, too."""
+        return self._directory.version() != stored.version
 
     async def prepare(self, *, now: int) -> StoredKeys:
         """Make the directory and the first key where they are missing. Of two processes, one makes the key."""
@@ -63,9 +71,20 @@ class KeyfileStore:
         """Read the directory; delete the files of keys that have retired."""
         return await asyncio.to_thread(self._load, now)
 
-    async def rotate(self, *, now: int) -> StoredKeys:
+    async def rotate(self, *, now: int, record: Record) -> StoredKeys:
         """Write a new current key, after the old one became previous and the previous one a retained one."""
-        return await asyncio.to_thread(self._rotate, now)
+        stored = await asyncio.to_thread(self._rotate, now)
+        await _record(record, stored.keys[0].kid, "rotated")
+        return stored
+
+    async def retire(self, kid: str, *, now: int, record: Record) -> StoredKeys:
+        """Remove the files of a previous key."""
+        stored = await asyncio.to_thread(self._retire, kid, now)
+        await _record(record, kid, "retired")
+        return stored
+
+    async def close(self) -> None:
+        """Hold nothing."""
 
     def _prepare(self, now: int) -> StoredKeys:
         self._directory.create()
@@ -76,6 +95,7 @@ class KeyfileStore:
                 self._directory.write(_CURRENT, signing_key, created_at=now)
                 # Loud, because it may mean a volume that is not mounted: then this happens at every start.
                 _log.warning("no signing key found, a new one was made", kid=signing_key.kid, path=str(self._path))
+                return replace(self._settle(now), is_new=True)
             return self._settle(now)
 
     def _load(self, now: int) -> StoredKeys:
@@ -88,23 +108,35 @@ class KeyfileStore:
         with self._directory.locked():
             self._directory.remove_unfinished()
             _, filed = self._read()
-            keys = {entry.stem: entry.key for entry in filed}
+            keys = {entry.stem: entry.files for entry in filed}
             # With no current key a rotation died here before, and its old key stands as the previous one already.
             if current := keys.get(_CURRENT):
                 if previous := keys.get(_PREVIOUS):
                     # First a second copy of what the next step overwrites.
-                    self._write(f"rotated-{current.created_at}-{quote(previous.kid, safe='')}", previous)
-                self._write(_PREVIOUS, current)
+                    self._copy(f"rotated-{current.created_at}-{quote(previous.signing_key.kid, safe='')}", previous)
+                self._copy(_PREVIOUS, current)
             # Waiting for the lock must not make the key look older than it is, for age decides when it signs.
             waited = round(time.monotonic() - asked_at)
             self._directory.write(_CURRENT, signing_key, created_at=now + waited)
             return self._settle(now)
 
+    def _retire(self, kid: str, now: int) -> StoredKeys:
+        with self._directory.locked():
+            _, filed = self._read()
+            stems = [entry.stem for entry in filed if entry.key.kid == kid]
+            if not stems:
+                raise UnknownKey(f"kid={kid} is not a published key")
+            if _CURRENT in stems:
+                raise KeyInUse(kid, seconds=None)
+            for stem in stems:
+                self._directory.remove(stem)
+            return self._settle(now)
+
     def _new_key(self) -> SigningKey:
         return generate_signing_key(self._algorithm, kid=new_public_id())
 
-    def _write(self, stem: str, key: StoredKey) -> None:
-        self._directory.write(stem, key.signing_key, created_at=key.created_at)
+    def _copy(self, stem: str, files: KeyFiles) -> None:
+        self._directory.write(stem, files.signing_key, created_at=files.created_at)
 
     def _settle(self, now: int) -> StoredKeys:
         """Return the keys to publish; delete the files of what has retired or is there twice."""
@@ -167,4 +199,12 @@ class KeyfileStore:
             rotated_at=rotated_at,
             retires_at=None if rotated_at is None else rotated_at + self._retention,
         )
-        return _Filed(stem=files.stem, key=key)
+        return _Filed(files=files, key=key)
+
+
+async def _record(record: Record, kid: str, what: str) -> None:
+    """Record what the files say already."""
+    try:
+        await record(kid)
+    except StorageUnavailable as exc:
+        raise unrecorded(kid, what, exc) from exc

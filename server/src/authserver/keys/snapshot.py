@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from authserver.keys.records import StoredKey
+from authserver.keys.records import RemoteKey, StoredKey
 from authserver.protocol.identifiers import base64url
 from authserver.protocol.jose import PublicKey, SigningKey
-
-SIGNS_AFTER_SECONDS = 3
-"""A key signs when every process has had it for a poll: the bound of 2 s, and 1 s because times are whole seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +30,20 @@ class Snapshot:
     etag: str
     expires_at: int
 
-    def signing_key(self, *, now: int) -> SigningKey:
+    def signing_key(self, *, now: int) -> SigningKey | RemoteKey:
         """Return the newest key that is old enough to be known everywhere; the only one whatever its age."""
+        return self._signing(now).signing_key
+
+    def signs_until(self, kid: str, *, now: int) -> int | None:
+        """Return when the newest key takes over from this one; None when this one signs no more already."""
+        return max(now + 1, self.keys[0].signs_at) if self._signing(now).kid == kid else None
+
+    def _signing(self, now: int) -> StoredKey:
         for key in self.keys:
-            if now >= key.created_at + SIGNS_AFTER_SECONDS:
-                return key.signing_key
+            if now >= key.signs_at:
+                return key
         # All are that young: the oldest of them has been signing, because it was the first.
-        return self.keys[-1].signing_key
+        return self.keys[-1]
 
 
 def build_snapshot(stored: Iterable[StoredKey], *, now: int) -> Snapshot:

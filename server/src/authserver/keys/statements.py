@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from authserver.keys.keyring import Keyring
+from authserver.keys.records import RemoteKey
 from authserver.protocol.jose import SigningKey
 from authserver.protocol.statements import read_statement_key
 
@@ -22,12 +23,19 @@ class KeyringSigner:
         return self._find(thumbprint, now) is not None
 
     async def sign(self, payload: bytes, *, typ: str, thumbprint: str, now: int) -> str:
-        """Return the statement as compact JWS."""
+        """Return the statement as compact JWS.
+
+        Raises:
+            LookupError: The key is held no more.
+            SigningUnavailable: Whoever keeps the key does not answer.
+        """
         key = self._find(thumbprint, now)
         if key is None:
             raise LookupError("this key is not held any more")
-        return key.sign_payload(payload, typ=typ)
+        if isinstance(key, SigningKey):
+            return key.sign_payload(payload, typ=typ)
+        return await key.sign_payload(payload, typ=typ)
 
-    def _find(self, thumbprint: str, now: int) -> SigningKey | None:
+    def _find(self, thumbprint: str, now: int) -> SigningKey | RemoteKey | None:
         keys = (key.signing_key for key in self._keyring.snapshot(now).keys)
         return next((key for key in keys if read_statement_key(key.public.jwk).thumbprint == thumbprint), None)

@@ -275,6 +275,20 @@ class ServerError(OAuthError):
         self.reference = reference or self.reference
 
 
+class SigningUnavailable(ServerError):
+    """No signature is to be had now, because whoever keeps the key does not answer; nothing was spent.
+
+    Attributes:
+        retry_after: Seconds after which another try makes sense.
+    """
+
+    status = 503
+    retry_after = 1
+
+    def __init__(self) -> None:
+        super().__init__(reason="signing_unavailable")
+
+
 class TemporarilyUnavailable(OAuthError):
     """The database went away after the redirect URI was trusted (RFC 6749 §4.1.2.1); redirect only."""
 

@@ -16,7 +16,13 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 from authserver.protocol.identifiers import base64url
 
@@ -130,8 +136,7 @@ class SigningKey:
 
     def sign_payload(self, payload: bytes, *, typ: str) -> str:
         """Return a statement that is no token, as compact JWS: any bytes, under a type of its own."""
-        header = orjson.dumps({"typ": typ, "alg": self.alg, "kid": self.kid})
-        return self._sealed(f"{base64url(header)}.{base64url(payload)}")
+        return self._sealed(build_signing_input(self.alg, self.kid, payload, typ=typ))
 
     def _sealed(self, signing_input: str) -> str:
         return f"{signing_input}.{base64url(self._sign(signing_input.encode('ascii')))}"
@@ -173,6 +178,35 @@ def generate_signing_key(alg: Algorithm, *, kid: str) -> SigningKey:
             return _signing_key(rsa.generate_private_key(public_exponent=65537, key_size=_MIN_RSA_BITS), kid=kid)
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def build_signing_input(alg: Algorithm, kid: str, payload: bytes, *, typ: str) -> str:
+    """Return what the signature of a compact JWS is over (RFC 7515 §5.1)."""
+    return f"{_header(alg, kid, typ)}.{base64url(payload)}"
+
+
+def attach_signature(signing_input: str, signature: bytes) -> str:
+    """Return the compact JWS that a signing input and its signature make."""
+    return f"{signing_input}.{base64url(signature)}"
+
+
+def load_public_key(pem: bytes, *, kid: str) -> PublicKey:
+    """Return the key of a PEM with a SubjectPublicKeyInfo.
+
+    Raises:
+        InvalidKey: The PEM is unreadable, or the key of another kind than P-256 or RSA of 2048 bits and more.
+    """
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise InvalidKey("not a public key in PEM") from exc
+    match key:
+        case ec.EllipticCurvePublicKey():
+            return _ec_public_key(key, kid=kid)
+        case rsa.RSAPublicKey():
+            return _rsa_public_key(key, kid=kid)
+        case _:
+            raise InvalidKey("neither an EC nor an RSA key")
 
 
 def load_signing_key(pem: bytes, *, kid: str, alg: str | None = None) -> SigningKey:
@@ -247,8 +281,12 @@ def _signing_key(key: _PrivateKey, *, kid: str) -> SigningKey:
             alg, public, sign = "RS256", _rsa_public_key(key.public_key(), kid=kid), _rs256_signer(key)
         case _ as unreachable:
             assert_never(unreachable)
-    header = orjson.dumps({"typ": ACCESS_TOKEN_TYPE, "alg": alg, "kid": kid})
-    return SigningKey(kid=kid, alg=alg, public=public, _key=key, _header=base64url(header), _sign=sign)
+    header = _header(alg, kid, ACCESS_TOKEN_TYPE)
+    return SigningKey(kid=kid, alg=alg, public=public, _key=key, _header=header, _sign=sign)
+
+
+def _header(alg: Algorithm, kid: str, typ: str) -> str:
+    return base64url(orjson.dumps({"typ": typ, "alg": alg, "kid": kid}))
 
 
 def _ec_public_key(key: ec.EllipticCurvePublicKey, *, kid: str) -> PublicKey:

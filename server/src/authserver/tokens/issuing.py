@@ -9,7 +9,6 @@ from authserver.protocol.actors import MAX_AGENT_CHAIN, Act, actors_of
 from authserver.protocol.claims import build_access_token_claims
 from authserver.protocol.errors import InvalidRequest
 from authserver.protocol.identifiers import new_id, spell_id, token_digest
-from authserver.protocol.jose import sign_jwt
 from authserver.resources.catalog import ResourceCatalog
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import AGENT_TOKENS_ISSUED
@@ -69,11 +68,12 @@ class TokenIssuer:
         self._issuer = issuer
         self._clock_ms = clock_ms
 
-    def mint(self, spec: TokenSpec, *, now: int) -> Minted:
+    async def mint(self, spec: TokenSpec, *, now: int) -> Minted:
         """Sign a token. It may leave once the issuance that comes with it is committed.
 
         Raises:
             InvalidRequest: The Resource takes bound tokens only, and this one would not be.
+            SigningUnavailable: The key is elsewhere, and whoever has it does not answer.
         """
         self._check_binding(spec)
         jti = new_id(self._clock_ms())
@@ -95,7 +95,7 @@ class TokenIssuer:
             agent_id=agent_id,
             agent_chain=agent_chain,
         )
-        access_token = sign_jwt(self._keyring.current(now), claims)
+        access_token = await self._keyring.sign(claims, now=now)
         is_machine = spec.kind is IssuanceKind.MACHINE and spec.subject == spec.client.id
         issuance = Issuance(
             id=jti,

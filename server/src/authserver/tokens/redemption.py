@@ -74,7 +74,7 @@ class Redemption:
         Returns:
             The answer; None when the code was spent, or what it rests on revoked, a moment before. Nothing was written.
         """
-        minted = self._mint(code, request, client=client, now=now)
+        minted = await self._mint(code, request, client=client, now=now)
         refresh_token = new_secret() if client.has_grant(REFRESH_TOKEN) else None
         event = AuditEvent(
             Action.TOKEN_ISSUED, actor_id=code.user_id, client_id=client.id, detail=detail(family=code.id)
@@ -167,7 +167,7 @@ class Redemption:
             )
         return InvalidGrant(spent, reason="code_reused")
 
-    def _mint(self, code: Authorization, request: TokenRequest, *, client: Client, now: int) -> Minted:
+    async def _mint(self, code: Authorization, request: TokenRequest, *, client: Client, now: int) -> Minted:
         spec = TokenSpec(
             kind=IssuanceKind.USER,
             subject=code.user_id,
@@ -180,7 +180,7 @@ class Redemption:
             authorization_id=code.id,
             consent_client_id=client.id,
         )
-        return self.issuer.mint(spec, now=now)
+        return await self.issuer.mint(spec, now=now)
 
 
 def _log_issued(code: Authorization, minted: Minted) -> None:

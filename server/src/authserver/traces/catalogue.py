@@ -87,6 +87,10 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             "The database did not answer, or its queue was full; nothing was spent or written.",
             "Look at the database and at the log lines `database does not answer`; the client may simply try again.",
         ),
+        "signing_unavailable": Entry(
+            "The vault that holds the signing keys did not sign; nothing was spent or written.",
+            "Look at the vault and at the log lines `vault does not sign`; the client may simply try again.",
+        ),
         **CLIENT_REASONS,
         **PROOF_REASONS,
         **ASSERTION_REASONS,

@@ -7,7 +7,14 @@ from types import MappingProxyType
 
 import orjson
 
-from authserver.protocol.errors import ConsentRequired, InvalidClient, OAuthError, PageRefusal, SlowDown
+from authserver.protocol.errors import (
+    ConsentRequired,
+    InvalidClient,
+    OAuthError,
+    PageRefusal,
+    SigningUnavailable,
+    SlowDown,
+)
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.notes import fault_reference, note, refuse
 from authserver.web.http import NO_STORE, TEXT, ErrorShape, HttpRequest, HttpResponse
@@ -57,7 +64,7 @@ def oauth_error(exc: OAuthError, request: HttpRequest) -> HttpResponse:
     headers = [_content_type(request), NO_STORE, _NO_CACHE]
     if isinstance(exc, InvalidClient):
         headers.append(_CHALLENGE)
-    if isinstance(exc, SlowDown):
+    if isinstance(exc, SlowDown | SigningUnavailable):
         headers.append(retry_after_header(exc.retry_after))
     body = _envelope(exc.error, wire_description(exc.description, exc.reference), exc.status)
     if exc.reference:

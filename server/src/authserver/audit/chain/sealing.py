@@ -11,6 +11,7 @@ from authserver.audit.chain.records import CHECKPOINT_TYPE, Checkpoint, Head, St
 from authserver.audit.chain.store import find_head, insert_checkpoint, keep_key
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import has_events, scan_events
+from authserver.protocol.errors import SigningUnavailable
 from authserver.protocol.identifiers import new_public_id
 from authserver.protocol.statements import Signer, read_statement_key
 from authserver.storage.database import Database, StorageUnavailable, UniqueViolation, Writer
@@ -70,7 +71,7 @@ class Sealer:
             await asyncio.sleep(_SEAL_SECONDS)
             try:
                 await self.seal()
-            except StorageUnavailable as exc:
+            except (StorageUnavailable, SigningUnavailable) as exc:
                 _log.warning("audit trail not sealed", error=str(exc))
             except Exception:  # noqa: BLE001  a worker loop
                 _log.exception("audit trail not sealed")

@@ -63,10 +63,12 @@ def verify_(config_path: str | None, *, keys_file: Path | None, pinned: str, in_
 async def _published_keys(core: Core) -> Iterable[object]:
     now = core.clock()
     try:
-        keyring = await open_keys(core.config, now=now)
+        keyring = await open_keys(core.config, now=now, core=core)
     except KeyStoreError as exc:
         raise click.ClickException(f"{exc}; give the keys to trust with --keys") from exc
-    return [dict(key.jwk) for key in keyring.snapshot(now).public_keys.values()]
+    published = [dict(key.jwk) for key in keyring.snapshot(now).public_keys.values()]
+    await keyring.close()
+    return published
 
 
 def _read_keys(path: Path) -> list[object]:

@@ -1,24 +1,27 @@
 """``authserver admin key`` (cli.md §6). These commands do not migrate."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import click
 
-from authserver.audit.events import Action
-from authserver.audit.records import AuditEvent
 from authserver.audit.store import list_events
-from authserver.cli.admin.opening import run
+from authserver.cli.admin.opening import require, run
 from authserver.cli.groups import Group
 from authserver.config.loader import load_config
-from authserver.core import Clock, Core, open_keys
-from authserver.keys.records import KeyListing
-from authserver.storage.changes import announce
-from authserver.storage.database import StorageUnavailable, Writer
+from authserver.core import Clock, Core, administer_keys, open_keys
+from authserver.keys.administration import KeyAdministration
+from authserver.keys.keystore import KeyInUse
+from authserver.keys.records import SIGNS_AFTER_SECONDS, KeyListing
+from authserver.storage.database import StorageUnavailable
+
+T = TypeVar("T")
 
 
 @click.group("key", cls=Group)
 def command() -> None:
-    """List and rotate the signing keys."""
+    """List, rotate and retire the signing keys."""
 
 
 @command.command("list")
@@ -27,11 +30,16 @@ def list_(config_path: str | None) -> None:
     """List the published keys, the current one first. An empty store gets its first key."""
     config = load_config(config_path).config
 
-    async def read() -> list[KeyListing]:
+    async def read(core: Core | None = None) -> list[KeyListing]:
         now = Clock()()
-        return (await open_keys(config, now=now)).list_keys(now)
+        keyring = await open_keys(config, now=now, core=core)
+        try:
+            return keyring.list_keys(now)
+        finally:
+            await keyring.close()
 
-    keys = asyncio.run(read())
+    # Files are listed also where no database is.
+    keys = asyncio.run(read()) if config.signing.key_store == "keyfile" else run(config_path, read, migrate=False)
     for key in keys:
         click.echo(f"kid={key.kid} alg={key.alg} use=sig status={key.status}")
     if not keys:
@@ -42,30 +50,47 @@ def list_(config_path: str | None) -> None:
 @click.pass_obj
 def rotate(config_path: str | None) -> None:
     """Put a new key in front; it signs as soon as every running server publishes it."""
-
-    async def change(core: Core) -> KeyListing:
-        await _check_migrated(core)
-        now = core.clock()
-        keyring = await open_keys(core.config, now=now)
-        key = await keyring.rotate(now)
-        event = AuditEvent(Action.KEY_ROTATED, actor_id="admin", detail=f"admin rotated signing key: kid={key.kid}")
-
-        async def tell(tx: Writer) -> None:
-            await announce(tx, "signing_keys")
-            await core.trail.append(tx, event, now=now)
-
-        try:
-            await core.db.write(tell)
-        except StorageUnavailable as exc:
-            raise click.ClickException(f"the key was rotated to kid={key.kid}, but not recorded: {exc}") from exc
-        return key
-
-    key = run(config_path, change, migrate=False)
+    key = _run(config_path, lambda core, keys: keys.rotate(now=core.clock()))
     click.echo(f"key rotated: kid={key.kid} alg={key.alg}")
 
 
+@command.command("retire")
+@click.option("--kid", default="", help="The key, one that signs no more.  [required]")
+@click.pass_obj
+def retire(config_path: str | None, *, kid: str) -> None:
+    """Stop publishing a key before its time, because others may have it: nobody takes what it signed any more."""
+    require(kid, "--kid")
+
+    async def change(core: Core, keys: KeyAdministration) -> None:
+        try:
+            await keys.retire(kid, now=core.clock())
+        except KeyInUse as exc:
+            if exc.seconds is None or exc.seconds > SIGNS_AFTER_SECONDS:
+                raise
+            # It was rotated a moment ago: its successor signs in a moment.
+            await asyncio.sleep(exc.seconds)
+            await keys.retire(kid, now=core.clock())
+
+    _run(config_path, change)
+    click.echo(f"key retired: kid={kid}")
+
+
+def _run(config_path: str | None, change: Callable[[Core, KeyAdministration], Awaitable[T]]) -> T:
+    """Open the keys, change them, close them; return what the change returned."""
+
+    async def work(core: Core) -> T:
+        await _check_migrated(core)
+        keyring = await open_keys(core.config, now=core.clock(), core=core)
+        try:
+            return await change(core, administer_keys(core, keyring))
+        finally:
+            await keyring.close()
+
+    return run(config_path, work, migrate=False)
+
+
 async def _check_migrated(core: Core) -> None:
-    """Check that a rotation can be recorded before there is one: this command applies no migrations."""
+    """Check that a change can be recorded before there is one: these commands apply no migrations."""
     try:
         await list_events(core.db, limit=1)
     except StorageUnavailable:

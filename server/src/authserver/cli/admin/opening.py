@@ -23,6 +23,8 @@ def run(config_path: str | None, work: Callable[[Core], Awaitable[T]], *, migrat
             return await work(core)
         finally:
             await core.db.close()
+            if core.encryptor is not None:
+                await core.encryptor.close()
 
     return asyncio.run(opened())
 

@@ -53,7 +53,7 @@ class ExchangeIssuer:
         act = self._chain(plan)  # M11
         request = await self.proofs.check(plan.exchange.request, client=plan.exchange.caller, now=now)  # M12
         with fault_is("mint_issue_failed"):
-            minted = self._mint(
+            minted = await self._mint(
                 plan, act, jkt=request.jkt or plan.exchange.subject.issuance.dpop_jkt, now=now
             )  # M13, M14
             await self._record(plan, minted, request, now=now)  # M14, M15
@@ -84,7 +84,7 @@ class ExchangeIssuer:
             raise InvalidRequest("delegation chain depth exceeds maximum allowed", reason="chain_too_deep")
         return act
 
-    def _mint(self, plan: Plan, act: Act | None, *, jkt: str | None, now: int) -> Minted:
+    async def _mint(self, plan: Plan, act: Act | None, *, jkt: str | None, now: int) -> Minted:
         subject, target = plan.exchange.subject, plan.target
         lifetime = self.lifetime
         if self.cap_to_subject:
@@ -103,7 +103,7 @@ class ExchangeIssuer:
             consent_client_id=None if plan.fronting is not None or target is None else subject.client_id,
             parent_jti=subject.issuance.id,
         )
-        return self.issuer.mint(spec, now=now)
+        return await self.issuer.mint(spec, now=now)
 
     async def _record(self, plan: Plan, minted: Minted, request: TokenRequest, *, now: int) -> None:
         """Write the token's row, if what it rests on still stands; what is revoked at this moment comes before or after.

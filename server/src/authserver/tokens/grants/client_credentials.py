@@ -53,7 +53,7 @@ class ClientCredentialsGrant:
         resource = await self._find_target(request.form)  # 4
         scopes = _choose_scopes(request.form, client, resource)  # 5, 6
         request = await self.proofs.check(request, client=client, now=now)  # 7
-        minted = self._mint(request, client=client, resource=resource, scopes=scopes, now=now)  # 8
+        minted = await self._mint(request, client=client, resource=resource, scopes=scopes, now=now)  # 8
         event = AuditEvent(
             Action.CLIENT_CREDENTIALS_ISSUED,
             actor_id=client.id,
@@ -93,7 +93,7 @@ class ClientCredentialsGrant:
             )
         return resource
 
-    def _mint(
+    async def _mint(
         self, request: TokenRequest, *, client: Client, resource: Resource | None, scopes: tuple[str, ...], now: int
     ) -> Minted:
         spec = TokenSpec(
@@ -106,7 +106,7 @@ class ClientCredentialsGrant:
             lifetime=self.token_lifetime,
             jkt=request.jkt,
         )
-        return self.issuer.mint(spec, now=now)
+        return await self.issuer.mint(spec, now=now)
 
 
 def _check_ceiling(client: Client) -> None:

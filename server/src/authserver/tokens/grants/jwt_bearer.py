@@ -203,7 +203,7 @@ class JwtBearerGrant:
 
     async def _issue(self, request: TokenRequest, decision: _Decision, *, client: Client, now: int) -> TokenResponse:
         """Sign, then spend the assertion and write what comes of it in one transaction."""
-        assertion, minted = decision.assertion, self._mint(decision, client=client, now=now)
+        assertion, minted = decision.assertion, await self._mint(decision, client=client, now=now)
         event = AuditEvent(
             Action.JWT_BEARER_ISSUED,
             actor_id=subject_name(decision.subject),
@@ -236,7 +236,7 @@ class JwtBearerGrant:
             scope=build_scope(decision.scopes),
         )
 
-    def _mint(self, decision: _Decision, *, client: Client, now: int) -> Minted:
+    async def _mint(self, decision: _Decision, *, client: Client, now: int) -> Minted:
         spec = TokenSpec(
             kind=IssuanceKind.MACHINE,
             subject=decision.subject,
@@ -248,7 +248,7 @@ class JwtBearerGrant:
             jkt=decision.jkt,
             act={"sub": decision.assertion.issuer},
         )
-        return self.issuer.mint(spec, now=now)
+        return await self.issuer.mint(spec, now=now)
 
     async def _spend_and_refuse(self, exc: OAuthError, assertion: IdJag, *, client: Client, now: int) -> OAuthError:
         """Spend the assertion and record the refusal in one transaction; return the refusal, which is older's if it was spent."""

@@ -144,7 +144,7 @@ class RefreshTokenGrant:
             authorization_id=family.id,
             consent_client_id=client.id,
         )
-        minted = self.issuer.mint(spec, now=now)
+        minted = await self.issuer.mint(spec, now=now)
         successor = new_secret()
         response = TokenResponse(
             access_token=minted.access_token,

@@ -1,0 +1,40 @@
+"""Opens the store that ``signing.key_store`` names."""
+
+from pathlib import Path
+
+from authserver.config.declaring import ConfigError
+from authserver.config.model import Config
+from authserver.encryption.encryptor import Encryptor
+from authserver.keys.database import DatabaseKeyStore
+from authserver.keys.keyfile import KeyfileStore
+from authserver.keys.keystore import KeyStore, retention_seconds
+from authserver.protocol.jose import Algorithm
+from authserver.storage.database import Database
+
+
+async def open_key_store(config: Config, db: Database | None, encryptor: Encryptor | None) -> KeyStore:
+    """Return the store of signing keys.
+
+    Args:
+        config: Checked.
+        db: The database; None: there is none, which a directory of files can do without.
+        encryptor: Seals what stands in the database.
+
+    Raises:
+        ConfigError: The store needs what is not configured.
+        KeyStoreError: It cannot be reached.
+    """
+    retention = retention_seconds(
+        config.dcr.default_token_expiry,
+        config.client_credentials.token_expiry,
+        config.token_exchange.token_expiry,
+        config.xaa.token_expiry,
+    )
+    algorithm: Algorithm = "RS256" if config.signing.algorithm == "RS256" else "ES256"
+    if config.signing.key_store == "keyfile":
+        return KeyfileStore(Path(config.signing.key_path), algorithm=algorithm, retention=retention)
+    if db is None:
+        raise AssertionError("only key files do without a database")
+    if encryptor is None or db.dialect != "postgres":
+        raise ConfigError("signing.key_store=postgres_key needs storage.driver=postgres and a data_encryption.driver")
+    return DatabaseKeyStore(db, encryptor, algorithm=algorithm, retention=retention)
