@@ -2,6 +2,11 @@
 
 import asyncio
 import json
+import os
+import select
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from authserver.protocol.identifiers import spell_id
@@ -84,3 +89,91 @@ def test_what_cannot_be_asked_is_refused(command: Command, tmp_path: Path) -> No
     assert command("admin", "audit", "verify", "--checkpoint", "5:abc").err.startswith("error: --checkpoint must be")
     done = command("admin", "audit", "verify", "--keys", str(tmp_path / "no.json"))
     assert (done.code, done.err) == (1, f"error: {tmp_path}/no.json: not a JWK set\n")
+
+
+def test_an_export_is_verified_without_its_database(command: Command, database_target: str, tmp_path: Path) -> None:
+    sealed(database_target, tmp_path / "keys", 3, 2)
+    file = tmp_path / "export.jsonl"
+    assert command("admin", "audit", "export", "--output", str(file)).code == 0
+    jwks = tmp_path / "jwks.json"
+    jwks.write_bytes(asyncio.run(keyring_in(tmp_path / "keys")).snapshot(1_790_000_000).jwks)
+    nowhere = {"AUTHPLANE_STORAGE_DRIVER": "sqlite", "AUTHPLANE_STORAGE_SQLITE_PATH": str(tmp_path / "none" / "db")}
+
+    done = command("admin", "audit", "verify", "--file", str(file), "--keys", str(jwks), **nowhere)
+    assert (done.code, done.fields["rows"], done.fields["trusted"]) == (0, "5", "yes")
+    done = command("admin", "audit", "verify", "--file", str(file), **nowhere)
+    assert (done.code, done.fields["trusted"]) == (0, "no")
+    assert done.err.startswith("note: nobody vouches for these keys")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_row_that_was_edited_in_an_export_is_named(command: Command, database_target: str, tmp_path: Path) -> None:
+    ids = sealed(database_target, tmp_path / "keys", 3)
+    file = tmp_path / "export.jsonl"
+    command("admin", "audit", "export", "--output", str(file))
+    file.write_text(file.read_text().replace("n=1", "n=7"))
+    done = command("admin", "audit", "verify", "--file", str(file))
+    assert (done.code, done.err.splitlines()[-1]) == (
+        1,
+        f"error: the audit trail is not as it was sealed: the first bad row is {spell_id(ids[1])}",
+    )
+
+
+def test_events_are_listed_newest_first(command: Command, database_target: str, tmp_path: Path) -> None:
+    assert command("admin", "audit", "list").out == "no audit events found\n"
+    ids = sealed(database_target, tmp_path / "keys", 3)
+    lines = command("admin", "audit", "list", "--limit", "2").out.splitlines()
+    assert [line.split(" id=")[1] for line in lines] == [
+        f'{spell_id(ids[2])} detail="n=2"',
+        f'{spell_id(ids[1])} detail="n=1"',
+    ]
+    assert lines[0].startswith("time=2026-09-21T14:13:20Z action=user.login actor_id=u1 client_id=c1 ip=192.0.2.7 ")
+    (event,) = json.loads(command("admin", "audit", "list", "--limit", "1", "--json").out)
+    assert event == {
+        "id": spell_id(ids[2]),
+        "action": "user.login",
+        "actor_id": "u1",
+        "client_id": "c1",
+        "ip": "192.0.2.7",
+        "detail": "n=2",
+        "trace_id": "",
+        "reference": "",
+        "created_at": "2026-09-21T14:13:20Z",
+    }
+    for flags in (("--action", "token.issued"), ("--actor", "u2"), ("--client", "c2"), ("--since", "1s")):
+        assert command("admin", "audit", "list", *flags).out == "no audit events found\n"
+    for flags in (("--action", "user.login"), ("--actor", "u1"), ("--client", "c1")):
+        assert len(command("admin", "audit", "list", *flags).out.splitlines()) == 3
+
+
+def test_the_newest_events_are_shown_oldest_first(command: Command, database_target: str, tmp_path: Path) -> None:
+    ids = sealed(database_target, tmp_path / "keys", 3)
+    lines = command("admin", "audit", "tail", "-n", "2", "--json").out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [spell_id(ids[1]), spell_id(ids[2])]
+    assert command("admin", "audit", "tail", "-n", "0").out == ""
+
+
+def test_following_shows_what_comes(environment: dict[str, str], command: Command, tmp_path: Path) -> None:
+    words = (sys.executable, "-m", "authserver", "admin", "audit", "tail", "--follow", "--json")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTHPLANE_")}
+    with subprocess.Popen(words, env=inherited | environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            seen = None
+            for number in range(30):
+                # Whatever the follower has missed while it started, the next one is not.
+                assert (
+                    command(
+                        "admin", "user", "create", "--email", f"u{number}@example.com", "--password", "long enough 1"
+                    ).code
+                    == 0
+                )
+                ready, _, _ = select.select([process.stdout], [], [], 1)
+                if ready:
+                    assert process.stdout is not None
+                    seen = json.loads(process.stdout.readline())
+                    break
+            assert seen is not None
+            assert seen["action"] == "user.created"
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode in {0, 1}

@@ -1,21 +1,29 @@
-"""``authserver admin audit``: proves that the trail is as it was written."""
+"""``authserver admin audit``: reads the trail; its proofs and its delivery stand in modules of their own."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
-from pathlib import Path
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import click
 import orjson
 
-from authserver.audit.chain.parts import read_parts
-from authserver.audit.chain.records import is_hash
-from authserver.audit.chain.report import Report
-from authserver.audit.chain.store import find_head
-from authserver.audit.chain.verification import Pinned, verify
-from authserver.cli.admin.opening import as_json, run
+from authserver.audit.chain.late import first_id
+from authserver.audit.records import AuditRecord
+from authserver.audit.store import list_events, scan_events
+from authserver.audit.views import spell_time, view_event
+from authserver.cli.admin.audit_proof import checkpoint, export, verify_
+from authserver.cli.admin.opening import as_json, as_text, run
 from authserver.cli.groups import Group
-from authserver.core import Core, open_keys
-from authserver.keys.keystore import KeyStoreError
+from authserver.cli.options import Duration
+from authserver.core import Core
+from authserver.protocol.identifiers import spell_id
+from authserver.telemetry.decisions import without_controls
+
+_MOST = 1000
+_POLL_SECONDS = 1.0
+_LOOK_BACK_MS = 5000
+_PAGE = 256
+_LAST = b"\xff" * 16
 
 
 @click.group("audit", cls=Group)
@@ -23,89 +31,91 @@ def command() -> None:
     """Read the audit trail, and prove that it is as it was written."""
 
 
-@command.command("checkpoint")
+for proof in (checkpoint, export, verify_):
+    command.add_command(proof)
+
+
+@command.command("list")
+@click.option("--action", help="Only events of this action, such as token.issued.")
+@click.option("--actor", help="Only events of this actor.")
+@click.option("--client", help="Only events about this client.")
+@click.option("--since", type=Duration(), help="Only events of this long ago and later, such as 24h or 7d.")
+@click.option("--limit", type=click.IntRange(1, _MOST), default=50, show_default=True, help="How many, newest first.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def checkpoint(config_path: str | None, *, in_json: bool) -> None:
-    """Print the newest checkpoint, to be kept elsewhere and given to ``verify --checkpoint``: it shows a cut tail."""
-    head = run(config_path, lambda core: find_head(core.db))
+def list_(
+    config_path: str | None,
+    *,
+    action: str | None,
+    actor: str | None,
+    client: str | None,
+    since: float | None,
+    limit: int,
+    in_json: bool,
+) -> None:
+    """List events, the newest first."""
+
+    async def read(core: Core) -> list[AuditRecord]:
+        earliest = None if since is None else core.clock() - int(since)
+        return await list_events(core.db, limit=limit, action=action, actor_id=actor, client_id=client, since=earliest)
+
+    events = run(config_path, read)
     if in_json:
-        click.echo(as_json({"number": head.number, "hash": head.hash, "total": head.total, "jws": head.jws}))
-    elif head.number:
-        click.echo(f"checkpoint={head.number}:{head.hash} rows={head.total}")
-    else:
-        click.echo("no checkpoints found")
+        click.echo(as_json([view_event(event) for event in events]))
+        return
+    for event in events:
+        click.echo(_describe(event))
+    if not events:
+        click.echo("no audit events found")
 
 
-@command.command("verify")
+@command.command("tail")
+@click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
 @click.option(
-    "--keys", "keys_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A JWK set to trust."
+    "--lines", "-n", type=click.IntRange(0, _MOST), default=10, show_default=True, help="How many to begin with."
 )
-@click.option(
-    "--checkpoint", "pinned", default="", help="A checkpoint that must be there, as ``checkpoint`` printed it."
-)
-@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "in_json", is_flag=True, help="Print each event as a line of JSON.")
 @click.pass_obj
-def verify_(config_path: str | None, *, keys_file: Path | None, pinned: str, in_json: bool) -> None:
-    """Prove that no row was changed, removed, inserted or reordered since it was sealed.
+def tail(config_path: str | None, *, follow: bool, lines: int, in_json: bool) -> None:
+    """Print the newest events, the oldest of them first, and with --follow those that come."""
 
-    Trusted are the keys of the file, or else those of the key store.
-    """
-    expected = _parse_pinned(pinned)
+    def show(event: AuditRecord) -> None:
+        click.echo(orjson.dumps(view_event(event)).decode() if in_json else _describe(event))
 
-    async def check(core: Core) -> Report:
-        trusted = _read_keys(keys_file) if keys_file else await _published_keys(core)
-        return await verify(read_parts(core.db), trusted=trusted, pinned=expected)
+    async def read(core: Core) -> None:
+        started = first_id(core.clock.milliseconds())
+        newest = await list_events(core.db, limit=lines) if lines else []
+        for event in reversed(newest):
+            show(event)
+        if follow:
+            async for event in _followed(core, started, {event.id for event in newest}):
+                show(event)
 
-    _print(run(config_path, check), in_json=in_json)
-
-
-async def _published_keys(core: Core) -> Iterable[object]:
-    now = core.clock()
-    try:
-        keyring = await open_keys(core.config, now=now, core=core)
-    except KeyStoreError as exc:
-        raise click.ClickException(f"{exc}; give the keys to trust with --keys") from exc
-    published = [dict(key.jwk) for key in keyring.snapshot(now).public_keys.values()]
-    await keyring.close()
-    return published
+    with contextlib.suppress(KeyboardInterrupt):
+        run(config_path, read)
 
 
-def _read_keys(path: Path) -> list[object]:
-    try:
-        document = orjson.loads(path.read_bytes())
-        keys = document["keys"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise click.ClickException(f"{path}: not a JWK set") from exc
-    if not isinstance(keys, list) or not keys:
-        raise click.ClickException(f"{path}: not a JWK set with a key in it")
-    return keys
+async def _followed(core: Core, started: bytes, shown: set[bytes]) -> AsyncIterator[AuditRecord]:
+    """Yield events as they come, for ever."""
+    while True:
+        await asyncio.sleep(_POLL_SECONDS)
+        # A moment back, since a row is committed after its id was made.
+        since = max(started, first_id(core.clock.milliseconds() - _LOOK_BACK_MS))
+        shown = {record_id for record_id in shown if record_id >= since}
+        after = since
+        while page := await scan_events(core.db, after=after, through=_LAST, limit=_PAGE):
+            for event in page:
+                if event.id not in shown:
+                    shown.add(event.id)
+                    yield event
+            after = page[-1].id
 
 
-def _parse_pinned(text: str) -> Pinned | None:
-    if not text:
-        return None
-    number, _, named = text.removeprefix("checkpoint=").partition(":")
-    if not number.isdecimal() or not is_hash(named):
-        raise click.ClickException("--checkpoint must be NUMBER:HASH, as authserver admin audit checkpoint prints it")
-    return Pinned(int(number), named)
-
-
-def _print(report: Report, *, in_json: bool) -> None:
-    """Print what was found; a trail that is not intact fails the command."""
-    if in_json:
-        click.echo(as_json({"intact": report.is_intact, "first_bad_row": report.first_bad_row(), **asdict(report)}))
-    else:
-        keys = ",".join(report.keys) or "none"
-        click.echo(
-            f"intact={str(report.is_intact).lower()} checkpoints={report.first}..{report.last} rows={report.rows}"
-            f" late={report.late} unsealed={report.unsealed} purged={report.purged} faults={report.fault_count}"
-            f" keys={keys} trusted={'yes' if report.is_vouched_for else 'no'}"
-        )
-        for fault in report.faults:
-            row = "" if fault.row is None else f" row={fault.row}"
-            click.echo(f"fault={fault.kind} checkpoint={fault.checkpoint}{row} {fault.explanation}")
-    if not report.is_intact:
-        first = report.first_bad_row()
-        where = f"the first bad row is {first}" if first else f"see checkpoint {report.faults[0].checkpoint}"
-        raise click.ClickException(f"the audit trail is not as it was sealed: {where}")
+def _describe(event: AuditRecord) -> str:
+    reference = f" reference={event.reference}" if event.reference else ""
+    line = (
+        f"time={spell_time(event.created_at)} action={event.action} actor_id={event.actor_id}"
+        f" client_id={event.client_id} ip={event.ip} trace_id={event.trace_id}{reference} id={spell_id(event.id)}"
+        f" detail={as_text(event.detail)}"
+    )
+    return without_controls(line)
