@@ -39,6 +39,21 @@ async def keyring_in(directory: Path, *, retention: int = 3600) -> Keyring:
     return await open_keyring(KeyfileStore(directory, algorithm="ES256", retention=retention), now=NOW)
 
 
+async def tamper(db: Database, sql: str, *values: Value) -> None:
+    """Do what somebody can do who may write to the database."""
+    assert await db.write(lambda tx: tx.execute(sql, *values)) > 0
+
+
+async def change_row(db: Database, record_id: bytes, column: str, value: Value) -> None:
+    """Change a column of a row."""
+    await tamper(db, f"UPDATE audit_events SET {column} = $2 WHERE id = $1", record_id, value)
+
+
+async def remove_row(db: Database, record_id: bytes) -> None:
+    """Remove a row."""
+    await tamper(db, "DELETE FROM audit_events WHERE id = $1", record_id)
+
+
 class Trail:
     """An audit trail, what seals it, and its keys."""
 
@@ -86,8 +101,7 @@ class Trail:
         return await verify(read_parts(self.db), trusted=self.jwks if trusted is None else trusted, pinned=pinned)
 
     async def tamper(self, sql: str, *values: Value) -> None:
-        """Do what somebody can do who may write to the database."""
-        assert await self.db.write(lambda tx: tx.execute(sql, *values)) > 0
+        await tamper(self.db, sql, *values)
 
     async def insert(self, record_id: bytes) -> None:
         event = AuditEvent(Action.USER_CREATED, actor_id="nobody")

@@ -14,12 +14,10 @@ from authserver.audit.chain.verification import Pinned
 from authserver.keys.keystore import Change
 from authserver.keys.statements import KeyringSigner
 from authserver.protocol.identifiers import new_id, spell_id
-from server.tests.audit.sealed import NOW, Trail, keyring_in
+from server.tests.audit.sealed import NOW, Trail, change_row, keyring_in, remove_row
 from server.tests.conftest import open_target
 
 pytestmark = pytest.mark.anyio
-
-OF_ROW = "WHERE id = $1"
 
 
 async def test_what_was_written_and_sealed_is_intact(trail: Trail) -> None:
@@ -66,7 +64,7 @@ async def test_many_rows_are_several_checkpoints(trail: Trail) -> None:
 async def test_a_changed_row_is_found_and_named(trail: Trail, column: str) -> None:
     ids = await trail.grow(3, 3)
     value = 1 if column == "created_at" else "user.created" if column == "action" else "other"
-    await trail.tamper(f"UPDATE audit_events SET {column} = $2 {OF_ROW}", ids[4], value)
+    await change_row(trail.db, ids[4], column, value)
 
     report = await trail.verify()
 
@@ -77,7 +75,7 @@ async def test_a_changed_row_is_found_and_named(trail: Trail, column: str) -> No
 
 async def test_a_removed_row_is_found_and_named(trail: Trail) -> None:
     ids = await trail.grow(3, 3)
-    await trail.tamper(f"DELETE FROM audit_events {OF_ROW}", ids[1])
+    await remove_row(trail.db, ids[1])
 
     report = await trail.verify()
 
@@ -103,9 +101,9 @@ async def test_a_row_slipped_into_the_past_is_found_and_named(trail: Trail) -> N
 async def test_two_rows_that_changed_places_are_found_and_named(trail: Trail) -> None:
     ids = await trail.grow(4)
     spare = new_id(0)
-    await trail.tamper(f"UPDATE audit_events SET id = $2 {OF_ROW}", ids[1], spare)
-    await trail.tamper(f"UPDATE audit_events SET id = $2 {OF_ROW}", ids[2], ids[1])
-    await trail.tamper(f"UPDATE audit_events SET id = $2 {OF_ROW}", spare, ids[2])
+    await change_row(trail.db, ids[1], "id", spare)
+    await change_row(trail.db, ids[2], "id", ids[1])
+    await change_row(trail.db, spare, "id", ids[2])
 
     report = await trail.verify()
 
@@ -129,7 +127,8 @@ async def test_a_cut_tail_is_found_by_a_checkpoint_that_was_written_down(trail: 
     ids = await trail.grow(3, 3)
     head = await find_head(trail.db)
     await trail.tamper("DELETE FROM audit_checkpoints WHERE number = 2")
-    await trail.tamper("DELETE FROM audit_events WHERE id > $1", ids[2])
+    for record_id in ids[3:]:
+        await remove_row(trail.db, record_id)
 
     assert (await trail.verify()).is_intact
     report = await trail.verify(pinned=Pinned(head.number, head.hash))
@@ -161,7 +160,8 @@ async def test_a_removed_checkpoint_is_found(trail: Trail) -> None:
 async def test_a_beginning_without_a_tombstone_is_found(trail: Trail) -> None:
     ids = await trail.grow(2, 2)
     await trail.tamper("DELETE FROM audit_checkpoints WHERE number = 1")
-    await trail.tamper("DELETE FROM audit_events WHERE id <= $1", ids[1])
+    for record_id in ids[:2]:
+        await remove_row(trail.db, record_id)
 
     faults = {(fault.kind, fault.checkpoint) for fault in (await trail.verify()).faults}
 
@@ -189,7 +189,7 @@ async def test_a_changed_signature_is_found(trail: Trail) -> None:
 async def test_a_row_changed_together_with_the_list_of_its_checkpoint_is_found(trail: Trail) -> None:
     ids = await trail.grow(2)
     (checkpoint,) = await list_checkpoints(trail.db, after=0)
-    await trail.tamper(f"UPDATE audit_events SET detail = 'x' {OF_ROW}", ids[0])
+    await change_row(trail.db, ids[0], "detail", "x")
     await trail.tamper("UPDATE audit_checkpoints SET leaves = $1", ids[0] + bytes(16) + checkpoint.leaves[32:])
 
     faults = {(fault.kind, fault.checkpoint) for fault in (await trail.verify()).faults}

@@ -7,11 +7,12 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from authserver.protocol.identifiers import spell_id
-from authserver.storage.database import Value
-from server.tests.audit.sealed import Clock, Trail, keyring_in
+from authserver.storage.database import Database
+from server.tests.audit.sealed import Clock, Trail, change_row, keyring_in, tamper
 from server.tests.cli.terminal import Command
 from server.tests.conftest import open_target
 
@@ -29,13 +30,13 @@ def sealed(target: str, keys: Path, *counts: int) -> list[bytes]:
     return asyncio.run(grow())
 
 
-def tamper(target: str, sql: str, *values: Value) -> None:
-    async def change() -> None:
+def on(target: str, work: Callable[[Database], Awaitable[None]]) -> None:
+    async def opened() -> None:
         db = await open_target(target)
-        await db.write(lambda tx: tx.execute(sql, *values))
+        await work(db)
         await db.close()
 
-    asyncio.run(change())
+    asyncio.run(opened())
 
 
 def test_a_trail_that_is_intact_is_said_to_be(command: Command, database_target: str, tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_a_trail_that_is_intact_is_said_to_be(command: Command, database_target:
 
 def test_the_row_that_was_edited_is_named(command: Command, database_target: str, tmp_path: Path) -> None:
     ids = sealed(database_target, tmp_path / "keys", 3, 2)
-    tamper(database_target, "UPDATE audit_events SET actor_id = 'somebody' WHERE id = $1", ids[3])
+    on(database_target, lambda db: change_row(db, ids[3], "actor_id", "somebody"))
 
     done = command("admin", "audit", "verify")
     assert done.code == 1
@@ -67,7 +68,7 @@ def test_a_checkpoint_that_was_printed_is_looked_for(command: Command, database_
     sealed(database_target, tmp_path / "keys", 1, 1)
     printed = command("admin", "audit", "checkpoint").out.split()[0]
     assert command("admin", "audit", "verify", "--checkpoint", printed).code == 0
-    tamper(database_target, "DELETE FROM audit_checkpoints WHERE number = 2")
+    on(database_target, lambda db: tamper(db, "DELETE FROM audit_checkpoints WHERE number = 2"))
     done = command("admin", "audit", "verify", "--checkpoint", printed)
     assert done.code == 1
     assert "fault=tail_removed checkpoint=1 " in done.out
@@ -157,6 +158,7 @@ def test_following_shows_what_comes(environment: dict[str, str], command: Comman
     words = (sys.executable, "-m", "authserver", "admin", "audit", "tail", "--follow", "--json")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTHPLANE_")}
     with subprocess.Popen(words, env=inherited | environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         try:
             seen = None
             for number in range(30):
@@ -169,7 +171,6 @@ def test_following_shows_what_comes(environment: dict[str, str], command: Comman
                 )
                 ready, _, _ = select.select([process.stdout], [], [], 1)
                 if ready:
-                    assert process.stdout is not None
                     seen = json.loads(process.stdout.readline())
                     break
             assert seen is not None
