@@ -25,6 +25,7 @@ from authserver.resources.administration import ResourceAdministration
 from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.storage.database import Database, Reader, Writer
 from authserver.storage.opening import open_database
+from authserver.tokens.administration import IssuanceAdministration
 from authserver.tokens.consent_revocation import ConsentRevocation
 from authserver.tokens.grants.table import ENABLING_VARIABLES, served_grants
 from authserver.tokens.withdrawal import Withdrawal
@@ -64,6 +65,7 @@ class Core:
     subject_mappings: MappingAdministration
     fronting: FrontingAdministration
     consents: ConsentRevocation
+    issuances: IssuanceAdministration
     operators: OperatorAdministration
     secrets: ClientSecrets
     served: ServedMetadata
@@ -120,6 +122,7 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
         subject_mappings=MappingAdministration(db, trail, user_exists),
         fronting=FrontingAdministration(db=db, trail=trail),
         consents=ConsentRevocation(db=db, trail=trail),
+        issuances=IssuanceAdministration(db=db, trail=trail),
         operators=OperatorAdministration(db, trail),
         secrets=secrets,
         served=served,

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from authserver.storage.database import Database, Writer
-from authserver.tokens.store import revoke_lineage
+from authserver.tokens.store import revoke_descendants, revoke_issuance, revoke_lineage
 from authserver.tokens.withdrawal import Withdrawal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("database_target", ["postgres"], indirect=True)]
@@ -35,6 +35,10 @@ def revoke_client(tx: Writer) -> Awaitable[int]:
 
 def revoke_consent(tx: Writer) -> Awaitable[int]:
     return revoke_lineage(tx, user_id="u", client_id="agent", resource_id="r", now=NOW)
+
+
+async def revoke_with_descendants(tx: Writer) -> int:
+    return await revoke_issuance(tx, ROOT, now=NOW) + await revoke_descendants(tx, ROOT, now=NOW)
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ async def until_somebody_waits(target: str) -> None:
     await admin.close()
 
 
-@pytest.mark.parametrize("revoke", [revoke_user, revoke_client, revoke_consent])
+@pytest.mark.parametrize("revoke", [revoke_user, revoke_client, revoke_consent, revoke_with_descendants])
 async def test_a_token_that_is_written_while_its_subject_is_being_revoked_is_revoked_too(
     db: Database, database_target: str, exchanging: "asyncpg.Connection[Any]", revoke: Revoke
 ) -> None:

@@ -20,6 +20,7 @@ _ID_CHARACTERS = 22
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _LAYOUT = 0x7 << 76 | 0x2 << 62
 _RANDOM_BITS = (1 << 76) - 1 & ~(0x3 << 62)
+_LATEST_MS = (1 << 48) - 1
 _CHUNK_BYTES = 16
 _CHUNKS = 256
 
@@ -47,6 +48,11 @@ def new_id(now_ms: int) -> bytes:
     """
     random = int.from_bytes(random_bytes(), "big") & _RANDOM_BITS
     return ((now_ms & 0xFFFF_FFFF_FFFF) << 80 | random | _LAYOUT).to_bytes(_ID_BYTES, "big")
+
+
+def first_id(now_ms: int) -> bytes:
+    """Return the least identifier that a moment can have; of one beyond all identifiers, of the last."""
+    return (min(max(now_ms, 0), _LATEST_MS) << 80).to_bytes(_ID_BYTES, "big")
 
 
 def second_of(identifier: bytes) -> int:

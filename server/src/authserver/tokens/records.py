@@ -106,6 +106,33 @@ class Issuance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssuanceFilter:
+    """Which tokens an operator looks for; None of a member is any.
+
+    Attributes:
+        client_id: The client it was issued to. Of a fronted token, the slug of its source.
+    """
+
+    user_id: str | None = None
+    client_id: str | None = None
+    resource_id: str | None = None
+    jti: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names nothing."""
+        return self.user_id is self.client_id is self.resource_id is self.jti is None
+
+    def passes(self, issuance: Issuance) -> bool:
+        """Whether a token fits everything but the ``jti``."""
+        return (
+            self.user_id in {None, issuance.subject}
+            and self.client_id in {None, issuance.client_id}
+            and self.resource_id in {None, issuance.resource_id}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedToken:
     """What is on record about a token, and about those it rests on.
 

@@ -4,8 +4,9 @@ import orjson
 
 from authserver.clients.records import ClientStatus
 from authserver.clients.store import status_of as client_status_of
+from authserver.protocol.identifiers import first_id
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
-from authserver.tokens.records import LEEWAY, Issuance, IssuanceKind, IssuedToken
+from authserver.tokens.records import LEEWAY, Issuance, IssuanceFilter, IssuanceKind, IssuedToken
 from authserver.users.records import UserStatus
 from authserver.users.store import status_of as user_status_of
 
@@ -38,11 +39,12 @@ _REVOKE_ISSUANCE = Claim(
 )
 
 
-_FIND_ISSUED = (
+_SELECT_ISSUED = (
     f"SELECT {', '.join(f'i.{column}' for column in _ISSUANCES.columns)}, i.revoked_at,"
     f" {client_status_of('i.client_id')} AS client_status, {user_status_of('i.subject')} AS subject_status"
-    " FROM issuances i WHERE i.id = $1"
+    " FROM issuances i"
 )
+_FIND_ISSUED = f"{_SELECT_ISSUED} WHERE i.id = $1"
 _ISSUED_WIDTH = len(_ISSUANCES.columns) + 3
 
 
@@ -162,28 +164,37 @@ async def revoke_issuances_of(tx: Writer, *, user_id: str | None = None, client_
     )
 
 
+async def revoke_descendants(tx: Writer, jti: bytes, *, now: int) -> int:
+    """Revoke what was exchanged from a token, to the leaves; return how many were not revoked. As ``revoke_lineage``."""
+    return await _revoke_reach(tx, "SELECT id FROM issuances WHERE parent_jti = $2", jti, now=now)
+
+
 async def revoke_lineage(tx: Writer, *, user_id: str, client_id: str, resource_id: str, now: int) -> int:
     """Revoke what rests on a consent, and what was exchanged from it, to the leaves; return how many were not revoked.
 
     Each round sees what was exchanged while the one before waited for it; the last one finds nothing. It leads through
     tokens that were revoked before, and through those that have expired: what came of them may live.
     """
+    roots = (
+        "SELECT id FROM issuances WHERE subject = $2 AND resource_id = $4"
+        " AND (consent_client_id = $3 OR (consent_client_id IS NULL AND parent_jti IS NULL AND client_id = $3))"
+    )
+    return await _revoke_reach(tx, roots, user_id, client_id, resource_id, now=now)
+
+
+async def _revoke_reach(tx: Writer, roots: str, *values: str | bytes, now: int) -> int:
+    """Revoke the tokens that a constant query finds, and those after them; its parameters begin with ``$2``."""
     await tx.settle(_ISSUANCES)
     revoked = 0
-    while True:
-        touched = await tx.execute(
-            "UPDATE issuances SET revoked_at = $4 WHERE revoked_at IS NULL AND id IN ("
-            "WITH RECURSIVE reach (id) AS (SELECT id FROM issuances WHERE subject = $1 AND resource_id = $3"
-            " AND (consent_client_id = $2 OR (consent_client_id IS NULL AND parent_jti IS NULL AND client_id = $2))"
-            " UNION SELECT i.id FROM issuances i JOIN reach r ON i.parent_jti = r.id) SELECT id FROM reach)",
-            user_id,
-            client_id,
-            resource_id,
-            now,
-        )
+    while touched := await tx.execute(
+        "UPDATE issuances SET revoked_at = $1 WHERE revoked_at IS NULL AND id IN ("
+        f"WITH RECURSIVE reach (id) AS ({roots}"
+        " UNION SELECT i.id FROM issuances i JOIN reach r ON i.parent_jti = r.id) SELECT id FROM reach)",
+        now,
+        *values,
+    ):
         revoked += touched
-        if not touched:
-            return revoked
+    return revoked
 
 
 async def has_live_issuance(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> bool:
@@ -202,3 +213,33 @@ async def find_last_issuance(db: Reader, client_id: str) -> bytes | None:
     """Return the id of the token that a client was given last."""
     row = await db.fetch_one("SELECT id FROM issuances WHERE client_id = $1 ORDER BY id DESC LIMIT 1", client_id)
     return row["id"] if row else None
+
+
+async def find_issuance(db: Reader, jti: bytes) -> Issuance | None:
+    """Look the record of a token up."""
+    issued = await find_issued(db, jti)
+    return None if issued is None else issued.issuance
+
+
+async def list_issuances(db: Reader, wanted: IssuanceFilter, *, since: int, limit: int) -> list[Issuance]:
+    """Return the records that pass a filter, which names a user, a client or a resource; newest first."""
+    named = [
+        (column, value)
+        for column, value in (
+            ("i.subject", wanted.user_id),
+            ("i.client_id", wanted.client_id),
+            ("i.resource_id", wanted.resource_id),
+        )
+        if value is not None
+    ]
+    (first, _), *others = named
+    # One index leads, which an expression keeps the others from doing: a user has fewer tokens than a client or a resource.
+    conditions = [f"{first} = $1", *(f"({column} || '') = ${n}" for n, (column, _) in enumerate(others, 2))]
+    rows = await db.fetch_all(
+        f"{_SELECT_ISSUED} WHERE {' AND '.join(conditions)} AND i.id >= ${len(named) + 1}"
+        f" ORDER BY i.id DESC LIMIT ${len(named) + 2}",
+        *(value for _, value in named),
+        first_id(since * 1000),
+        limit,
+    )
+    return [_issued(row).issuance for row in rows]

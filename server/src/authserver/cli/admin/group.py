@@ -2,7 +2,21 @@
 
 from authserver.cli.groups import LazyGroup
 
-_NOUNS = ("client", "user", "resource", "fronting", "grant", "key", "dcr", "trace", "idp", "xaa", "audit", "operator")
+_NOUNS = (
+    "client",
+    "user",
+    "resource",
+    "fronting",
+    "grant",
+    "issuance",
+    "key",
+    "dcr",
+    "trace",
+    "idp",
+    "xaa",
+    "audit",
+    "operator",
+)
 
 command = LazyGroup(
     name="admin",
