@@ -21,7 +21,7 @@ _SETTINGS = (
 )
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
     """Return the directory of ``initdb`` and ``postgres``."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if found:
@@ -61,7 +61,7 @@ class Cluster:
     """A server of its own in an empty directory; it takes a loopback port and is not running yet."""
 
     def __init__(self, directory: Path) -> None:
-        binaries, prefix = _binaries(), _other_user()
+        programs, prefix = binaries(), _other_user()
         user = getpass.getuser()
         if prefix:
             user = prefix[1].partition("=")[2]
@@ -69,8 +69,8 @@ class Cluster:
         self._directory = directory
         self._data = directory / "data"
         self._port = _free_port()
-        self._control = [*prefix, str(binaries / "pg_ctl"), "-D", str(self._data), "-w", "-t", "30"]
-        initdb = [str(binaries / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
+        self._control = [*prefix, str(programs / "pg_ctl"), "-D", str(self._data), "-w", "-t", "30"]
+        initdb = [str(programs / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
         _run([*prefix, *initdb, "--locale=C"], directory)
 
     @property

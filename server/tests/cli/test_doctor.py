@@ -78,7 +78,7 @@ def test_a_token_comes_from_standard_input_or_the_environment_and_is_not_printed
     setup.claims["exp"] = setup.now - 3600
     token = setup.issue()
     for given in (
-        terminal("doctor", setup.mcp_url, "--json", "--token-stdin", stdin=f"{token}\n"),
+        terminal("doctor", "--token-stdin", "--json", setup.mcp_url, stdin=f"{token}\n"),
         terminal("doctor", setup.mcp_url, "--json", AUTHSERVER_DOCTOR_TOKEN=token),
     ):
         told = json.loads(given.out)

@@ -6,7 +6,7 @@ import sys
 import click
 import orjson
 
-from authserver.cli.options import Duration, switch
+from authserver.cli.options import Duration
 from authserver.config.loader import process_environment
 from authserver.core import Clock
 from authserver.doctor.diagnosing import INSPECTOR, Kind, diagnose
@@ -18,7 +18,9 @@ _VARIABLE = "AUTHSERVER_DOCTOR_TOKEN"
 
 @click.command("doctor")
 @click.argument("url")
-@switch("--token-stdin", help=f"Reads an access token from standard input, one line; or set {_VARIABLE}.")
+@click.option(
+    "--token-stdin", is_flag=True, help=f"Reads an access token from standard input, one line; or set {_VARIABLE}."
+)
 @click.option(
     "--kind",
     type=click.Choice([kind.value for kind in Kind]),

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Generator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
+from urllib.parse import quote
 
 from authserver.storage.database import (
     Append,
@@ -75,6 +76,26 @@ def connect(path: str, *, wal: bool, timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlit
         connection.execute("PRAGMA temp_store = MEMORY")
     except (sqlite3.Error, OSError) as exc:
         raise StorageUnavailable(f"cannot open the SQLite database: {exc}") from exc
+    return connection
+
+
+def connect_readonly(path: str) -> sqlite3.Connection:
+    """Open a file that is there, for reading; nothing of it changes, not even how it is journaled.
+
+    Raises:
+        StorageUnavailable: The file cannot be opened.
+    """
+    try:
+        connection = sqlite3.connect(  # noqa: TID251  this is the one place
+            f"file:{quote(str(Path(path).absolute()))}?mode=ro",
+            uri=True,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as exc:
+        raise StorageUnavailable(f"cannot open {path}: {exc}") from exc
+    connection.row_factory = sqlite3.Row
     return connection
 
 

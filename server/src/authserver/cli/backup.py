@@ -1,0 +1,31 @@
+"""``authserver backup``."""
+
+from pathlib import Path
+
+import click
+
+from authserver.config.loader import load_config
+from authserver.protocol.operator_errors import Invalid
+from authserver.storage.sqlite_backup import back_up
+
+
+@click.command("backup")
+@click.argument("file")
+@click.option("--force", is_flag=True, help="Replaces FILE if it exists.")
+@click.pass_obj
+def command(config_path: str | None, *, file: str, force: bool) -> None:
+    """Copy the SQLite database into FILE, as of one moment, while servers go on.
+
+    The copy is checked before it gets its name. Key files are not in it. PostgreSQL has tools of its own: docs/backup.md.
+    """
+    config = load_config(config_path).config
+    if config.storage.driver != "sqlite":
+        raise Invalid("the database is PostgreSQL: back it up with pg_dump, as docs/backup.md says")
+    contents = back_up(config.storage.sqlite.path, file, wal=config.storage.sqlite.wal, force=force)
+    size = Path(file).stat().st_size
+    click.echo(
+        f"backup written: file={file} bytes={size} tables={len(contents.rows)} rows={contents.total}"
+        f" schema={contents.schema:04}"
+    )
+    if config.signing.key_store == "keyfile":
+        click.echo(f"signing keys are not in it: key_path={config.signing.key_path}")

@@ -1,0 +1,28 @@
+"""``authserver restore``."""
+
+import click
+
+from authserver.config.loader import load_config
+from authserver.protocol.operator_errors import Invalid
+from authserver.storage.sqlite_backup import restore
+
+
+@click.command("restore")
+@click.argument("file")
+@click.option("--force", is_flag=True, help="Replaces a database that is not empty, or damaged.")
+@click.pass_obj
+def command(config_path: str | None, *, file: str, force: bool) -> None:
+    """Put a backup in the place of the SQLite database; every server must be stopped.
+
+    The backup is checked first, and is not changed. One of an older version is brought up to date by the next start. What
+    happened since the backup is forgotten, revocations too: docs/backup.md says what to do about it.
+    """
+    config = load_config(config_path).config
+    if config.storage.driver != "sqlite":
+        raise Invalid("the database is PostgreSQL: restore it with pg_restore, as docs/backup.md says")
+    sqlite = config.storage.sqlite
+    contents = restore(file, sqlite.path, wal=sqlite.wal, force=force)
+    click.echo(
+        f"backup restored: path={sqlite.path} tables={len(contents.rows)} rows={contents.total}"
+        f" schema={contents.schema:04} pending={contents.pending}"
+    )
