@@ -281,7 +281,16 @@ def _public_app(config: Config, routes: list[Route], limits: Limits, traces: Tra
 def _admin_app(core: Core, health: HealthRoutes) -> WebApp:
     """Return what the admin listener serves: health, metrics and the admin API."""
     config, db = core.config, core.db
-    parts = AdminParts(db=db, clock=core.clock, version=version(), clients=core.clients, operators=core.operators)
+    parts = AdminParts(
+        db=db,
+        clock=core.clock,
+        version=version(),
+        clients=core.clients,
+        operators=core.operators,
+        resources=core.resources,
+        policy_lists=core.policy_lists,
+        fronting=core.fronting,
+    )
     access = Access(config.admin.api_key, core.operators, core.trail, clock=core.clock, monotonic=time.monotonic)
     base_path = urlsplit(config.server.issuer).path.rstrip("/")
     routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]

@@ -23,6 +23,7 @@ from authserver.keys.opening import open_key_store
 from authserver.outbound.client import OutboundClient
 from authserver.resources.administration import ResourceAdministration
 from authserver.resources.fronting_administration import FrontingAdministration
+from authserver.resources.policy_lists import PolicyLists
 from authserver.storage.database import Database, Reader, Writer
 from authserver.storage.opening import open_database
 from authserver.tokens.administration import IssuanceAdministration
@@ -64,6 +65,7 @@ class Core:
     xaa_policies: PolicyAdministration
     subject_mappings: MappingAdministration
     fronting: FrontingAdministration
+    policy_lists: PolicyLists
     consents: ConsentRevocation
     issuances: IssuanceAdministration
     operators: OperatorAdministration
@@ -121,6 +123,7 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
         xaa_policies=PolicyAdministration(db, trail),
         subject_mappings=MappingAdministration(db, trail, user_exists),
         fronting=FrontingAdministration(db=db, trail=trail),
+        policy_lists=PolicyLists(db=db, trail=trail, client_exists=client_exists),
         consents=ConsentRevocation(db=db, trail=trail),
         issuances=IssuanceAdministration(db=db, trail=trail),
         operators=OperatorAdministration(db, trail),

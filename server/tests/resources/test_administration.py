@@ -1,4 +1,3 @@
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -155,44 +154,3 @@ async def test_a_resource_that_tokens_were_issued_for_stays(db: Database, resour
     with pytest.raises(Conflict, match="resource has references and cannot be deleted"):
         await resources.delete_resource(resource.id, now=NOW)
     assert await find_resource(db, resource.id) == resource
-
-
-async def test_runtime_clients_are_added_and_removed_once(db: Database, resources: ResourceAdministration) -> None:
-    await resources.create_resource(DRAFT, now=NOW)
-
-    assert await resources.add_runtime_client("files", "client-1", now=NOW) == ("client-1",)
-    assert await resources.add_runtime_client("files", "client-2", now=NOW) == ("client-1", "client-2")
-    assert await resources.add_runtime_client("files", "client-1", now=NOW) == ("client-1", "client-2")
-    assert await resources.remove_runtime_client("files", "client-1", now=NOW) == ("client-2",)
-    assert await resources.remove_runtime_client("files", "client-1", now=NOW) == ("client-2",)
-    assert await resources.list_runtime_clients("files") == ("client-2",)
-
-    events = await list_events(db, limit=50, client_id="client-1")
-    assert {(event.action, event.detail) for event in events} == {
-        ("resource.policy.runtime.client.added", "slug=files client_id=client-1"),
-        ("resource.policy.runtime.client.removed", "slug=files client_id=client-1"),
-    }
-    assert len(events) == 2
-    assert await _version(db) == 4
-
-
-async def test_unknown_slugs_and_clients_are_refused(resources: ResourceAdministration) -> None:
-    await resources.create_resource(DRAFT, now=NOW)
-
-    with pytest.raises(Invalid):
-        await resources.add_runtime_client("files", "unknown", now=NOW)
-    with pytest.raises(NotFound):
-        await resources.add_runtime_client("nothing", "client", now=NOW)
-    with pytest.raises(NotFound):
-        await resources.remove_runtime_client("nothing", "client", now=NOW)
-    with pytest.raises(NotFound):
-        await resources.list_runtime_clients("nothing")
-
-
-async def test_of_many_changes_at_once_none_is_lost(db: Database, resources: ResourceAdministration) -> None:
-    await resources.create_resource(DRAFT, now=NOW)
-
-    await asyncio.gather(*(resources.add_runtime_client("files", f"client-{n}", now=NOW) for n in range(20)))
-
-    assert len(await resources.list_runtime_clients("files")) == 20
-    assert len(await _details(db, "resource.policy.runtime.client.added")) == 20

@@ -20,6 +20,7 @@ from authserver.config.sections.storage import PostgresConfig, SigningConfig, Sq
 from authserver.core import Clock, open_core, open_keys
 from authserver.outbound.client import OutboundClient
 from authserver.resources.administration import ResourceDraft
+from authserver.resources.policy_lists import PolicyList
 from authserver.resources.records import BackendKind, ResourceScope
 from authserver.telemetry import logs
 from authserver.telemetry.logs import configure_logging
@@ -111,8 +112,8 @@ async def wire(config: Config, now: int, outbound: OutboundClient | None) -> Asy
         ),
         now=now,
     )
-    await core.resources.add_runtime_client("notes", runtime.client.id, now=now)
     keyring = await open_keys(config, now=now, core=core)
+    await core.policy_lists.add(PolicyList.RUNTIME_CLIENTS, "notes", runtime.client.id, now=now)
     server = await build_server(core, keyring)
     async with Wire(
         server=server, core=core, keyring=keyring, clock=clock, user=user, resource=resource, runtime=runtime

@@ -15,6 +15,7 @@ import pytest
 from authserver.clients.store import find_client
 from authserver.protocol.pkce import s256_challenge
 from authserver.resources.administration import ResourceDraft
+from authserver.resources.policy_lists import PolicyList
 from authserver.resources.records import BackendKind, ResourceScope
 from server.tests.fakes.document_server import DocumentServer, document_server
 from server.tests.fakes.signing_client import RSA_KEY, SigningClient
@@ -137,7 +138,7 @@ async def test_a_shipping_client_gets_in_at_the_first_try(
     scopes = (ResourceScope(name="notes:read"), ResourceScope(name="notes:write"))
     draft = ResourceDraft(slug="root", backend_kind=BackendKind.MINT, uri=ROOT_RESOURCE, scopes=scopes)
     await wire.core.resources.create_resource(draft, now=now)
-    await wire.core.resources.add_runtime_client("root", wire.runtime.client.id, now=now)
+    await wire.core.policy_lists.add(PolicyList.RUNTIME_CLIENTS, "root", wire.runtime.client.id, now=now)
     await wire.server.watcher.poll()
 
     replay = Replay(wire=wire, documents=documents, flow=flow)

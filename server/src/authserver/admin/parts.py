@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from authserver.admin.operators import OperatorAdministration
 from authserver.clients.administration import ClientAdministration
+from authserver.resources.administration import ResourceAdministration
+from authserver.resources.fronting_administration import FrontingAdministration
+from authserver.resources.policy_lists import PolicyLists
 from authserver.storage.database import Database
 
 
@@ -22,3 +25,6 @@ class AdminParts:
     version: str
     clients: ClientAdministration
     operators: OperatorAdministration
+    resources: ResourceAdministration
+    policy_lists: PolicyLists
+    fronting: FrontingAdministration

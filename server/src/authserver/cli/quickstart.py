@@ -28,6 +28,7 @@ from authserver.config.loader import LoadedConfig, load_config
 from authserver.core import Clock, Core, open_core
 from authserver.protocol.identifiers import new_secret
 from authserver.resources.administration import ResourceDraft, ResourcePatch
+from authserver.resources.policy_lists import PolicyList
 from authserver.resources.records import BackendKind, ResourceScope
 from authserver.resources.store import find_resource_by_slug
 from authserver.storage.database import StorageUnavailable
@@ -238,7 +239,7 @@ async def _prepare_resource(plan: Plan, core: Core, runtime_client_id: str) -> N
         await core.resources.create_resource(draft, now=core.clock())
     elif resource.uri != plan.mcp_url:
         await core.resources.update_resource(resource.id, ResourcePatch(uri=plan.mcp_url), now=core.clock())
-    await core.resources.add_runtime_client(SLUG, runtime_client_id, now=core.clock())
+    await core.policy_lists.add(PolicyList.RUNTIME_CLIENTS, SLUG, runtime_client_id, now=core.clock())
 
 
 class Demo:

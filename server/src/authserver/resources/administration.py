@@ -1,4 +1,4 @@
-"""What an operator may do with resources: create, change and delete them, and say which clients act as one."""
+"""What an operator may do with resources: create, change and delete them."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields, replace
@@ -14,7 +14,6 @@ from authserver.resources.fronting_administration import check_links_fit, cut_li
 from authserver.resources.records import BackendKind, Resource, ResourcePolicy, ResourceScope
 from authserver.resources.store import (
     delete_resource,
-    find_resource_by_slug,
     insert_resource,
     lock_resource,
     update_resource,
@@ -22,7 +21,7 @@ from authserver.resources.store import (
 from authserver.resources.validation import check_policy, check_scopes, check_slug, check_uri, parse_backend_kind
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, Reader, ReferenceViolation, UniqueViolation, Writer
-from authserver.telemetry.metrics import ALLOWLIST_OPS, RESOURCE_SERVER_OPS
+from authserver.telemetry.metrics import RESOURCE_SERVER_OPS
 
 T = TypeVar("T")
 
@@ -143,15 +142,18 @@ class ResourceAdministration:
             NotFound: There is no such resource.
             Conflict: Consent grants, issuances, pending connects or fronting links refer to it.
         """
-        event = _event(Action.RESOURCE_DELETED)
+        event, unlinked = _event(Action.RESOURCE_DELETED), _event(Action.FRONTING_LINK_DELETED)
 
         async def delete(tx: Writer) -> None:
             resource = await lock_resource(tx, resource_id)
             if resource is None:
                 raise NotFound(f"resource not found: {resource_id}")
-            cut = await cut_links(tx, self._trail, resource, cascade=cascade, now=now)
+            cut = await cut_links(tx, resource, cascade=cascade)
+            for link in cut:
+                text = detail(source=link.source, target=link.target, reason="resource_cascade")
+                await self._trail.append(tx, replace(unlinked, detail=text), now=now)
             await delete_resource(tx, resource_id, now=now)
-            text = detail(id=resource.id, slug=resource.slug, cascaded_links=cut or None)
+            text = detail(id=resource.id, slug=resource.slug, cascaded_links=len(cut) or None)
             await self._finish(tx, replace(event, detail=text), now=now)
 
         try:
@@ -159,73 +161,6 @@ class ResourceAdministration:
         except ReferenceViolation as exc:
             raise Conflict("resource has references and cannot be deleted") from exc
         RESOURCE_SERVER_OPS.inc("delete")
-
-    async def add_runtime_client(self, slug: str, client_id: str, *, now: int) -> tuple[str, ...]:
-        """Let a client act as a resource; return all that may. One that may already changes nothing.
-
-        Raises:
-            NotFound: There is no resource of this slug.
-            Invalid: There is no such client.
-        """
-
-        async def added(tx: Writer, present: tuple[str, ...]) -> tuple[str, ...]:
-            if not client_id or not await self._client_exists(tx, client_id):
-                raise Invalid(f"client not found: {client_id}")
-            return present if client_id in present else (*present, client_id)
-
-        event = _runtime_client_event(Action.RESOURCE_RUNTIME_CLIENT_ADDED, slug, client_id)
-        client_ids = await self._change_runtime_clients(slug, event, added, now=now)
-        ALLOWLIST_OPS.inc("add")
-        return client_ids
-
-    async def remove_runtime_client(self, slug: str, client_id: str, *, now: int) -> tuple[str, ...]:
-        """Let a client no longer act as a resource; return all that still may. An absent one changes nothing.
-
-        Raises:
-            NotFound: There is no resource of this slug.
-        """
-
-        async def removed(_tx: Writer, present: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(each for each in present if each != client_id)
-
-        event = _runtime_client_event(Action.RESOURCE_RUNTIME_CLIENT_REMOVED, slug, client_id)
-        client_ids = await self._change_runtime_clients(slug, event, removed, now=now)
-        ALLOWLIST_OPS.inc("remove")
-        return client_ids
-
-    async def list_runtime_clients(self, slug: str) -> tuple[str, ...]:
-        """Return the clients that may act as a resource.
-
-        Raises:
-            NotFound: There is no resource of this slug.
-        """
-        resource = await find_resource_by_slug(self._db, slug)
-        if resource is None:
-            raise NotFound(f"resource not found: {slug}")
-        return resource.policy.runtime_client_ids
-
-    async def _change_runtime_clients(
-        self,
-        slug: str,
-        event: AuditEvent,
-        changed: Callable[[Writer, tuple[str, ...]], Awaitable[tuple[str, ...]]],
-        *,
-        now: int,
-    ) -> tuple[str, ...]:
-        async def change(tx: Writer) -> tuple[str, ...]:
-            named = await find_resource_by_slug(tx, slug)
-            resource = await lock_resource(tx, named.id) if named else None
-            if resource is None:
-                raise NotFound(f"resource not found: {slug}")
-            before = resource.policy.runtime_client_ids
-            after = await changed(tx, before)
-            if after != before:
-                policy = replace(resource.policy, runtime_client_ids=after)
-                await update_resource(tx, replace(resource, policy=policy, updated_at=now))
-                await self._finish(tx, event, now=now)
-            return after
-
-        return await self._db.write(change)
 
     async def _check_clients(self, tx: Writer, policy: ResourcePolicy) -> None:
         for client_id in (*policy.exchange_allowed_client_ids, *policy.runtime_client_ids):
@@ -281,8 +216,3 @@ def _checked(resource: Resource) -> Resource:
 
 def _event(action: Action, text: str = "") -> AuditEvent:
     return AuditEvent(action, actor_id=operator_name(), detail=text)
-
-
-def _runtime_client_event(action: Action, slug: str, client_id: str) -> AuditEvent:
-    """Return an event about the client that gains or loses the right, which is not the resource."""
-    return replace(_event(action, detail(slug=slug, client_id=client_id)), client_id=client_id)

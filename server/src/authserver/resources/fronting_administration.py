@@ -1,9 +1,10 @@
 """What an operator may do with fronting links. Each change is announced and audited in its own transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from authserver.audit.events import Action
-from authserver.audit.records import AuditEvent
+from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
 from authserver.resources.catalog import TOPIC
@@ -26,10 +27,9 @@ from authserver.resources.fronting_store import (
 )
 from authserver.resources.records import FrontingLink, Resource
 from authserver.resources.store import find_resource_by_slug, lock_resource
+from authserver.resources.views import build_link
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, Reader, Writer
-
-_ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class FrontingAdministration:
     trail: AuditTrail
 
     async def create(
-        self, source: str, target: str, scope_map: ScopeMap, *, by: str = _ADMIN, dry_run: bool = False, now: int
+        self, source: str, target: str, scope_map: ScopeMap, *, by: str | None = None, dry_run: bool = False, now: int
     ) -> FrontingLink:
         """Link two resources, or only check that it may be done (token exchange, section 15, its rules in their order).
 
@@ -48,7 +48,7 @@ class FrontingAdministration:
             source: Slug of the Resource whose tokens are exchanged.
             target: Slug of the Resource that they are exchanged for.
             scope_map: Scope of the source to those of the target.
-            by: Who does it: ``admin`` or ``cli``.
+            by: Who does it, if not the operator of the request: ``cli``.
             dry_run: Whether nothing is written.
             now: Seconds since the epoch.
 
@@ -57,6 +57,7 @@ class FrontingAdministration:
             Conflict: There is one between these two.
         """
         check_shape(source, target, scope_map)
+        event = _event(Action.FRONTING_LINK_CREATED, by)
 
         async def create(tx: Writer) -> FrontingLink:
             begin, end = await _named(tx, source, target)
@@ -72,17 +73,17 @@ class FrontingAdministration:
                 target=end.slug,
                 scope_map=scope_map,
                 created_at=now,
-                created_by=by,
+                created_by=event.actor_id,
             )
             if not dry_run:
                 await insert_link(tx, link)
-                await self.trail.append(tx, _event(Action.FRONTING_LINK_CREATED, link, by=by), now=now)
+                await self.trail.append(tx, _about(event, link), now=now)
             return link
 
         return await self.db.write(create)
 
     async def update(
-        self, source: str, target: str, scope_map: ScopeMap | None, *, by: str = _ADMIN, now: int
+        self, source: str, target: str, scope_map: ScopeMap | None, *, by: str | None = None, now: int
     ) -> FrontingLink:
         """Give a link another scope map; without one nothing is written.
 
@@ -92,6 +93,7 @@ class FrontingAdministration:
         """
         if scope_map is not None:
             check_map_shape(scope_map)
+        event = _event(Action.FRONTING_LINK_PATCHED, by)
 
         async def update(tx: Writer) -> FrontingLink:
             before = await _get(tx, source, target)
@@ -102,24 +104,25 @@ class FrontingAdministration:
             if not await update_link(tx, after):
                 raise _not_found(source, target)
             await announce(tx, TOPIC)
-            await self.trail.append(tx, _event(Action.FRONTING_LINK_PATCHED, after, by=by), now=now)
+            await self.trail.append(tx, _about(event, after), now=now)
             return after
 
         return await self.db.write(update)
 
-    async def delete(self, source: str, target: str, *, by: str = _ADMIN, now: int) -> None:
+    async def delete(self, source: str, target: str, *, by: str | None = None, now: int) -> None:
         """Delete a link.
 
         Raises:
             NotFound: There is no such link.
         """
+        event = _event(Action.FRONTING_LINK_DELETED, by)
 
         async def delete(tx: Writer) -> None:
             link = await _get(tx, source, target)
             if not await delete_link(tx, link):
                 raise _not_found(source, target)
             await announce(tx, TOPIC)
-            await self.trail.append(tx, _deleted(link, by=by), now=now)
+            await self.trail.append(tx, replace(event, detail=detail(source=link.source, target=link.target)), now=now)
 
         await self.db.write(delete)
 
@@ -131,7 +134,7 @@ class FrontingAdministration:
         """
         return await _get(self.db, source, target)
 
-    async def list(self, *, source: str = "", target: str = "") -> list[FrontingLink]:
+    async def list(self, *, source: str = "", target: str = "") -> Sequence[FrontingLink]:
         """Return the links, all or those of a source or target, by their slugs."""
         links = await list_links(self.db)
         return [link for link in links if source in {"", link.source} and target in {"", link.target}]
@@ -146,8 +149,8 @@ async def check_links_fit(tx: Writer, before: Resource, after: Resource) -> None
     check_edit(before, after, await list_links_of(tx, before.id))
 
 
-async def cut_links(tx: Writer, trail: AuditTrail, resource: Resource, *, cascade: bool, now: int) -> int:
-    """Delete the links of a resource that goes; return their number.
+async def cut_links(tx: Writer, resource: Resource, *, cascade: bool) -> Sequence[FrontingLink]:
+    """Delete the links of a resource that goes; return them.
 
     Raises:
         Conflict: There are some, and they shall not go with it.
@@ -155,11 +158,13 @@ async def cut_links(tx: Writer, trail: AuditTrail, resource: Resource, *, cascad
     links = await list_links_of(tx, resource.id)
     if links and not cascade:
         names = ", ".join(link.name for link in links)
-        raise Conflict(f"resource has fronting links and cannot be deleted without them: {names}")
+        raise Conflict(
+            f"resource has fronting links and cannot be deleted without them: {names}",
+            dependents=[build_link(link) for link in links],
+        )
     for link in links:
         await delete_link(tx, link)
-        await trail.append(tx, _deleted(link, by=_ADMIN, reason="resource_cascade"), now=now)
-    return len(links)
+    return links
 
 
 async def _get(db: Reader, source: str, target: str) -> FrontingLink:
@@ -200,11 +205,10 @@ async def _locked(tx: Writer, source_id: str, target_id: str) -> tuple[Resource,
     return source, target
 
 
-def _event(action: Action, link: FrontingLink, *, by: str) -> AuditEvent:
+def _event(action: Action, by: str | None) -> AuditEvent:
+    return AuditEvent(action, actor_id=by or operator_name())
+
+
+def _about(event: AuditEvent, link: FrontingLink) -> AuditEvent:
     text = detail(source=link.source, target=link.target, scopes=spell_scope_map(link.scope_map))
-    return AuditEvent(action, actor_id=by, detail=text)
-
-
-def _deleted(link: FrontingLink, *, by: str, reason: str | None = None) -> AuditEvent:
-    text = detail(source=link.source, target=link.target, reason=reason)
-    return AuditEvent(Action.FRONTING_LINK_DELETED, actor_id=by, detail=text)
+    return replace(event, detail=text)

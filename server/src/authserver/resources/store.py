@@ -6,7 +6,7 @@ import orjson
 
 from authserver.protocol.resource_indicators import fold_resource
 from authserver.resources.records import BackendKind, Resource, ResourcePolicy, ResourceScope
-from authserver.storage.database import Reader, Row, Writer
+from authserver.storage.database import Reader, Row, Value, Writer
 
 _COLUMNS = "id, slug, display_name, uri, backend_kind, broker_provider_id, scopes, policy, created_at, updated_at"
 
@@ -70,6 +70,27 @@ async def list_resources(db: Reader, *, limit: int, after: Resource | None = Non
         after.created_at if after else -1,
         after.id if after else "",
         limit,
+    )
+    return [_resource(row) for row in rows]
+
+
+async def page_resources(
+    db: Reader, *, limit: int, offset: int, backend_kind: str | None = None, broker_provider_id: str | None = None
+) -> list[Resource]:
+    """Read a page, oldest first, of all resources or those of a kind or provider.
+
+    Resources are as many as operators wrote: an offset costs little here.
+    """
+    conditions, values = ["1 = 1"], list[Value]()
+    for column, value in (("backend_kind", backend_kind), ("broker_provider_id", broker_provider_id)):
+        if value is not None:
+            values.append(value)
+            conditions.append(f"{column} = ${len(values)}")
+    values += (limit, offset)
+    rows = await db.fetch_all(
+        f"SELECT {_COLUMNS} FROM resources WHERE {' AND '.join(conditions)} ORDER BY created_at, id"
+        f" LIMIT ${len(values) - 1} OFFSET ${len(values)}",
+        *values,
     )
     return [_resource(row) for row in rows]
 

@@ -1,14 +1,83 @@
 """How a resource is shown to operators, by the command line and the admin API alike."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import NotRequired
+
+# Not typing's: pydantic reads these on Python 3.11 too.
+from typing_extensions import TypedDict
 
 from authserver.resources.records import BackendKind, FrontingLink, Resource, ResourceScope
 
 
-def build_resource(resource: Resource) -> dict[str, Any]:
+class ScopeView(TypedDict):
+    """One entry of a catalogue; what is empty is left out."""
+
+    name: str
+    description: NotRequired[str]
+    upstream: NotRequired[str]
+
+
+class ExchangeView(TypedDict):
+    """Who may exchange tokens for the resource."""
+
+    allowed_client_ids: list[str]
+
+
+class RuntimeView(TypedDict):
+    """Who acts as the resource."""
+
+    client_ids: list[str]
+
+
+class ConnectView(TypedDict):
+    """Where the Connect flow may return to."""
+
+    allowed_return_urls: list[str]
+
+
+class DPoPView(TypedDict):
+    """Whether its tokens must be bound to a key."""
+
+    required: bool
+
+
+class PolicyView(TypedDict):
+    """What an operator declared about a resource; ``connect`` for broker resources alone."""
+
+    exchange: ExchangeView
+    runtime: RuntimeView
+    connect: NotRequired[ConnectView]
+    dpop: NotRequired[DPoPView]
+
+
+class ResourceView(TypedDict):
+    """A protected resource."""
+
+    id: str
+    slug: str
+    uri: str
+    display_name: str
+    backend_kind: str
+    broker_provider_id: str
+    scopes: list[ScopeView]
+    policy: PolicyView
+    created_at: str
+    updated_at: str
+
+
+class FrontingLinkView(TypedDict):
+    """A fronting link."""
+
+    source_slug: str
+    target_slug: str
+    scope_map: dict[str, list[str]]
+    created_at: str
+    created_by: str
+
+
+def build_resource(resource: Resource) -> ResourceView:
     """Return the object that stands for a resource in JSON."""
-    policy: dict[str, Any] = {
+    policy: PolicyView = {
         "exchange": {"allowed_client_ids": list(resource.policy.exchange_allowed_client_ids)},
         "runtime": {"client_ids": list(resource.policy.runtime_client_ids)},
     }
@@ -30,7 +99,7 @@ def build_resource(resource: Resource) -> dict[str, Any]:
     }
 
 
-def build_link(link: FrontingLink) -> dict[str, Any]:
+def build_link(link: FrontingLink) -> FrontingLinkView:
     """Return the object that stands for a fronting link in JSON."""
     return {
         "source_slug": link.source,
@@ -41,9 +110,13 @@ def build_link(link: FrontingLink) -> dict[str, Any]:
     }
 
 
-def _build_scope(scope: ResourceScope) -> dict[str, str]:
-    optional = {"description": scope.description, "upstream": scope.upstream}
-    return {"name": scope.name, **{key: value for key, value in optional.items() if value}}
+def _build_scope(scope: ResourceScope) -> ScopeView:
+    view: ScopeView = {"name": scope.name}
+    if scope.description:
+        view["description"] = scope.description
+    if scope.upstream:
+        view["upstream"] = scope.upstream
+    return view
 
 
 def build_time(seconds: int) -> str:

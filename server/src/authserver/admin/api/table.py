@@ -5,7 +5,7 @@ from functools import lru_cache
 import orjson
 
 from authserver.admin.access import Access
-from authserver.admin.api import clients, operators
+from authserver.admin.api import clients, fronting, operators, resource_policies, resources
 from authserver.admin.dispatching import Dispatcher
 from authserver.admin.endpoint import AdminEndpoint, Call, endpoint
 from authserver.admin.openapi import build_document
@@ -23,6 +23,9 @@ async def get_openapi_document(call: Call[None]) -> HttpResponse:
 TABLE: tuple[AdminEndpoint, ...] = (
     *clients.ENDPOINTS,
     *operators.ENDPOINTS,
+    *resources.ENDPOINTS,
+    *resource_policies.ENDPOINTS,
+    *fronting.ENDPOINTS,
     get_openapi_document,
 )
 

@@ -6,6 +6,7 @@ import click
 
 from authserver.cli.admin.opening import as_json, as_text, require, run
 from authserver.cli.admin.resource_flags import draft_flags, read_policy, read_scopes, warn_of_emptied_lists
+from authserver.cli.admin.resource_lists import add_lists
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
 from authserver.core import Core
@@ -147,44 +148,7 @@ def delete(config_path: str | None, *, resource_id: str, cascade: bool) -> None:
     click.echo(f"resource deleted: id={resource_id}")
 
 
-@command.group("runtime-client", cls=Group)
-def runtime_client() -> None:
-    """Which clients act as a resource: they may introspect its tokens."""
-
-
-@runtime_client.command("add")
-@click.option("--slug", default="", help="Required.")
-@click.option("--client-id", default="", help="Required.")
-@click.pass_obj
-def add(config_path: str | None, *, slug: str, client_id: str) -> None:
-    """Let a client act as a resource."""
-    require(slug, "--slug")
-    require(client_id, "--client-id")
-    ids = run(config_path, lambda core: core.resources.add_runtime_client(slug, client_id, now=core.clock()))
-    click.echo(f"runtime client added: slug={slug} client_id={client_id} client_ids=[{','.join(ids)}]")
-
-
-@runtime_client.command("remove")
-@click.option("--slug", default="", help="Required.")
-@click.option("--client-id", default="", help="Required.")
-@click.pass_obj
-def remove(config_path: str | None, *, slug: str, client_id: str) -> None:
-    """Let a client act as a resource no longer."""
-    require(slug, "--slug")
-    require(client_id, "--client-id")
-    ids = run(config_path, lambda core: core.resources.remove_runtime_client(slug, client_id, now=core.clock()))
-    click.echo(f"runtime client removed: slug={slug} client_id={client_id} client_ids=[{','.join(ids)}]")
-
-
-@runtime_client.command("list")
-@click.option("--slug", default="", help="Required.")
-@switch("--json", "json_wanted", help="Print JSON.")
-@click.pass_obj
-def list_runtime_clients(config_path: str | None, *, slug: str, json_wanted: bool) -> None:
-    """List the clients that act as a resource."""
-    require(slug, "--slug")
-    ids = run(config_path, lambda core: core.resources.list_runtime_clients(slug))
-    click.echo(as_json({"client_ids": list(ids)}) if json_wanted else f"slug={slug} client_ids=[{','.join(ids)}]")
+add_lists(command)
 
 
 def _line(resource: Resource, *, with_name: bool = False) -> str:

@@ -1,0 +1,185 @@
+"""``/admin/resources`` (admin API, 6)."""
+
+from typing import NoReturn
+
+from authserver.admin.endpoint import Call, Query, StrictBody, endpoint
+from authserver.admin.records import Role
+from authserver.protocol.operator_errors import Invalid, NotFound
+from authserver.resources.administration import ResourceDraft, ResourcePatch
+from authserver.resources.records import BackendKind, ResourcePolicy, ResourceScope
+from authserver.resources.store import find_resource, find_resource_by_slug, page_resources
+from authserver.resources.views import ResourceView, build_resource
+
+_FILTERS = ("backend_kind", "broker_provider_id", "limit", "offset")
+MOST_OFFSET = 2**30
+
+
+class ScopeBody(StrictBody):
+    """One entry of a catalogue."""
+
+    name: str | None = None
+    description: str | None = None
+    upstream: str | None = None
+
+
+class ClientListBody(StrictBody):
+    """Who may exchange."""
+
+    allowed_client_ids: list[str] | None = None
+
+
+class RuntimeBody(StrictBody):
+    """Who acts as the resource."""
+
+    client_ids: list[str] | None = None
+
+
+class ConnectBody(StrictBody):
+    """Where the Connect flow may return to."""
+
+    allowed_return_urls: list[str] | None = None
+
+
+class DPoPBody(StrictBody):
+    """Whether tokens must be bound to a key."""
+
+    required: bool | None = None
+
+
+class PolicyBody(StrictBody):
+    """A whole policy: what is not given is empty."""
+
+    exchange: ClientListBody | None = None
+    runtime: RuntimeBody | None = None
+    connect: ConnectBody | None = None
+    dpop: DPoPBody | None = None
+
+
+class ResourcePatchBody(StrictBody):
+    """What may change; scopes and policy are replaced whole."""
+
+    slug: str | None = None
+    backend_kind: str | None = None
+    uri: str | None = None
+    display_name: str | None = None
+    broker_provider_id: str | None = None
+    scopes: list[ScopeBody] | None = None
+    policy: PolicyBody | None = None
+
+
+class ResourceBody(ResourcePatchBody):
+    """What a resource is registered with; slug and kind are required."""
+
+    broker_provider_slug: str | None = None
+
+
+@endpoint(
+    "GET",
+    "/admin/resources",
+    role=Role.READ_ONLY,
+    refusals=(404,),
+    query={
+        "backend_kind": Query.TEXT,
+        "broker_provider_id": Query.TEXT,
+        "limit": Query.NUMBER,
+        "offset": Query.NUMBER,
+        "slug": Query.TEXT,
+    },
+)
+async def list_resources(call: Call[None]) -> list[ResourceView] | ResourceView:
+    """List resources, oldest first; with ``slug``, show that one."""
+    slug = call.query.get("slug")
+    if slug is not None:
+        if any(call.query.get(name) is not None for name in _FILTERS):
+            raise Invalid("slug cannot be combined with another parameter")
+        resource = await find_resource_by_slug(call.parts.db, slug)
+        return build_resource(resource) if resource else _not_found(slug)
+    kind = call.query.get("backend_kind")
+    if kind is not None and kind not in set(BackendKind):
+        raise Invalid("backend_kind must be mint or broker")
+    page = await page_resources(
+        call.parts.db,
+        limit=call.number("limit", default=100, least=1, most=500),
+        offset=call.number("offset", default=0, least=0, most=MOST_OFFSET),
+        backend_kind=kind,
+        broker_provider_id=call.query.get("broker_provider_id"),
+    )
+    return [build_resource(resource) for resource in page]
+
+
+@endpoint("POST", "/admin/resources", role=Role.OPERATOR, status=201, refusals=(404, 409))
+async def create_resource(call: Call[ResourceBody]) -> ResourceView:
+    """Register a resource."""
+    body = call.body
+    if body.broker_provider_slug is not None:
+        raise NotFound(f"broker provider not found: {body.broker_provider_slug}")
+    draft = ResourceDraft(
+        slug=body.slug or "",
+        backend_kind=body.backend_kind or "",
+        uri=body.uri or "",
+        display_name=body.display_name or "",
+        broker_provider_id=body.broker_provider_id or "",
+        scopes=_scopes(body.scopes or []),
+        policy=_policy(body.policy or PolicyBody()),
+    )
+    return build_resource(await call.parts.resources.create_resource(draft, now=call.now))
+
+
+@endpoint("GET", "/admin/resources/{id}", role=Role.READ_ONLY, resources=("id",), refusals=(404,))
+async def get_resource(call: Call[None]) -> ResourceView:
+    """Show a resource."""
+    resource = await find_resource(call.parts.db, call.path["id"])
+    return build_resource(resource) if resource else _not_found(call.path["id"])
+
+
+@endpoint("PATCH", "/admin/resources/{id}", role=Role.OPERATOR, resources=("id",), refusals=(404, 409))
+async def update_resource(call: Call[ResourcePatchBody]) -> ResourceView:
+    """Change a resource; an empty patch changes nothing."""
+    body = call.body
+    patch = ResourcePatch(
+        slug=body.slug,
+        uri=body.uri,
+        backend_kind=body.backend_kind,
+        broker_provider_id=body.broker_provider_id,
+        display_name=body.display_name,
+        scopes=None if body.scopes is None else _scopes(body.scopes),
+        policy=None if body.policy is None else _policy(body.policy),
+    )
+    return build_resource(await call.parts.resources.update_resource(call.path["id"], patch, now=call.now))
+
+
+@endpoint(
+    "DELETE",
+    "/admin/resources/{id}",
+    role=Role.OPERATOR,
+    resources=("id",),
+    status=204,
+    refusals=(404, 409),
+    query={"cascade": Query.FLAG},
+)
+async def delete_resource(call: Call[None]) -> None:
+    """Delete a resource that nothing refers to; with ``cascade``, its fronting links go with it."""
+    await call.parts.resources.delete_resource(call.path["id"], cascade=call.flag("cascade"), now=call.now)
+
+
+def _scopes(scopes: list[ScopeBody]) -> tuple[ResourceScope, ...]:
+    return tuple(
+        ResourceScope(name=scope.name or "", upstream=scope.upstream or "", description=scope.description or "")
+        for scope in scopes
+    )
+
+
+def _policy(policy: PolicyBody) -> ResourcePolicy:
+    return ResourcePolicy(
+        exchange_allowed_client_ids=tuple((policy.exchange and policy.exchange.allowed_client_ids) or ()),
+        runtime_client_ids=tuple((policy.runtime and policy.runtime.client_ids) or ()),
+        connect_allowed_return_urls=tuple((policy.connect and policy.connect.allowed_return_urls) or ()),
+        dpop_required=bool(policy.dpop and policy.dpop.required),
+    )
+
+
+def _not_found(named: str) -> NoReturn:
+    raise NotFound(f"resource not found: {named}")
+
+
+ENDPOINTS = (list_resources, create_resource, get_resource, update_resource, delete_resource)
