@@ -135,6 +135,7 @@ CATALOGUE = {
     Action.DCR_MODE_UPDATED: Entry(_WARNING),
     Action.KEY_ROTATED: Entry(_WARNING, ("kid",)),
     Action.KEY_RETIRED: Entry(_WARNING, ("kid",)),
+    Action.AUDIT_PURGED: Entry(_WARNING, ("before", "checkpoint")),
     Action.ADMIN_UI_LOGIN: Entry(_INFO),
     Action.ADMIN_AUTH_FAILED: Entry(_WARNING, ("reason", "operator")),
     Action.OPERATOR_CREATED: Entry(_WARNING, ("name", "role", "resources", "expires_at")),

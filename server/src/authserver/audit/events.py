@@ -98,6 +98,7 @@ class Action(StrEnum):
     DCR_MODE_UPDATED = "dcr.mode_updated"
     KEY_ROTATED = "key.rotated"
     KEY_RETIRED = "key.retired"
+    AUDIT_PURGED = "audit.purged"
     ADMIN_UI_LOGIN = "admin.ui.login"
     ADMIN_AUTH_FAILED = "admin.auth_failed"
     OPERATOR_CREATED = "operator.created"

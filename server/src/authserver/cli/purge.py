@@ -1,17 +1,22 @@
 """``authserver purge``: one pass over what may be deleted (storage.md §7)."""
 
 import asyncio
+import contextlib
 import signal
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import click
 
+from authserver.audit.chain.sealing import Sealer
 from authserver.cli.options import Duration
 from authserver.config.loader import load_config
 from authserver.config.model import Config
-from authserver.core import Clock
+from authserver.core import Clock, open_core, open_keys
+from authserver.keys.statements import KeyringSigner
 from authserver.maintenance.purge import NAMED_ONLY, Target, check_retention, parse_targets, purge
+from authserver.protocol.statements import Signer
 from authserver.storage.database import Database
 from authserver.storage.opening import open_database
 from authserver.telemetry.logs import configure_logging, get_logger
@@ -53,23 +58,44 @@ async def _purge(config: Config, targets: tuple[Target, ...], *, timeout: float,
     if timeout:
         loop.call_later(timeout, stop.set)
     succeeded, now = True, Clock()()
-    db = await open_database(config.storage)
-    try:
+    async with _opened(config, targets) as (db, signer):
         for target in targets:
             if stop.is_set():
                 _log.error("purge aborted before op", table=target)
                 return False
-            work = asyncio.ensure_future(_purge_one(db, target, config, now=now, retention=retention))
+            work = asyncio.ensure_future(_purge_one(db, target, config, now=now, retention=retention, signer=signer))
             if not await _finish(work, stop):
                 _log.error("purge interrupted", table=target)
                 return False
             succeeded = work.result() and succeeded
-    finally:
-        await db.close()
     return succeeded
 
 
-async def _purge_one(db: Database, target: Target, config: Config, *, now: int, retention: int | None) -> bool:
+@contextlib.asynccontextmanager
+async def _opened(config: Config, targets: tuple[Target, ...]) -> AsyncIterator[tuple[Database, Signer | None]]:
+    """Open the database, and the signing keys if something is to be signed: what is left of the audit trail is."""
+    if Target.AUDIT_EVENTS not in targets:
+        db = await open_database(config.storage)
+        try:
+            yield db, None
+        finally:
+            await db.close()
+        return
+    core = await open_core(config, clock=Clock(), migrate=False)
+    try:
+        keyring = await open_keys(config, now=core.clock(), core=core)
+        signer = KeyringSigner(keyring)
+        # What no server has sealed yet cannot go.
+        await Sealer(core.db, signer, core.clock.milliseconds).seal()
+        yield core.db, signer
+        await keyring.close()
+    finally:
+        await core.db.close()
+
+
+async def _purge_one(
+    db: Database, target: Target, config: Config, *, now: int, retention: int | None, signer: Signer | None
+) -> bool:
     try:
         deleted = await purge(
             db,
@@ -78,6 +104,7 @@ async def _purge_one(db: Database, target: Target, config: Config, *, now: int, 
             refresh_grace=config.oauth.refresh_grace,
             trace_age=config.traces.max_age,
             retention=retention,
+            signer=signer,
         )
     except Exception as exc:  # noqa: BLE001  one target's failure must not keep the others from running
         _log.error("purge failed", table=target, error=str(exc))

@@ -7,7 +7,9 @@ transaction of its own, found by an index and never looked at twice.
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
+from authserver.audit.chain.purging import Purge, purge_sealed
 from authserver.protocol.operator_errors import Invalid
+from authserver.protocol.statements import Signer
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, Value, Writer
 from authserver.traces.recorder import trim_expired
@@ -94,10 +96,6 @@ _ISSUANCES = (
     " AND ((revoked_at IS NULL AND expires_at < $2) OR revoked_at < $2)"
     " AND NOT EXISTS (SELECT 1 FROM issuances c WHERE c.parent_jti = i.id) ORDER BY id LIMIT $3) RETURNING id AS reached"
 )
-_AUDIT_EVENTS = (
-    "DELETE FROM audit_events WHERE id IN (SELECT id FROM audit_events WHERE id > $1 AND id < $4 AND created_at < $2"
-    " ORDER BY id LIMIT $3) RETURNING id AS reached"
-)
 _UNUSED_CLIENTS = (
     "DELETE FROM clients WHERE id IN (SELECT id FROM clients c WHERE registration_source IN ('dcr', 'cimd')"
     " AND issued_at >= $1 AND issued_at < $2"
@@ -144,6 +142,7 @@ async def purge(
     refresh_grace: int = 0,
     trace_age: int = DAY,
     retention: int | None = None,
+    signer: Signer | None = None,
 ) -> int:
     """Delete what a target stands for; return the number of rows it deleted or emptied.
 
@@ -156,9 +155,10 @@ async def purge(
         refresh_grace: Seconds for which the answer of a rotation is kept for a retry.
         trace_age: Seconds for which traces of refusals are kept.
         retention: Seconds of history to keep, for issuances (30 days unless given) and audit events (must be given).
+        signer: Signs what audit events leave behind; needed for them alone.
 
     Raises:
-        Invalid: Audit events are to go without a retention.
+        Invalid: Audit events are to go without a retention, or nobody signs.
         StorageUnavailable: The database does not answer.
     """
     check_retention((target,), retention)
@@ -176,8 +176,9 @@ async def purge(
             end = now - (DEFAULT_ISSUANCE_RETENTION if retention is None else retention)
             return await _purge_issuances(db, end=end)
         case Target.AUDIT_EVENTS:
-            end = now - (retention or 0)
-            return await _sweep(db, _AUDIT_EVENTS, begin=b"", end=end, end_id=_first_id(end))
+            if signer is None:
+                raise Invalid("audit events leave a signed tombstone, for which there is no key")
+            return await purge_sealed(db, signer, Purge(before=now - (retention or 0), now=now))
         case Target.UNUSED_CLIENTS:
             return await _sweep(db, _UNUSED_CLIENTS, end=now - UNUSED_CLIENT_AGE, topic="clients")
         case _:

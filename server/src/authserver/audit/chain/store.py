@@ -64,9 +64,9 @@ async def list_newest_checkpoints(db: Reader, *, before: int) -> list[Checkpoint
     return [_checkpoint(row) for row in rows]
 
 
-async def delete_checkpoints(tx: Writer, *, through: int) -> None:
-    """Delete the checkpoints up to a number."""
-    await tx.execute("DELETE FROM audit_checkpoints WHERE number <= $1", through)
+async def delete_checkpoints(tx: Writer, *, through: int) -> int:
+    """Delete the checkpoints up to a number; return how many."""
+    return await tx.execute("DELETE FROM audit_checkpoints WHERE number <= $1", through)
 
 
 async def keep_key(tx: Writer, thumbprint: str, jwk: Mapping[str, str]) -> None:
