@@ -70,6 +70,13 @@ def postgres_dsn() -> Iterator[str]:
         yield dsn
 
 
+@pytest.fixture(scope="session")
+def openbao() -> Iterator[Any]:
+    """An OpenBao server for this test process (``tools/throwaway_openbao.py``); tests take mounts or keys of their own."""
+    with _load_tool("throwaway_openbao").throwaway_openbao() as server:
+        yield server
+
+
 def _run_apart(work: Coroutine[object, object, None]) -> None:
     """Run a coroutine on a loop of its own, in a thread, since the tests' loop belongs to the tests."""
     with ThreadPoolExecutor(1) as thread:

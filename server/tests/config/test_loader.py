@@ -416,8 +416,6 @@ def test_a_provider_of_the_file_is_merged_with_that_of_the_environment(tmp_path:
     "environ",
     [
         {"AUTHPLANE_OIDC_ENABLED": "true"},
-        {"AUTHPLANE_SIGNING_KEY_STORE": "vault_transit"},
-        {"AUTHPLANE_DATA_ENCRYPTION_DRIVER": "vault_transit_encrypt"},
         {"AUTHPLANE_CONNECT_STATE_SECRET": "x" * 32},
         {"AUTHPLANE_CONNECT_REDIRECT_BASE_URL": "https://a.example"},
         {"AUTHPLANE_CONNECT_ALLOWED_RETURN_URLS": "https://a.example"},

@@ -13,12 +13,15 @@ import jwt
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail
+from authserver.config.secret import Secret
 from authserver.encryption.aes_master import AesMaster
+from authserver.encryption.vault import open_vault
 from authserver.keys.administration import KeyAdministration, KeyEvent
 from authserver.keys.database import DatabaseKeyStore
 from authserver.keys.keyfile import KeyfileStore
 from authserver.keys.keyring import Keyring, open_keyring
 from authserver.keys.keystore import TOPIC, KeyStore
+from authserver.keys.vault_transit import VaultTransitStore
 from authserver.protocol.jose import Algorithm
 from authserver.storage.changes import ChangeWatcher
 from authserver.storage.database import Database, Writer
@@ -151,6 +154,18 @@ def keyfile(path: Path) -> OpenStore:
 async def postgres_key(algorithm: Algorithm, db: Database) -> KeyStore:
     """Keep keys in the database."""
     return DatabaseKeyStore(db, AesMaster(MASTER_KEY), algorithm=algorithm, retention=RETENTION)
+
+
+def vault_transit(address: str, key_name: str) -> OpenStore:
+    """Keep keys in Vault."""
+
+    async def open_store(algorithm: Algorithm, db: Database) -> KeyStore:
+        client = await open_vault(address, Secret("root"), call_seconds=10)
+        return VaultTransitStore(
+            db, client, mount="transit", key_name=key_name, algorithm=algorithm, retention=RETENTION
+        )
+
+    return open_store
 
 
 def kid_of(token: str) -> str:

@@ -172,4 +172,9 @@ async def open_keyring(store: KeyStore, *, now: int) -> Keyring:
         KeyStoreError: There is no key, and none can be made.
         StorageUnavailable: The database that keeps them is away.
     """
-    return Keyring(store, await store.prepare(now=now), now=now)
+    try:
+        stored = await store.prepare(now=now)
+    except BaseException:
+        await store.close()
+        raise
+    return Keyring(store, stored, now=now)

@@ -57,7 +57,7 @@ class OutboundRefused(OutboundError):  # noqa: N818  an outcome that callers tur
 class OutboundFailed(OutboundError):  # noqa: N818  an outcome that callers turn into one of their own
     """The fetch was tried and failed.
 
-    Causes: ``dns``, ``connect``, ``timeout``, ``protocol``, ``too_large``, ``encoding``.
+    Causes: ``dns``, ``connect``, ``timeout``, ``protocol``, ``too_large``, ``encoding``, ``busy``.
     """
 
 

@@ -147,7 +147,6 @@ class SigningConfig:
             rule="`postgres_key` needs `storage.driver=postgres` and a `data_encryption.driver`",
             choices=("keyfile", "vault_transit", "postgres_key"),
             blank_is_default=True,
-            unbuilt=("vault_transit",),
         ),
     ] = "keyfile"
     key_path: Annotated[
@@ -258,7 +257,6 @@ class DataEncryptionConfig:
             "AUTHPLANE_DATA_ENCRYPTION_DRIVER",
             "What encrypts stored secrets; empty is nothing.",
             choices=("", "aes_master", "vault_transit_encrypt"),
-            unbuilt=("vault_transit_encrypt",),
         ),
     ] = ""
     aes_master: AesMasterConfig = field(default_factory=AesMasterConfig)
