@@ -8,6 +8,7 @@ from authserver.admin.access import Access
 from authserver.admin.parts import AdminParts
 from authserver.admin.routes import AdminRoutes
 from authserver.audit.chain.sealing import Sealer
+from authserver.audit.reading import AuditReading
 from authserver.authorization.consent_store import forget_approved_redirects
 from authserver.authorization.decisions import Decisions
 from authserver.authorization.device_limits import DeviceLimits
@@ -258,7 +259,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     watcher.register_tick(traces.tick)
     return Server(
         public=_public_app(config, routes, limits, traces if config.traces.enabled else None),
-        admin=_admin_app(core, health),
+        admin=_admin_app(core, keyring, health),
         watcher=watcher,
         traces=traces,
         sealer=Sealer(db, KeyringSigner(keyring), clock.milliseconds),
@@ -278,19 +279,33 @@ def _public_app(config: Config, routes: list[Route], limits: Limits, traces: Tra
     )
 
 
-def _admin_app(core: Core, health: HealthRoutes) -> WebApp:
-    """Return what the admin listener serves: health, metrics and the admin API."""
-    config, db = core.config, core.db
-    parts = AdminParts(
-        db=db,
+def _admin_parts(core: Core, keyring: Keyring) -> AdminParts:
+    bounds = core.config.admin
+    return AdminParts(
+        config=core.config,
+        db=core.db,
         clock=core.clock,
+        started_at=core.clock(),
         version=version(),
+        trail=core.trail,
+        audit=AuditReading(
+            db=core.db, default_lookback=bounds.audit_default_lookback, max_lookback=bounds.audit_max_lookback
+        ),
+        keyring=keyring,
+        mode=core.mode,
         clients=core.clients,
         operators=core.operators,
+        accounts=core.accounts,
+        tokens=core.tokens,
         resources=core.resources,
         policy_lists=core.policy_lists,
         fronting=core.fronting,
     )
+
+
+def _admin_app(core: Core, keyring: Keyring, health: HealthRoutes) -> WebApp:
+    """Return what the admin listener serves: health, metrics and the admin API."""
+    config, db, parts = core.config, core.db, _admin_parts(core, keyring)
     access = Access(config.admin.api_key, core.operators, core.trail, clock=core.clock, monotonic=time.monotonic)
     base_path = urlsplit(config.server.issuer).path.rstrip("/")
     routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]

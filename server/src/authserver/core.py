@@ -28,6 +28,7 @@ from authserver.storage.database import Database, Reader, Writer
 from authserver.storage.opening import open_database
 from authserver.tokens.administration import IssuanceAdministration
 from authserver.tokens.consent_revocation import ConsentRevocation
+from authserver.tokens.family_administration import TokenAdministration
 from authserver.tokens.grants.table import ENABLING_VARIABLES, served_grants
 from authserver.tokens.withdrawal import Withdrawal
 from authserver.users.accounts import Accounts, UserTokens
@@ -69,6 +70,7 @@ class Core:
     consents: ConsentRevocation
     issuances: IssuanceAdministration
     operators: OperatorAdministration
+    tokens: TokenAdministration
     secrets: ClientSecrets
     served: ServedMetadata
     http: OutboundClient
@@ -127,6 +129,7 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
         consents=ConsentRevocation(db=db, trail=trail),
         issuances=IssuanceAdministration(db=db, trail=trail),
         operators=OperatorAdministration(db, trail),
+        tokens=TokenAdministration(db=db, trail=trail),
         secrets=secrets,
         served=served,
         http=http,

@@ -149,7 +149,8 @@ async def test_who_is_for_some_resources_may_use_what_is_about_those_alone(wire:
 
 def test_only_owners_make_owners() -> None:
     assert {entry.role for entry in TABLE if entry.path.startswith(OPERATORS)} == {Role.OWNER}
-    assert {entry.role for entry in TABLE if entry.method != "GET"} <= {Role.OPERATOR, Role.OWNER}
+    changing = [entry for entry in TABLE if entry.method != "GET" and entry.path != "/admin/auth/verify"]
+    assert {entry.role for entry in changing} <= {Role.OPERATOR, Role.OWNER}
 
 
 async def test_keys_of_operators_are_told_from_the_owners(wire: Wire) -> None:

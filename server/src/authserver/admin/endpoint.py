@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from authserver.admin.parts import AdminParts
 from authserver.admin.records import Operator, Role
+from authserver.admin.times import parse_time
 from authserver.protocol.operator_errors import Invalid
 from authserver.web.forms import Form
 from authserver.web.http import HttpRequest, HttpResponse
@@ -83,6 +84,18 @@ class Call(Generic[B]):
         if number is None or not least <= number <= most:
             raise Invalid(f"{name} must be {least}..{most}")
         return number
+
+    def time(self, name: str) -> int | None:
+        """Return a time of the query in seconds since the epoch; None when it is absent.
+
+        Raises:
+            Invalid: It is none.
+        """
+        text = self.query.get(name)
+        time = None if text is None else parse_time(text)
+        if time is None and text is not None:
+            raise Invalid(f"{name} must be a time as in RFC 3339")
+        return time
 
     def lenient_number(self, name: str, *, default: int, least: int) -> int:
         """Return a number of the query; the default when it is none or below the least."""

@@ -4,11 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from authserver.admin.operators import OperatorAdministration
+from authserver.audit.reading import AuditReading
+from authserver.audit.trail import AuditTrail
 from authserver.clients.administration import ClientAdministration
+from authserver.clients.mode import RegistrationMode
+from authserver.config.model import Config
+from authserver.keys.keyring import Keyring
 from authserver.resources.administration import ResourceAdministration
 from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.resources.policy_lists import PolicyLists
 from authserver.storage.database import Database
+from authserver.tokens.family_administration import TokenAdministration
+from authserver.users.accounts import Accounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,14 +24,23 @@ class AdminParts:
 
     Attributes:
         clock: Seconds since the epoch.
+        started_at: When this process began to serve.
         version: Of this program.
     """
 
+    config: Config
     db: Database
     clock: Callable[[], int]
+    started_at: int
     version: str
+    trail: AuditTrail
+    audit: AuditReading
+    keyring: Keyring
+    mode: RegistrationMode
     clients: ClientAdministration
     operators: OperatorAdministration
     resources: ResourceAdministration
     policy_lists: PolicyLists
     fronting: FrontingAdministration
+    accounts: Accounts
+    tokens: TokenAdministration

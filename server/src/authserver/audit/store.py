@@ -50,7 +50,10 @@ async def list_events(
     actor_id: str | None = None,
     client_id: str | None = None,
     since: int | None = None,
+    until: int | None = None,
+    offset: int = 0,
     before: bytes | None = None,
+    after: bytes | None = None,
 ) -> list[AuditRecord]:
     """Read a page, newest first.
 
@@ -61,21 +64,25 @@ async def list_events(
         actor_id: Only rows of this actor.
         client_id: Only rows about this client.
         since: Only rows from this second on.
+        until: Only rows before this second.
+        offset: Rows passed over, for interfaces that promise it; ``before`` costs less.
         before: The id of the last row of the page before; None starts at the newest.
+        after: Only rows of a higher id.
     """
     # One equality at most is asked of the database beside the range of ids: each has an index that ends in the id, and
     # a planner that is free to combine them picks badly.
-    conditions = ["id >= $1", "id < $2"]
-    values: list[Any] = [_first_id(since), before or _LATEST]
+    conditions = ["id > $1", "id < $2"]
+    last = _LATEST if until is None else _first_id(until)
+    values: list[Any] = [max(_first_id(since), after or _EARLIEST), min(before or _LATEST, last)]
     # The constant conditions let the planner prove that the partial indexes hold every row that is asked for.
     for column, value in (("action", action), ("actor_id", actor_id), ("client_id", client_id)):
         if value is not None:
             values.append(value)
             conditions.append(f"{column} = ${len(values)}" + ("" if column == "action" else f" AND {column} <> ''"))
-    values.append(limit)
+    values += (limit, offset)
     rows = await db.fetch_all(
         f"SELECT {_AUDIT_EVENTS.names} FROM audit_events WHERE {' AND '.join(conditions)}"
-        f" ORDER BY id DESC LIMIT ${len(values)}",
+        f" ORDER BY id DESC LIMIT ${len(values) - 1} OFFSET ${len(values)}",
         *values,
     )
     return [_record(row) for row in rows]

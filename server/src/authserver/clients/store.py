@@ -88,6 +88,12 @@ async def count_active_clients(db: Reader) -> int:
     return int(row["number"]) if row else 0
 
 
+async def count_clients(db: Reader) -> int:
+    """Count all clients. Reads them all: to be surveyed."""
+    row = await db.fetch_one("SELECT count(*) AS number FROM clients")
+    return int(row["number"]) if row else 0
+
+
 async def insert_client(tx: Writer, client: Client) -> None:
     """Store a new client.
 

@@ -28,6 +28,7 @@ from authserver.users.store import (
 _log = get_logger("users")
 
 MAX_EMAIL_BYTES = 254
+_MAX_NAME_BYTES = 255
 
 T = TypeVar("T")
 
@@ -97,11 +98,12 @@ class Accounts:
         """Create a local user.
 
         Raises:
-            Invalid: The address or the password may not be one.
+            Invalid: The address, the password or the name may not be one.
             Conflict: Another account has the address.
         """
         check_email(email)
         check_password(password)
+        _check_name(name)
         user = User(
             id=new_public_id(),
             email=email,
@@ -130,11 +132,12 @@ class Accounts:
 
         Raises:
             NotFound: There is no such user.
-            Invalid: The address may not be one.
+            Invalid: The address or the name may not be one.
             Conflict: Another account has the address, or the user was changed at the same time.
         """
         if email is not None:
             check_email(email)
+        _check_name(name or "")
 
         def changed(user: User) -> User:
             return replace(user, email=user.email if email is None else email, name=user.name if name is None else name)
@@ -305,6 +308,11 @@ def check_password(password: str) -> None:
         raise Invalid("password must not be empty")
     if len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_BYTES:
         raise Invalid(f"password must be at most {MAX_PASSWORD_BYTES} bytes")
+
+
+def _check_name(name: str) -> None:
+    if len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES:
+        raise Invalid(f"name must be at most {_MAX_NAME_BYTES} bytes")
 
 
 def _event(action: Action, user_id: str) -> AuditEvent:

@@ -61,6 +61,12 @@ async def list_users(db: Reader, *, limit: int, after: User | None = None) -> li
     return [_user(row) for row in rows]
 
 
+async def count_users(db: Reader) -> int:
+    """Count all users. Reads them all: to be surveyed."""
+    row = await db.fetch_one("SELECT count(*) AS number FROM users")
+    return int(row["number"]) if row else 0
+
+
 async def insert_user(tx: Writer, user: User) -> None:
     """Store a new user.
 

@@ -5,7 +5,18 @@ from functools import lru_cache
 import orjson
 
 from authserver.admin.access import Access
-from authserver.admin.api import clients, fronting, operators, resource_policies, resources
+from authserver.admin.api import (
+    audit,
+    clients,
+    fronting,
+    operators,
+    resource_policies,
+    resources,
+    settings,
+    system,
+    tokens,
+    users,
+)
 from authserver.admin.dispatching import Dispatcher
 from authserver.admin.endpoint import AdminEndpoint, Call, endpoint
 from authserver.admin.openapi import build_document
@@ -22,6 +33,11 @@ async def get_openapi_document(call: Call[None]) -> HttpResponse:
 
 TABLE: tuple[AdminEndpoint, ...] = (
     *clients.ENDPOINTS,
+    *tokens.ENDPOINTS,
+    *users.ENDPOINTS,
+    *settings.ENDPOINTS,
+    *audit.ENDPOINTS,
+    *system.ENDPOINTS,
     *operators.ENDPOINTS,
     *resources.ENDPOINTS,
     *resource_policies.ENDPOINTS,

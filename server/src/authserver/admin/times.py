@@ -1,0 +1,20 @@
+"""Times as operators write them: RFC 3339, with its offset."""
+
+import re
+from datetime import datetime
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def parse_time(text: str) -> int | None:
+    """Return the second of a time; None when the text is none.
+
+    Args:
+        text: A fraction of the second may be there and is dropped.
+    """
+    if not _TIME.fullmatch(text):
+        return None
+    try:
+        return int(datetime.fromisoformat(re.sub(r"\.\d+", "", text.upper())).timestamp())
+    except (ValueError, OverflowError):
+        return None
