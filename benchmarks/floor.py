@@ -33,15 +33,16 @@ INSERT_AUTHORIZATION = (
 )
 INSERT_REFRESH = "INSERT INTO refresh_tokens (token_hash, authorization_id, created_at, expires_at) VALUES (?, ?, ?, ?)"
 INSERT_ISSUANCE = (
-    "INSERT INTO issuances (id, token_digest, kind, subject, client_id, resource_id, scopes, authorization_id, issued_at,"
-    " expires_at, consent_client_id) VALUES (?, ?, 'user', ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO issuance_rows (id, token_digest, kind, subject_number, client_number, resource_number, scopes,"
+    " authorization_id, issued_at, expires_at, consent_client_number) VALUES (?, ?, 'user', ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 INSERT_MACHINE = (
-    "INSERT INTO issuances (id, token_digest, kind, client_id, resource_id, scopes, issued_at, expires_at)"
+    "INSERT INTO issuance_rows (id, token_digest, kind, client_number, resource_number, scopes, issued_at, expires_at)"
     " VALUES (?, ?, 'machine', ?, ?, ?, ?, ?)"
 )
 INSERT_AUDIT = (
-    "INSERT INTO audit_events (id, action, actor_id, client_id, ip, detail, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO audit_rows (id, action_number, actor_number, client_number, ip, detail, created_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 CONSUME_CODE = "UPDATE authorizations SET consumed_at = ? WHERE code_hash = ? AND consumed_at IS NULL"
 CONSUME_REFRESH = "UPDATE refresh_tokens SET consumed_at = ? WHERE token_hash = ? AND consumed_at IS NULL"
@@ -108,8 +109,16 @@ class Floor:
         self.user_id = self.reading.execute("SELECT id FROM users").fetchone()[0]
         self.secret = secrets.token_bytes(32)
         self.session = f"{self.user_id}|{hmac.digest(self.secret, self.user_id.encode(), 'sha256').hex()}"
+        self.numbers = self.number_names()
         self.units: queue.SimpleQueue[tuple[Statements, asyncio.Future[bool]]] = queue.SimpleQueue()
         self.loop: asyncio.AbstractEventLoop | None = None
+
+    def number_names(self) -> dict[str, int]:
+        """Give every text that a row will hold a number of, one, and read them all."""
+        texts = [row[0] for row in self.reading.execute("SELECT id FROM clients")]
+        texts += [self.user_id, "token.issued", "token.refreshed", "client_credentials.issued"]
+        self.reading.executemany("INSERT OR IGNORE INTO names (name) VALUES (?)", [(text,) for text in texts])
+        return dict(self.reading.execute("SELECT name, number FROM names"))
 
     def write_forever(self) -> None:
         """All units that wait share one commit. A unit ends at a conditional update that finds nothing to change."""
@@ -167,12 +176,16 @@ class Floor:
         unit: Statements = [(CONSUME_CODE if is_code else CONSUME_REFRESH, (now, spent))]
         if not is_code:
             unit.append((KEEP_ANSWER, (spent, sha256(scope), answer, now, family)))
-        issuance = (jti, sha256(token)[:16], user_id, client_id, resource_id, scope, family, now, now + 900, client_id)
-        action, detail = "token.issued" if is_code else "token.refreshed", f"family={b64(family)}"
+        user, client, action, target = (
+            self.numbers[text]
+            for text in (user_id, client_id, "token.issued" if is_code else "token.refreshed", resource_id)
+        )
+        issuance = (jti, sha256(token)[:16], user, client, target, scope, family, now, now + 900, client)
+        detail = f"family={b64(family)}"
         unit += [
             (INSERT_REFRESH, (sha256(refresh_token), family, now, now + 2_592_000)),
             (INSERT_ISSUANCE, issuance),
-            (INSERT_AUDIT, (new_id(), action, user_id, client_id, "127.0.0.1", detail, now)),
+            (INSERT_AUDIT, (new_id(), action, user, client, "127.0.0.1", detail, now)),
         ]
         return (200, answer, JSON) if await self.write(unit) else (400, b'{"error":"invalid_grant"}', JSON)
 
@@ -186,9 +199,10 @@ class Floor:
         scope, resource_id, resource = form["scope"], row[2], row[3]
         claims = {"iss": self.issuer, "sub": client_id, "aud": [resource], "client_id": client_id, "scope": scope}
         token = self.sign({**claims, "jti": b64(jti), "iat": now, "nbf": now, "exp": now + 3600})
-        issuance = (jti, sha256(token)[:16], client_id, resource_id, scope, now, now + 3600)
+        client = self.numbers[client_id]
+        issuance = (jti, sha256(token)[:16], client, self.numbers[resource_id], scope, now, now + 3600)
         told = f"jti={b64(jti)} scopes={scope}"
-        audit = (new_id(), "client_credentials.issued", client_id, client_id, "127.0.0.1", told, now)
+        audit = (new_id(), self.numbers["client_credentials.issued"], client, client, "127.0.0.1", told, now)
         await self.write([(INSERT_MACHINE, issuance), (INSERT_AUDIT, audit)])
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": 3600, "scope": scope}
         return 200, orjson.dumps(answer), JSON

@@ -32,6 +32,8 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 RECORDED = BASELINES.with_name("growth.json")
 _MEASURES = tuple(name for name in MEASURES if "16 connections" in name and not name.startswith(("jwks", "metadata")))
 _CHUNK = 50_000
+_FIRST_NUMBER = 10_000_000
+"""Of the numbers that stand for texts: the server's own begin at 1."""
 
 Row = tuple[Any, ...]
 Write = Callable[[str, tuple[str, ...], list[Row]], None]
@@ -41,11 +43,12 @@ def _identifier(milliseconds: int) -> bytes:
     return milliseconds.to_bytes(6, "big") + os.urandom(10)
 
 
-def _rows(numbers: Iterable[int], resource_id: str) -> dict[str, tuple[tuple[str, ...], list[Row]]]:
+def _rows(numbers: range, resource_id: str, resource_number: int) -> dict[str, tuple[tuple[str, ...], list[Row]]]:
     """Return the rows of some clients: each has a user who allowed it, a family, a token and an audit row."""
     now = int(time.time())
     uris, scopes = json.dumps([REDIRECT_URI]), json.dumps([SCOPE])
     tables: dict[str, tuple[tuple[str, ...], list[Row]]] = {
+        "names": (("number", "name"), []),
         "clients": (
             ("id", "name", "redirect_uris", "grant_types", "response_types", "token_endpoint_auth_method", "status",
              "registration_source", "issued_at", "updated_at"), []),
@@ -56,15 +59,20 @@ def _rows(numbers: Iterable[int], resource_id: str) -> dict[str, tuple[tuple[str
         "refresh_tokens": (("token_hash", "authorization_id", "created_at", "expires_at"), []),
         "consent_grants": (
             ("id", "user_id", "client_id", "resource_id", "scopes", "redirect_uris", "created_at", "updated_at"), []),
-        "issuances": (
-            ("id", "token_digest", "kind", "subject", "client_id", "resource_id", "scopes", "authorization_id",
-             "issued_at", "expires_at", "consent_client_id"), []),
-        "audit_events": (("id", "action", "actor_id", "client_id", "ip", "detail", "created_at"), []),
+        "issuance_rows": (
+            ("id", "token_digest", "kind", "subject_number", "client_number", "resource_number", "scopes",
+             "authorization_id", "issued_at", "expires_at", "consent_client_number"), []),
+        "audit_rows": (
+            ("id", "action_number", "actor_number", "client_number", "ip", "detail", "created_at"), []),
     }  # fmt: skip
+    if 0 in numbers:
+        tables["names"][1].append((_FIRST_NUMBER - 1, "token.issued"))
     for number in numbers:
         at = now - 40 * 86_400 + number % (30 * 86_400)
         client, user, address = f"grown-client-{number}", f"grown-user-{number}", f"user{number}@example.com"
         family = _identifier(at * 1000)
+        client_number = _FIRST_NUMBER + 2 * number
+        user_number = client_number + 1
         row: dict[str, Row] = {
             "clients": (client, "Grown", uris, '["authorization_code","refresh_token"]', '["code"]', "none", "active",
                         "dcr", at, at),
@@ -72,19 +80,21 @@ def _rows(numbers: Iterable[int], resource_id: str) -> dict[str, tuple[tuple[str
             "authorizations": (family, client, user, REDIRECT_URI, SCOPE, resource_id, RESOURCE, "x" * 43, True, at, at),
             "refresh_tokens": (os.urandom(32), family, at, now + 86_400),
             "consent_grants": (_identifier(at * 1000), user, client, resource_id, scopes, uris, at, at),
-            "issuances": (_identifier(at * 1000), os.urandom(16), "user", user, client, resource_id, SCOPE, family, at,
-                          at + 900, client),
-            "audit_events": (_identifier(at * 1000), "token.issued", user, client, "127.0.0.1", "family=grown", at),
+            "issuance_rows": (_identifier(at * 1000), os.urandom(16), "user", user_number, client_number,
+                              resource_number, SCOPE, family, at, at + 900, client_number),
+            "audit_rows": (_identifier(at * 1000), _FIRST_NUMBER - 1, user_number, client_number, "127.0.0.1",
+                           "family=grown", at),
         }  # fmt: skip
+        tables["names"][1].extend([(client_number, client), (user_number, user)])
         for name, values in row.items():
             tables[name][1].append(values)
     return tables
 
 
-def _fill(write: Write, resource_id: str, start: int, end: int) -> None:
+def _fill(write: Write, resource: tuple[str, int], start: int, end: int) -> None:
     for first in range(start, end, _CHUNK):
         numbers = range(first, min(end, first + _CHUNK))
-        for table, (columns, rows) in _rows(numbers, resource_id).items():
+        for table, (columns, rows) in _rows(numbers, *resource).items():
             write(table, columns, rows)
 
 
@@ -99,7 +109,7 @@ class _Sqlite:
     def grow(self, start: int, end: int) -> int:
         """Write the rows; return the bytes of the database."""
         with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
-            resource_id = connection.execute("SELECT id FROM resources").fetchone()[0]
+            resource = connection.execute("SELECT id, number FROM resources").fetchone()
 
             def write(table: str, columns: tuple[str, ...], rows: list[Row]) -> None:
                 marks = ", ".join("?" * len(columns))
@@ -107,7 +117,7 @@ class _Sqlite:
                 connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
                 connection.execute("COMMIT")
 
-            _fill(write, resource_id, start, end)
+            _fill(write, resource, start, end)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return self._path.stat().st_size
 
@@ -124,12 +134,12 @@ class _Postgres:
         """Write the rows; return the bytes of the database."""
         with asyncio.Runner() as runner:
             connection = runner.run(asyncpg.connect(self._dsn))
-            resource_id = runner.run(connection.fetchval("SELECT id FROM resources"))
+            resource = runner.run(connection.fetchrow("SELECT id, number FROM resources"))
 
             def write(table: str, columns: tuple[str, ...], rows: list[Row]) -> None:
                 runner.run(connection.copy_records_to_table(table, columns=columns, records=rows))
 
-            _fill(write, resource_id, start, end)
+            _fill(write, resource, start, end)
             runner.run(connection.execute("VACUUM ANALYZE"))
             size: int = runner.run(connection.fetchval("SELECT pg_database_size(current_database())"))
             runner.run(connection.close())

@@ -45,13 +45,15 @@ async def tamper(db: Database, sql: str, *values: Value) -> None:
 
 
 async def change_row(db: Database, record_id: bytes, column: str, value: Value) -> None:
-    """Change a column of a row."""
-    await tamper(db, f"UPDATE audit_events SET {column} = $2 WHERE id = $1", record_id, value)
+    """Change a column of a row. A text that rows have a number of is another number."""
+    if column.endswith("number"):
+        value = await db.write(lambda tx: tx.number_of(str(value)))
+    await tamper(db, f"UPDATE audit_rows SET {column} = $2 WHERE id = $1", record_id, value)
 
 
 async def remove_row(db: Database, record_id: bytes) -> None:
     """Remove a row."""
-    await tamper(db, "DELETE FROM audit_events WHERE id = $1", record_id)
+    await tamper(db, "DELETE FROM audit_rows WHERE id = $1", record_id)
 
 
 class Trail:

@@ -59,17 +59,29 @@ async def test_many_rows_are_several_checkpoints(trail: Trail) -> None:
 
 
 @pytest.mark.parametrize(
-    "column", ["action", "actor_id", "client_id", "ip", "detail", "trace_id", "reference", "created_at"]
+    "column",
+    ["action_number", "actor_number", "client_number", "ip", "detail", "trace_id", "reference", "created_at"],
 )
 async def test_a_changed_row_is_found_and_named(trail: Trail, column: str) -> None:
     ids = await trail.grow(3, 3)
-    value = 1 if column == "created_at" else "user.created" if column == "action" else "other"
+    value = 1 if column == "created_at" else "user.created" if column == "action_number" else "other"
     await change_row(trail.db, ids[4], column, value)
 
     report = await trail.verify()
 
     assert [(fault.kind, fault.checkpoint, fault.row) for fault in report.faults] == [
         (FaultKind.ROW_CHANGED, 2, spell_id(ids[4]))
+    ]
+
+
+async def test_a_text_that_was_changed_for_all_its_rows_is_found_in_each(trail: Trail) -> None:
+    ids = await trail.grow(2)
+    await trail.tamper("UPDATE names SET name = 'somebody' WHERE name = $1", "u1")
+
+    report = await trail.verify()
+
+    assert [(fault.kind, fault.row) for fault in report.faults] == [
+        (FaultKind.ROW_CHANGED, spell_id(record_id)) for record_id in ids
     ]
 
 
@@ -263,12 +275,13 @@ async def test_rows_of_a_clock_that_was_set_back_are_sealed(trail: Trail) -> Non
 async def test_rows_of_a_transaction_that_is_held_open_are_sealed_when_it_commits(
     trail: Trail, database_target: str
 ) -> None:
+    action = await trail.db.write(lambda tx: tx.number_of("user.login"))
     connection = await asyncpg.connect(database_target)
     transaction = connection.transaction()
     await transaction.start()
     held = trail.id_before(0)
     await connection.execute(
-        "INSERT INTO audit_events (id, action, created_at) VALUES ($1, 'user.login', $2)", held, NOW
+        "INSERT INTO audit_rows (id, action_number, created_at) VALUES ($1, $2, $3)", held, action, NOW
     )
     await trail.grow(2, 2)
     await transaction.commit()

@@ -48,7 +48,7 @@ def test_a_trail_that_is_intact_is_said_to_be(command: Command, database_target:
 
 def test_the_row_that_was_edited_is_named(command: Command, database_target: str, tmp_path: Path) -> None:
     ids = sealed(database_target, tmp_path / "keys", 3, 2)
-    on(database_target, lambda db: change_row(db, ids[3], "actor_id", "somebody"))
+    on(database_target, lambda db: change_row(db, ids[3], "actor_number", "somebody"))
 
     done = command("admin", "audit", "verify")
     assert done.code == 1

@@ -20,7 +20,11 @@ async def _insert(db: Database, table: str, *rows: dict[str, Value]) -> None:
     async def insert(tx: Writer) -> None:
         for row in rows:
             marks = ", ".join(f"${n}" for n in range(1, len(row) + 1))
-            await tx.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
+            values = [
+                await tx.number_of(value) if column.endswith("number") and isinstance(value, str) else value
+                for column, value in row.items()
+            ]
+            await tx.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *values)
 
     await db.write(insert)
 
@@ -77,8 +81,8 @@ def _issuance(n: int, kind: str = "user", **fields: Value) -> dict[str, Value]:
     return {
         "id": _id(0, n),
         "kind": kind,
-        "client_id": "c",
-        "resource_id": None,
+        "client_number": "c",
+        "resource_number": None,
         "scopes": "",
         "issued_at": 0,
         "expires_at": NOW - 1,
@@ -90,7 +94,7 @@ def _issuance(n: int, kind: str = "user", **fields: Value) -> dict[str, Value]:
 async def _a_resource(db: Database) -> None:
     names: Sequence[str] = ("id", "slug", "backend_kind", "scopes", "policy")
     row: dict[str, Value] = dict(zip(names, ("r", "r", "mint", "[]", "{}"), strict=True))
-    await _insert(db, "resources", {**row, "created_at": 0, "updated_at": 0})
+    await _insert(db, "resources", {**row, "number": "r", "created_at": 0, "updated_at": 0})
 
 
 def test_all_but_the_named_ones_run_in_the_order_of_their_names() -> None:
@@ -212,12 +216,12 @@ async def test_tokens_without_a_resource_go_and_history_stays(db: Database, monk
     await _a_resource(db)
     await _insert(
         db,
-        "issuances",
+        "issuance_rows",
         *(_issuance(n) for n in range(3)),
         *(_issuance(10 + n, "machine") for n in range(3)),
         _issuance(20, "exchange"),
-        _issuance(30, resource_id="r"),
-        _issuance(31, "machine", resource_id="r"),
+        _issuance(30, resource_number="r"),
+        _issuance(31, "machine", resource_number="r"),
         _issuance(32, expires_at=NOW),
         _issuance(33, "machine", expires_at=NOW),
     )
@@ -233,11 +237,11 @@ async def test_issuances_go_when_named_after_their_retention(db: Database, monke
     old, young = NOW - 31 * DAY, NOW - 29 * DAY
     await _insert(
         db,
-        "issuances",
-        *(_issuance(n, resource_id="r", expires_at=old) for n in range(3)),
-        _issuance(3, resource_id="r", expires_at=old, revoked_at=old),
-        _issuance(4, resource_id="r", expires_at=old, revoked_at=young),
-        _issuance(5, resource_id="r", expires_at=young),
+        "issuance_rows",
+        *(_issuance(n, resource_number="r", expires_at=old) for n in range(3)),
+        _issuance(3, resource_number="r", expires_at=old, revoked_at=old),
+        _issuance(4, resource_number="r", expires_at=old, revoked_at=young),
+        _issuance(5, resource_number="r", expires_at=young),
     )
 
     assert await purge(db, Target.ISSUANCES, now=NOW) == 4
@@ -248,11 +252,18 @@ async def test_issuances_go_when_named_after_their_retention(db: Database, monke
 async def test_a_token_stays_as_long_as_something_that_was_exchanged_from_it(db: Database) -> None:
     await _a_resource(db)
     old = NOW - 31 * DAY
-    chain = [_issuance(n, "exchange", resource_id="r", expires_at=old, parent_jti=_id(0, n - 1)) for n in range(1, 3)]
-    live = _issuance(3, "exchange", resource_id="r", expires_at=NOW + 60, parent_jti=_id(0, 2))
-    root = _issuance(0, resource_id="r", expires_at=old, revoked_at=old)
+    chain = [
+        _issuance(n, "exchange", resource_number="r", expires_at=old, parent_jti=_id(0, n - 1)) for n in range(1, 3)
+    ]
+    live = _issuance(3, "exchange", resource_number="r", expires_at=NOW + 60, parent_jti=_id(0, 2))
+    root = _issuance(0, resource_number="r", expires_at=old, revoked_at=old)
     await _insert(
-        db, "issuances", {**root, "parent_jti": None}, *chain, live, _issuance(4, resource_id="r", expires_at=old)
+        db,
+        "issuance_rows",
+        {**root, "parent_jti": None},
+        *chain,
+        live,
+        _issuance(4, resource_number="r", expires_at=old),
     )
 
     assert await purge(db, Target.ISSUANCES, now=NOW) == 1
@@ -283,7 +294,7 @@ async def test_clients_that_never_did_anything_go_when_named(db: Database) -> No
         expires_at = old + 600 if name == "abandoned" else NOW + 600
         await _insert(db, "authorizations", _authorization(n, client_id=name, expires_at=expires_at))
     await _insert(db, "authorizations", _authorization(1, client_id="family", consumed_at=1))
-    await _insert(db, "issuances", _issuance(1, client_id="issuance", resource_id="r"))
+    await _insert(db, "issuance_rows", _issuance(1, client_number="issuance", resource_number="r"))
     await _insert(
         db,
         "consent_grants",

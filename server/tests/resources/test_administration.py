@@ -143,10 +143,10 @@ async def test_a_resource_that_tokens_were_issued_for_stays(db: Database, resour
 
     async def issue(tx: Writer) -> None:
         await tx.execute(
-            "INSERT INTO issuances (id, kind, client_id, resource_id, scopes, issued_at, expires_at)"
-            " VALUES ($1, 'user', 'c', $2, '', 0, 0)",
+            "INSERT INTO issuance_rows (id, kind, client_number, resource_number, scopes, issued_at, expires_at)"
+            " VALUES ($1, 'user', 1, $2, '', 0, 0)",
             b"\x01" * 16,
-            resource.id,
+            await tx.number_of(resource.id),
         )
 
     await db.write(issue)

@@ -103,8 +103,8 @@ async def test_one_failing_unit_of_many_fails_alone(db: Database) -> None:
 async def test_a_foreign_key_is_a_reference_violation(db: Database) -> None:
     async def insert(tx: Writer) -> None:
         await tx.execute(
-            "INSERT INTO issuances (id, kind, client_id, resource_id, scopes, issued_at, expires_at)"
-            " VALUES ($1, 'user', 'c', 'nowhere', '', 0, 0)",
+            "INSERT INTO issuance_rows (id, kind, client_number, resource_number, scopes, issued_at, expires_at)"
+            " VALUES ($1, 'user', 1, 999, '', 0, 0)",
             b"0" * 16,
         )
 

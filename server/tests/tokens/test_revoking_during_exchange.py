@@ -18,8 +18,9 @@ ROOT, CHILD = bytes(15) + b"\1", bytes(15) + b"\2"
 WITHDRAWAL = Withdrawal(refresh_lifetime=3600)
 
 _INSERT = (
-    "INSERT INTO issuances (id, kind, subject, client_id, resource_id, scopes, issued_at, expires_at, parent_jti)"
-    " VALUES ($1, $2, 'u', 'agent', 'r', '', $3::bigint, $3::bigint + 3600, $4)"
+    "INSERT INTO issuance_rows"
+    " (id, kind, subject_number, client_number, resource_number, scopes, issued_at, expires_at, parent_jti)"
+    " VALUES ($1, $2, 1, 2, 3, '', $3::bigint, $3::bigint + 3600, $4)"
 )
 
 Revoke = Callable[[Writer], Awaitable[int]]
@@ -46,16 +47,17 @@ async def exchanging(db: Database, database_target: str) -> AsyncIterator["async
     """Another process, in the midst of an exchange of the root: it holds the root and has written the child."""
 
     async def prepare(tx: Writer) -> None:
+        await tx.execute("INSERT INTO names (number, name) VALUES (1, 'u'), (2, 'agent'), (3, 'r')")
         await tx.execute(
-            "INSERT INTO resources (id, slug, backend_kind, scopes, policy, created_at, updated_at)"
-            " VALUES ('r', 'r', 'mint', '[]', '{}', 0, 0)"
+            "INSERT INTO resources (id, slug, backend_kind, scopes, policy, created_at, updated_at, number)"
+            " VALUES ('r', 'r', 'mint', '[]', '{}', 0, 0, 3)"
         )
         await tx.execute(_INSERT, ROOT, "user", NOW, None)
 
     await db.write(prepare)
     connection = await asyncpg.connect(database_target)
     await connection.execute("BEGIN")
-    await connection.fetch("SELECT id FROM issuances WHERE id = $1 AND revoked_at IS NULL FOR SHARE", ROOT)
+    await connection.fetch("SELECT id FROM issuance_rows WHERE id = $1 AND revoked_at IS NULL FOR SHARE", ROOT)
     await connection.execute(_INSERT, CHILD, "exchange", NOW, ROOT)
     yield connection
     await connection.close()

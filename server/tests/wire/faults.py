@@ -82,6 +82,10 @@ class _FailingWriter:
         self.faults.step()
         await self.tx.append(append, *values)
 
+    async def number_of(self, name: str) -> int:
+        self.faults.step()
+        return await self.tx.number_of(name)
+
     async def settle(self, append: Append) -> None:
         await self.tx.settle(append)
 

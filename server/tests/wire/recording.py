@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from authserver.storage.database import Append, Claim, Database, FirstUse, Row, Value, Writer
+from authserver.storage.names import number_of
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Value, ...]]
@@ -12,7 +13,9 @@ Statement = tuple[str, tuple[Value, ...]]
 
 def insert_of(append: Append) -> str:
     """Return the statement that an append stands for."""
-    marks = ", ".join(f"${n}" for n in range(1, len(append.columns) + 1))
+    marks = ", ".join(
+        number_of(f"${n}") if column in append.named else f"${n}" for n, column in enumerate(append.columns, start=1)
+    )
     return f"INSERT INTO {append.table} ({append.names}) VALUES ({marks})"
 
 
@@ -55,6 +58,9 @@ class _RecordingWriter:
     async def append(self, append: Append, *values: Value) -> None:
         self.recording.writes.append((insert_of(append), values))
         await self.tx.append(append, *values)
+
+    async def number_of(self, name: str) -> int:
+        return await self.tx.number_of(name)
 
     async def settle(self, append: Append) -> None:
         await self.tx.settle(append)

@@ -5,6 +5,7 @@ import pytest
 from authserver.authorization.consent_store import list_consents
 from authserver.protocol.grant_types import AUTHORIZATION_CODE, TOKEN_EXCHANGE
 from authserver.protocol.identifiers import spell_id
+from authserver.storage.names import number_of
 from server.tests.wire.exchanging import (
     a_client,
     a_link,
@@ -52,7 +53,9 @@ async def test_revoking_the_roots_consent_makes_every_descendant_inactive(wire: 
 
     assert [await is_active(token) for token in (root, hop, leaf, other)] == [True] * 4
     # A token in the middle that was revoked by itself does not stop it.
-    await wire.core.db.write(lambda tx: tx.execute("UPDATE issuances SET revoked_at = 1 WHERE client_id = 'gw'"))
+    await wire.core.db.write(
+        lambda tx: tx.execute(f"UPDATE issuance_rows SET revoked_at = 1 WHERE client_number = {number_of('$1')}", "gw")
+    )
     assert await is_active(leaf)
     await revoke_at(wire, gateway.id)
     assert [await is_active(token) for token in (root, hop, leaf, other)] == [False, False, False, True]

@@ -134,7 +134,7 @@ async def test_a_token_ends_with_what_it_rests_on(wire: Wire, now: int, case: st
             wire.clock.seconds += 100
             await wire.keys.rotate(now=wire.clock.seconds)
             assert (await wire.introspect(tokens["access_token"]))["active"] is True
-            await wire.core.db.write(lambda tx: tx.execute("UPDATE issuances SET expires_at = expires_at + 100000"))
+            await wire.core.db.write(lambda tx: tx.execute("UPDATE issuance_rows SET expires_at = expires_at + 100000"))
             wire.clock.seconds += 5000
     assert await wire.introspect(tokens["access_token"]) == {"active": False}
     denied = dict(await wire.audit())["token.introspect_denied"]

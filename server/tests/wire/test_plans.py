@@ -90,7 +90,7 @@ async def test_a_redeemed_code_touches_at_most_fourteen_b_trees(wire: Wire, monk
     recording = record(wire.core.db, monkeypatch)
     assert (await wire.redeem(client_id, code)).status_code == 200
     touched = _written_b_trees(wire.core.config.storage.sqlite.path, recording.writes)
-    assert {"authorizations", "refresh_tokens", "issuances", "audit_events"} <= touched
+    assert {"authorizations", "refresh_tokens", "issuance_rows", "audit_rows"} <= touched
     assert len(touched) <= MOST_B_TREES, touched
 
 

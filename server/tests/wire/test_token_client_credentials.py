@@ -88,7 +88,7 @@ def refused(answer: Answer, status: int, error: str) -> None:
 async def new_rows(wire: Wire) -> list[tuple[str, str]]:
     """Return what the trail says of tokens since this was asked last; rows of one moment have no order."""
     rows = [(action, text) for action, text in await wire.audit() if action.startswith(("client_cred", "token."))]
-    await wire.core.db.write(lambda tx: tx.execute("DELETE FROM audit_events"))
+    await wire.core.db.write(lambda tx: tx.execute("DELETE FROM audit_rows"))
     return rows
 
 

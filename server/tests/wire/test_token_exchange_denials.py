@@ -12,6 +12,7 @@ import pytest
 from authserver.clients.records import ClientStatus
 from authserver.config.model import Config
 from authserver.protocol.grant_types import AUTHORIZATION_CODE, TOKEN_EXCHANGE
+from authserver.storage.names import number_of
 from server.tests.wire.exchanging import (
     ACCESS_TOKEN,
     Party,
@@ -344,7 +345,8 @@ async def test_a_subject_that_was_revoked_or_may_not_act_is_refused(wire: Wire, 
         lambda tx: tx.execute("UPDATE clients SET status = $1 WHERE id = $2", ClientStatus.SUSPENDED, third.id)
     )
     await expect("actor_issuing_client_inactive", actor_token=of_third)
-    await db.write(lambda tx: tx.execute("UPDATE issuances SET revoked_at = $1 WHERE client_id = $2", now, agent.id))
+    revoke = f"UPDATE issuance_rows SET revoked_at = $1 WHERE client_number = {number_of('$2')}"
+    await db.write(lambda tx: tx.execute(revoke, now, agent.id))
     await expect("subject_token_revoked")
     wire.clock.seconds += 900 + 30
     await expect("invalid_subject_token")

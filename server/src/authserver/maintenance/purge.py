@@ -56,11 +56,11 @@ _DPOP_JTIS = (
     " WHERE expires_at >= $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3) RETURNING expires_at AS reached"
 )
 _USER_TOKENS = (
-    "DELETE FROM issuances WHERE id IN (SELECT id FROM issuances WHERE resource_id IS NULL AND kind = 'user'"
-    " AND expires_at >= $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3) RETURNING expires_at AS reached"
+    "DELETE FROM issuance_rows WHERE id IN (SELECT id FROM issuance_rows"
+    " WHERE resource_number IS NULL AND kind = 'user' AND expires_at >= $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3) RETURNING expires_at AS reached"
 )
 _MACHINE_TOKENS = (
-    "DELETE FROM issuances WHERE id IN (SELECT id FROM issuances WHERE resource_id IS NULL"
+    "DELETE FROM issuance_rows WHERE id IN (SELECT id FROM issuance_rows WHERE resource_number IS NULL"
     " AND kind IN ('machine', 'exchange') AND expires_at >= $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3)"
     " RETURNING expires_at AS reached"
 )
@@ -92,9 +92,9 @@ _CODES = (
 # A token expires after it was issued, so what is old enough to go has an old id. What something was exchanged from stays
 # as long as that: revoking a consent finds what came of its tokens by going from one to the next.
 _ISSUANCES = (
-    "DELETE FROM issuances WHERE id IN (SELECT id FROM issuances i WHERE id > $1 AND id < $4"
+    "DELETE FROM issuance_rows WHERE id IN (SELECT id FROM issuance_rows i WHERE id > $1 AND id < $4"
     " AND ((revoked_at IS NULL AND expires_at < $2) OR revoked_at < $2)"
-    " AND NOT EXISTS (SELECT 1 FROM issuances c WHERE c.parent_jti = i.id) ORDER BY id LIMIT $3) RETURNING id AS reached"
+    " AND NOT EXISTS (SELECT 1 FROM issuance_rows c WHERE c.parent_jti = i.id) ORDER BY id LIMIT $3) RETURNING id AS reached"
 )
 _UNUSED_CLIENTS = (
     "DELETE FROM clients WHERE id IN (SELECT id FROM clients c WHERE registration_source IN ('dcr', 'cimd')"
@@ -102,7 +102,7 @@ _UNUSED_CLIENTS = (
     " AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.client_id = c.id"
     " AND (a.consumed_at IS NOT NULL OR a.expires_at >= $2))"
     " AND NOT EXISTS (SELECT 1 FROM consent_grants g WHERE g.client_id = c.id)"
-    " AND NOT EXISTS (SELECT 1 FROM issuances i WHERE i.client_id = c.id)"
+    " AND NOT EXISTS (SELECT 1 FROM issuance_rows i WHERE i.client_number = (SELECT number FROM names WHERE name = c.id))"
     " ORDER BY issued_at LIMIT $3) RETURNING issued_at AS reached"
 )
 

@@ -102,7 +102,8 @@ async def insert_resource(tx: Writer, resource: Resource) -> None:
         UniqueViolation: The slug is taken.
     """
     await tx.execute(
-        f"INSERT INTO resources ({_COLUMNS}, uri_folded) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        f"INSERT INTO resources ({_COLUMNS}, uri_folded, number)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         resource.id,
         resource.slug,
         resource.display_name,
@@ -114,6 +115,7 @@ async def insert_resource(tx: Writer, resource: Resource) -> None:
         resource.created_at,
         resource.updated_at,
         fold_resource(resource.uri),
+        await tx.number_of(resource.id),
     )
 
 

@@ -52,10 +52,19 @@ class Append:
     Attributes:
         table: Its name.
         columns: Column name to PostgreSQL type, in the order of the values.
+        named: Those that hold the number of a text, which is what is given (storage/names.py).
+        named_at: Where those stand.
     """
 
     table: str
     columns: dict[str, str]
+    named: tuple[str, ...] = ()
+    named_at: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the places once."""
+        places = tuple(place for place, column in enumerate(self.columns) if column in self.named)
+        object.__setattr__(self, "named_at", places)
 
     @property
     def names(self) -> str:
@@ -156,6 +165,10 @@ class Writer(Reader, Protocol):
 
     async def append(self, append: Append, *values: Value) -> None:
         """Append one row. It is in the database when the transaction commits, not before."""
+        ...
+
+    async def number_of(self, name: str) -> int:
+        """Return the number that stands for a text; a new one when it has none (storage/names.py)."""
         ...
 
     async def settle(self, append: Append) -> None:

@@ -9,13 +9,17 @@ unit that was held after a claim goes before those that have not begun.
 import re
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 
 from authserver.storage.database import Append, Claim, FirstUse, Row, Value, Writer
+from authserver.storage.names import Names
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
+_FIND_NUMBERS = "SELECT name, number FROM names WHERE name = ANY($1::text[])"
+# In the order of the texts, in which other processes insert theirs, too.
+_MAKE_NUMBERS = "INSERT INTO names (name) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING"
 
 Transaction = Callable[[Writer], Awaitable[Any]]
 
@@ -108,10 +112,11 @@ _Step = _Claiming | _Asking
 class _Writer:
     """What units see of the transaction."""
 
-    __slots__ = ("_appended", "_connection")
+    __slots__ = ("_appended", "_connection", "_names")
 
-    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+    def __init__(self, connection: "asyncpg.Connection[Any]", names: Names) -> None:
         self._connection = connection
+        self._names = names
         self._appended: dict[Append, list[tuple[Value, ...]]] = {}
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
@@ -136,6 +141,11 @@ class _Writer:
     async def append(self, append: Append, *values: Value) -> None:
         self._appended.setdefault(append, []).append(values)
 
+    async def number_of(self, name: str) -> int:
+        if self._names.get(name) is None:
+            await _Asking(self._learn, [name])
+        return cast("int", self._names.get(name))
+
     async def settle(self, append: Append) -> None:
         if append in self._appended:
             # All tables: rows may refer to one another.
@@ -144,10 +154,35 @@ class _Writer:
     async def flush(self) -> str | None:
         """Write what was appended, all tables in one statement; return the id of the transaction, if it has one."""
         appends = tuple(sorted(self._appended, key=lambda append: append.table))
-        columns = [list(column) for append in appends for column in zip(*self._appended[append], strict=True)]
+        columns = [column for append in appends for column in await self._columns(append)]
         self._appended.clear()
         transaction_id: str | None = await self._connection.fetchval(appends_statement(appends), *columns)
         return transaction_id
+
+    async def _columns(self, append: Append) -> list[list[Value]]:
+        """Return the columns of what was appended to a table, with numbers for texts."""
+        columns = [list(column) for column in zip(*self._appended[append], strict=True)]
+        named = [columns[place] for place in append.named_at]
+        await self._learn({cast("str", name) for column in named for name in column if name is not None})
+        for column in named:
+            column[:] = [None if name is None else self._names.get(cast("str", name)) for name in column]
+        return columns
+
+    async def _learn(self, names: Iterable[str]) -> None:
+        """Look up the numbers of texts that are not known, and make those that are missing."""
+        unknown = sorted(name for name in names if self._names.get(name) is None)
+        if not unknown:
+            return
+        if missing := await self._find(unknown):
+            await self._connection.execute(_MAKE_NUMBERS, missing)
+            await self._find(missing)
+
+    async def _find(self, names: list[str]) -> list[str]:
+        """Look numbers up; return the texts that have none."""
+        found = {row[0]: row[1] for row in await self._connection.fetch(_FIND_NUMBERS, names)}
+        for name, number in found.items():
+            self._names.put(name, number)
+        return [name for name in names if name not in found]
 
     async def claim_together(self, claim: Claim | FirstUse, wanted: Sequence[tuple[Value, ...]]) -> set[int]:
         """Return which of these claims won, counted from 1."""
@@ -192,9 +227,14 @@ class _Running:
 
 
 async def run_together(
-    connection: "asyncpg.Connection[Any]", transactions: Sequence[Transaction]
+    connection: "asyncpg.Connection[Any]", transactions: Sequence[Transaction], names: Names
 ) -> tuple[list[Any], str | None]:
     """Run units in the open transaction of a connection.
+
+    Args:
+        connection: Whose.
+        transactions: The units.
+        names: What is known of the database behind the connection.
 
     Returns:
         What each returned, and the id of the transaction, if it has one.
@@ -202,7 +242,7 @@ async def run_together(
     Raises:
         Exception: Whatever a unit or a statement raises; the transaction must then be undone.
     """
-    tx = _Writer(connection)
+    tx = _Writer(connection, names)
     running = [_Running(tx, transaction) for transaction in transactions]
     try:
         for unit in running:

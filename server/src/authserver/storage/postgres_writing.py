@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from authserver.storage.database import StorageUnavailable
+from authserver.storage.names import Names
 from authserver.storage.postgres_batches import Transaction, run_together
 from authserver.storage.postgres_connections import (
     CACHED_STATEMENTS,
@@ -68,6 +69,7 @@ class WriterTask:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: asyncpg.Connection[Any] | None = None
+        self._names = Names()
         self._units: deque[Unit] = deque()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -154,7 +156,9 @@ class WriterTask:
             try:
                 connection = await self._connected()
                 await connection.execute("BEGIN")
-                results, transaction_id = await run_together(connection, [unit.transaction for unit in units])
+                results, transaction_id = await run_together(
+                    connection, [unit.transaction for unit in units], self._names
+                )
                 for unit, result in zip(units, results, strict=True):
                     unit.result = result
                 await connection.execute("COMMIT")
@@ -171,6 +175,7 @@ class WriterTask:
                 if isinstance(exc, RETRIED):
                     await asyncio.sleep(_BACK_OFF_SECONDS * tries)
             else:
+                self._names.commit()
                 return None
         return StorageUnavailable("PostgreSQL keeps refusing the transaction")
 
@@ -199,6 +204,7 @@ class WriterTask:
 
     async def _give_up(self, exc: Exception) -> bool:
         """Undo the open transaction; return whether the same units may be run again."""
+        self._names.roll_back()
         connection, lost = self._connection, isinstance(exc, LOST)
         if connection is None:
             return False
@@ -213,6 +219,7 @@ class WriterTask:
     async def _connected(self) -> "asyncpg.Connection[Any]":
         if self._connection is None or self._connection.is_closed():
             self._connection = None
+            self._names.forget()
             self._connection = await asyncpg.connect(
                 self._dsn,
                 timeout=CONNECT_SECONDS,

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from authserver.storage.database import Reader, Row, Value, Writer
+from authserver.storage.names import Names
 from authserver.storage.sqlite_connections import (
     BUSY_TIMEOUT_MS,
     FAULTS,
@@ -107,7 +108,7 @@ class SqliteDatabase:
     def _survey(self, query: Callable[[Reader], Awaitable[T]]) -> T:
         connection = connect(self._path, wal=self._wal)
         try:
-            return driven(query(Transaction(connection)))
+            return driven(query(Transaction(connection, Names())))
         except sqlite3.Error as exc:
             raise translated(exc) from exc
         finally:
@@ -117,7 +118,7 @@ class SqliteDatabase:
         """Run on the loop: there is nothing to flush, and the unit never suspends, so no reader sees half of it."""
         self._writing.execute("BEGIN IMMEDIATE")
         try:
-            result = await transaction(Transaction(self._writing))
+            result = await transaction(Transaction(self._writing, Names()))
         except BaseException as exc:
             self._writing.execute("ROLLBACK")
             if isinstance(exc, sqlite3.Error):

@@ -20,6 +20,7 @@ from authserver.storage.database import (
     UniqueViolation,
     Value,
 )
+from authserver.storage.names import Names
 
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ BUSY_TIMEOUT_MS = 5000
 FAULTS = (sqlite3.Error, MemoryError)
 """What a statement may raise through no fault of the code; SQLite's want of memory has no exception of its own."""
 _CACHED_STATEMENTS = 256
+_FIND_NUMBER = "SELECT number FROM names WHERE name = ?"
+_MAKE_NUMBER = "INSERT INTO names (name) VALUES (?) RETURNING number"
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
 
@@ -126,10 +129,11 @@ def translated(exc: Exception) -> Exception:
 class Transaction:
     """A ``Writer`` whose statements run at once: its coroutines never wait, so that whoever has the connection can drive them."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_names")
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, names: Names) -> None:
         self._connection = connection
+        self._names = names
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
         """Return the first row, or None."""
@@ -155,10 +159,33 @@ class Transaction:
 
     async def append(self, append: Append, *values: Value) -> None:
         """Append one row."""
-        self._connection.execute(_inserting(append), values)
+        if append.named_at:
+            self._connection.execute(_inserting(append), self._numbered(append, values))
+        else:
+            self._connection.execute(_inserting(append), values)
+
+    async def number_of(self, name: str) -> int:
+        """Return the number that stands for a text."""
+        return self._names.get(name) or self._number(name)
 
     async def settle(self, append: Append) -> None:
         """Do nothing: appended rows are written at once."""
+
+    def _numbered(self, append: Append, values: Sequence[Value]) -> list[Value]:
+        row = list(values)
+        for place in append.named_at:
+            name = row[place]
+            if name is not None:
+                row[place] = self._names.get(cast("str", name)) or self._number(cast("str", name))
+        return row
+
+    def _number(self, name: str) -> int:
+        """Look a number up, or make it."""
+        row = self._connection.execute(_FIND_NUMBER, (name,)).fetchone()
+        if row is None:
+            row = self._connection.execute(_MAKE_NUMBER, (name,)).fetchone()
+        self._names.put(name, row[0])
+        return cast("int", row[0])
 
 
 def driven(work: Awaitable[T]) -> T:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from authserver.storage.database import StorageUnavailable, Writer
+from authserver.storage.names import Names
 from authserver.storage.sqlite_connections import FAULTS, Locked, Transaction, driven, translated
 from authserver.telemetry.metrics import DB_OPERATION_DURATION
 
@@ -95,7 +96,8 @@ class SqliteWriter:
         self._give_up_at = float("inf")
         connection.set_progress_handler(self._takes_long, _STEPS_BETWEEN_LOOKS)
         self._set_patience(0)
-        self._tx: Writer = Transaction(connection)
+        self._names = Names()
+        self._tx: Writer = Transaction(connection, self._names)
         self._waiting: deque[Unit] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -233,6 +235,7 @@ class SqliteWriter:
             return translated(exc)
         finally:
             _COMMITS.observe(time.perf_counter() - started)
+        self._names.commit()
         return None
 
     def _run_and_commit(self, units: list[Unit]) -> Exception | None:
@@ -274,9 +277,11 @@ class SqliteWriter:
                 # SQLite itself gave the whole transaction up (disk full, I/O error).
                 raise exc if isinstance(exc, FAULTS) else sqlite3.OperationalError(str(exc)) from exc
             self._connection.execute("ROLLBACK TO unit")
+            self._names.roll_back()
         self._connection.execute("RELEASE unit")
 
     def _roll_back(self) -> None:
+        self._names.roll_back()
         if self._connection.in_transaction:
             with contextlib.suppress(*FAULTS):
                 self._connection.execute("ROLLBACK")

@@ -1,4 +1,4 @@
-"""SQL of ``issuances``."""
+"""SQL of ``issuance_rows``, which the view ``issuances`` shows with texts for numbers."""
 
 import orjson
 
@@ -6,46 +6,52 @@ from authserver.clients.records import ClientStatus
 from authserver.clients.store import status_of as client_status_of
 from authserver.protocol.identifiers import first_id
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
+from authserver.storage.names import number_of
 from authserver.tokens.records import LEEWAY, Issuance, IssuanceFilter, IssuanceKind, IssuedToken
 from authserver.users.records import UserStatus
 from authserver.users.store import status_of as user_status_of
 
 _ISSUANCES = Append(
-    table="issuances",
+    table="issuance_rows",
     columns={
         "id": "bytea",
         "token_digest": "bytea",
         "kind": "text",
-        "subject": "text",
-        "client_id": "text",
-        "resource_id": "text",
+        "subject_number": "int",
+        "client_number": "int",
+        "resource_number": "int",
         "scopes": "text",
         "authorization_id": "bytea",
         "issued_at": "bigint",
         "expires_at": "bigint",
         "dpop_jkt": "text",
-        "agent_id": "text",
+        "agent_number": "int",
         "agent_chain": "text",
-        "consent_client_id": "text",
+        "consent_client_number": "int",
         "parent_jti": "bytea",
     },
+    named=("subject_number", "client_number", "resource_number", "agent_number", "consent_client_number"),
 )
 
 _REVOKE_ISSUANCE = Claim(
-    table="issuances",
+    table="issuance_rows",
     assignments="revoked_at = $2",
     condition="id = $1 AND revoked_at IS NULL",
     types=("bytea", "bigint"),
 )
 
 
+_READ = (
+    "i.id, i.token_digest, i.kind, i.subject, i.client_id, i.resource_id, i.scopes, i.authorization_id, i.issued_at,"
+    " i.expires_at, i.dpop_jkt, i.agent_id, i.agent_chain, i.consent_client_id, i.parent_jti, i.revoked_at"
+)
 _SELECT_ISSUED = (
-    f"SELECT {', '.join(f'i.{column}' for column in _ISSUANCES.columns)}, i.revoked_at,"
+    f"SELECT {_READ},"
     f" {client_status_of('i.client_id')} AS client_status, {user_status_of('i.subject')} AS subject_status"
     " FROM issuances i"
 )
 _FIND_ISSUED = f"{_SELECT_ISSUED} WHERE i.id = $1"
-_ISSUED_WIDTH = len(_ISSUANCES.columns) + 3
+_ISSUED_WIDTH = _READ.count(",") + 3
 
 
 def _issued(row: Row) -> IssuedToken:
@@ -129,7 +135,9 @@ async def hold_issuance(tx: Writer, jti: bytes, *, caller: str) -> tuple[bool, b
     for. Its tokens are inactive from then on.
     """
     row = await tx.hold(
-        f"SELECT i.revoked_at, {client_status_of('$2')} AS caller_status FROM issuances i WHERE i.id = $1", jti, caller
+        f"SELECT i.revoked_at, {client_status_of('$2')} AS caller_status FROM issuance_rows i WHERE i.id = $1",
+        jti,
+        caller,
     )
     if row is None:
         return False, True
@@ -146,7 +154,7 @@ async def revoke_issuances_of_family(tx: Writer, authorization_id: bytes, *, now
     """Revoke every token of a family; return the number of those that were not revoked."""
     await tx.settle(_ISSUANCES)
     return await tx.execute(
-        "UPDATE issuances SET revoked_at = $2 WHERE authorization_id = $1 AND revoked_at IS NULL",
+        "UPDATE issuance_rows SET revoked_at = $2 WHERE authorization_id = $1 AND revoked_at IS NULL",
         authorization_id,
         now,
     )
@@ -155,9 +163,9 @@ async def revoke_issuances_of_family(tx: Writer, authorization_id: bytes, *, now
 async def revoke_issuances_of(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> int:
     """Revoke every token in force about a user, or of a client, the leeway of verifiers included; return their number."""
     await tx.settle(_ISSUANCES)
-    column, value = ("subject", user_id) if user_id is not None else ("client_id", client_id)
+    column, value = ("subject", user_id) if user_id is not None else ("client", client_id)
     return await tx.execute(
-        f"UPDATE issuances SET revoked_at = $2 WHERE {column} = $1 AND revoked_at IS NULL AND expires_at > $3",
+        f"UPDATE issuance_rows SET revoked_at = $2 WHERE {column}_number = {number_of('$1')} AND revoked_at IS NULL AND expires_at > $3",
         value,
         now,
         now - LEEWAY,
@@ -166,7 +174,7 @@ async def revoke_issuances_of(tx: Writer, *, user_id: str | None = None, client_
 
 async def revoke_descendants(tx: Writer, jti: bytes, *, now: int) -> int:
     """Revoke what was exchanged from a token, to the leaves; return how many were not revoked. As ``revoke_lineage``."""
-    return await _revoke_reach(tx, "SELECT id FROM issuances WHERE parent_jti = $2", jti, now=now)
+    return await _revoke_reach(tx, "SELECT id FROM issuance_rows WHERE parent_jti = $2", jti, now=now)
 
 
 async def revoke_lineage(tx: Writer, *, user_id: str, client_id: str, resource_id: str, now: int) -> int:
@@ -176,8 +184,9 @@ async def revoke_lineage(tx: Writer, *, user_id: str, client_id: str, resource_i
     tokens that were revoked before, and through those that have expired: what came of them may live.
     """
     roots = (
-        "SELECT id FROM issuances WHERE subject = $2 AND resource_id = $4"
-        " AND (consent_client_id = $3 OR (consent_client_id IS NULL AND parent_jti IS NULL AND client_id = $3))"
+        f"SELECT id FROM issuance_rows WHERE subject_number = {number_of('$2')} AND resource_number = {number_of('$4')}"
+        f" AND (consent_client_number = {number_of('$3')} OR (consent_client_number IS NULL AND parent_jti IS NULL"
+        f" AND client_number = {number_of('$3')}))"
     )
     return await _revoke_reach(tx, roots, user_id, client_id, resource_id, now=now)
 
@@ -187,9 +196,9 @@ async def _revoke_reach(tx: Writer, roots: str, *values: str | bytes, now: int) 
     await tx.settle(_ISSUANCES)
     revoked = 0
     while touched := await tx.execute(
-        "UPDATE issuances SET revoked_at = $1 WHERE revoked_at IS NULL AND id IN ("
+        "UPDATE issuance_rows SET revoked_at = $1 WHERE revoked_at IS NULL AND id IN ("
         f"WITH RECURSIVE reach (id) AS ({roots}"
-        " UNION SELECT i.id FROM issuances i JOIN reach r ON i.parent_jti = r.id) SELECT id FROM reach)",
+        " UNION SELECT i.id FROM issuance_rows i JOIN reach r ON i.parent_jti = r.id) SELECT id FROM reach)",
         now,
         *values,
     ):
@@ -199,10 +208,10 @@ async def _revoke_reach(tx: Writer, roots: str, *values: str | bytes, now: int) 
 
 async def has_live_issuance(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> bool:
     """Whether a token about a user, or of a client, still works."""
-    column, value = ("subject", user_id) if user_id is not None else ("client_id", client_id)
+    column, value = ("subject", user_id) if user_id is not None else ("client", client_id)
     await tx.settle(_ISSUANCES)
     row = await tx.fetch_one(
-        f"SELECT 1 AS found FROM issuances WHERE {column} = $1 AND revoked_at IS NULL AND expires_at > $2 LIMIT 1",
+        f"SELECT 1 AS found FROM issuance_rows WHERE {column}_number = {number_of('$1')} AND revoked_at IS NULL AND expires_at > $2 LIMIT 1",
         value,
         now,
     )
@@ -211,7 +220,9 @@ async def has_live_issuance(tx: Writer, *, user_id: str | None = None, client_id
 
 async def find_last_issuance(db: Reader, client_id: str) -> bytes | None:
     """Return the id of the token that a client was given last."""
-    row = await db.fetch_one("SELECT id FROM issuances WHERE client_id = $1 ORDER BY id DESC LIMIT 1", client_id)
+    row = await db.fetch_one(
+        f"SELECT id FROM issuance_rows WHERE client_number = {number_of('$1')} ORDER BY id DESC LIMIT 1", client_id
+    )
     return row["id"] if row else None
 
 
@@ -226,18 +237,22 @@ async def list_issuances(db: Reader, wanted: IssuanceFilter, *, since: int, limi
     named = [
         (column, value)
         for column, value in (
-            ("i.subject", wanted.user_id),
-            ("i.client_id", wanted.client_id),
-            ("i.resource_id", wanted.resource_id),
+            ("subject_number", wanted.user_id),
+            ("client_number", wanted.client_id),
+            ("resource_number", wanted.resource_id),
         )
         if value is not None
     ]
     (first, _), *others = named
     # One index leads, which an expression keeps the others from doing: a user has fewer tokens than a client or a resource.
-    conditions = [f"{first} = $1", *(f"({column} || '') = ${n}" for n, (column, _) in enumerate(others, 2))]
+    conditions = [
+        f"{first} = {number_of('$1')}",
+        *(f"({column} + 0) = {number_of(f'${n}')}" for n, (column, _) in enumerate(others, 2)),
+    ]
+    # Texts are looked up for the rows of the answer alone.
     rows = await db.fetch_all(
-        f"{_SELECT_ISSUED} WHERE {' AND '.join(conditions)} AND i.id >= ${len(named) + 1}"
-        f" ORDER BY i.id DESC LIMIT ${len(named) + 2}",
+        f"{_SELECT_ISSUED} WHERE i.id IN (SELECT id FROM issuance_rows WHERE {' AND '.join(conditions)}"
+        f" AND id >= ${len(named) + 1} ORDER BY id DESC LIMIT ${len(named) + 2}) ORDER BY i.id DESC",
         *(value for _, value in named),
         first_id(since * 1000),
         limit,
