@@ -1,6 +1,6 @@
 """Fixtures of the end-to-end tests: real processes on both databases, a person, the demo MCP server."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from e2e.harness.installation import TWO_WORKERS, Account, Demo, Installation, p
 from e2e.harness.metadata_document import Authority
 from e2e.harness.person import Person
 from e2e.harness.processes import Process
+from e2e.harness.scene import Scene
 from throwaway_postgres import throwaway_postgres
 
 
@@ -80,6 +81,22 @@ def person(installation: Installation, account: Account) -> Iterator[Person]:
     person = Person(account, issuer=installation.issuer)
     yield person
     person.close()
+
+
+@pytest.fixture(scope="module")
+def operator(installation: Installation) -> Iterator[None]:
+    """Somebody who gives many commands."""
+    with installation.operator():
+        yield
+
+
+@pytest.fixture
+async def scene(installation: Installation, operator: None, server: Process, account: Account) -> AsyncIterator[Scene]:
+    """A scene of the scenarios; it ends with the check that nothing secret was written down (C1)."""
+    scene = Scene(installation, account)
+    yield scene
+    scene.alice.close()
+    await scene.check_discretion()
 
 
 @pytest.fixture(params=WAYS)

@@ -6,11 +6,8 @@ from collections import Counter
 import httpx2
 import pytest
 
-from e2e.harness.inspection import Inspection
-from e2e.harness.installation import Account, Installation
-from e2e.harness.person import Person
-from e2e.harness.processes import Process, free_port, wait_until
-from e2e.test_topology_gateway import ACCESS_TOKEN, EXCHANGE, Scene
+from e2e.harness.processes import wait_until
+from e2e.harness.scene import ACCESS_TOKEN, EXCHANGE, Scene
 
 pytestmark = pytest.mark.anyio
 
@@ -25,22 +22,19 @@ def server_environment(server_environment: dict[str, str]) -> dict[str, str]:
 
 
 async def test_no_descendant_outlives_a_consent_that_is_revoked_while_two_processes_exchange(
-    installation: Installation, server: Process, account: Account
+    scene: Scene,
 ) -> None:
-    assert server
-    person = Person(account, issuer=installation.issuer)
-    scene = Scene(installation, Inspection(installation.environment), person)
     gateway = scene.client("gw", "--grant-types", EXCHANGE)
     agent = scene.client("agent", "--grant-types", f"authorization_code,{EXCHANGE}")
-    source = scene.resource("gw", "a", runtime=gateway)
-    scene.resource("api", "a")
-    installation.run("admin", "fronting", "create", "--source", "gw", "--target", "api", "--scope-map", "a:a")
-    root = scene.token_of(agent, "gw", "a")
+    source, target = scene.resource("gw", "a", runtime=gateway), scene.resource("api", "a")
+    scene.link(source.slug, target.slug, "a:a")
+    root = scene.tokens_of(scene.with_browser(agent, source.uri), scope="a")["access_token"]
     user = scene.claims(root)["sub"]
     wait_until(
-        lambda: scene.exchange(gateway, root, resource="api").status_code == 200, seconds=5, what="the link is known"
+        lambda: scene.exchange(gateway, root, resource=target.slug).status_code == 200,
+        seconds=5,
+        what="the link is known",
     )
-    port = free_port()
     answers: list[httpx2.Response] = []
     over = asyncio.Event()
     busy = asyncio.Event()
@@ -49,33 +43,32 @@ async def test_no_descendant_outlives_a_consent_that_is_revoked_while_two_proces
         """Go along the link; or for the resource itself by the consent, each time from what came of it before."""
         subject = root
         while not over.is_set():
-            caller, target = (gateway, "api") if nth % 2 else (agent, "gw")
-            form = {"subject_token": subject, "resource": target}
+            caller, wanted = (gateway, target) if nth % 2 else (agent, source)
+            form = {"subject_token": subject, "resource": wanted.slug}
             answer = await http.post(
                 f"{origin}/oauth/token",
                 data={"grant_type": EXCHANGE, "subject_token_type": ACCESS_TOKEN, **form},
-                auth=(caller.id, caller.secret),
+                auth=(caller.client_id, caller.secret or ""),
             )
             answers.append(answer)
             if answer.status_code != 200:
                 return
-            if target == "gw":
+            if wanted == source:
                 subject = answer.json()["access_token"]
             if len(answers) >= ENOUGH:
                 busy.set()
 
-    with installation.serve(port=port):
-        origins = (installation.issuer, f"http://127.0.0.1:{port}")
+    with scene.another_process() as second:
+        origins = (scene.issuer, second)
         async with httpx2.AsyncClient(timeout=30, limits=httpx2.Limits(max_connections=AT_ONCE)) as http:
             work = asyncio.gather(*(keep_exchanging(http, origins[n // 2 % 2], n) for n in range(AT_ONCE)))
             async with asyncio.timeout(60):
                 await busy.wait()
-            await asyncio.to_thread(scene.revoke_consent, user, source, agent.id)
+            await asyncio.to_thread(scene.revoke_consent, user, agent.client_id, source.id)
             async with asyncio.timeout(60):
                 await work
-    person.close()
     refused = Counter(answer.json()["error"] for answer in answers if answer.status_code != 200)
     assert set(refused) <= {"invalid_grant", "consent_required"}
     assert sum(refused.values()) == AT_ONCE
-    (left,) = await scene.inspection.rows("SELECT id FROM issuances WHERE revoked_at IS NULL")
+    (left,) = await scene.inspection.rows(f"SELECT id FROM issuances WHERE subject = '{user}' AND revoked_at IS NULL")
     assert left == []

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import asyncpg
 import httpx2
 
 from e2e.harness.processes import Process, clean_environment, free_port, wait_until
+from e2e.harness.program import Program
 
 ROOT = Path(__file__).parents[2]
 AUTHSERVER = Path(sys.executable).parent / "authserver"
@@ -79,6 +80,7 @@ class Installation:
     ) -> None:
         self.directory = directory
         self.command = command
+        self._operator: Program | None = None
         self.port = free_port()
         self.issuer = f"http://localhost:{self.port}"
         self.environment = {
@@ -93,6 +95,10 @@ class Installation:
 
     def run(self, *arguments: str) -> str:
         """Run the command and return what it printed; a failure is the test's."""
+        if self._operator is not None:
+            answer = self._operator.do("run", arguments=arguments)
+            assert answer["code"] == 0, f"authserver {' '.join(arguments)}: {answer['error'] or answer['output']}"
+            return str(answer["output"])
         done = subprocess.run(
             [*map(str, self.command), *arguments],
             cwd=self.directory,
@@ -105,18 +111,29 @@ class Installation:
         assert done.returncode == 0, f"authserver {' '.join(arguments)}: {done.stderr or done.stdout}"
         return done.stdout
 
-    def serve(self, *, port: int | None = None, piped: bool = False) -> Process:
+    @contextlib.contextmanager
+    def operator(self) -> Iterator[None]:
+        """Run all commands in one process: a scenario of many would start Python most of its time."""
+        options = {"environment": self.environment, "directory": str(self.directory)}
+        with Program("python/commands.py", options) as self._operator:
+            yield
+        self._operator = None
+
+    def serve(
+        self, *, port: int | None = None, piped: bool = False, environment: Mapping[str, str] | None = None
+    ) -> Process:
         """Start a server process on the installation's port, or a further one on another, and wait for it.
 
         Args:
             port: Another than the installation's.
             piped: See ``Process``.
+            environment: What this process is configured with otherwise.
         """
         port = port or self.port
         process = Process(
             [*self.command, "serve"],
             log=self.directory / f"serve-{port}.log",
-            environment=self.environment | {"AUTHPLANE_SERVER_ADDRESS": f"127.0.0.1:{port}"},
+            environment=self.environment | {"AUTHPLANE_SERVER_ADDRESS": f"127.0.0.1:{port}"} | dict(environment or {}),
             directory=self.directory,
             piped=piped,
         )

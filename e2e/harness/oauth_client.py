@@ -22,22 +22,37 @@ class Code:
 
 
 class OAuthClient:
-    """A dynamically registered public client.
+    """A client: a public one that registers itself, unless it is known already.
 
     Args:
         issuer: The server it talks to.
         resource: The protected server it wants tokens for.
+        redirect_uri: Where it is called back.
+        client_id: As which it is known.
+        secret: What it posts beside its identifier.
     """
 
-    def __init__(self, issuer: str, *, resource: str, redirect_uri: str = REDIRECT_URI) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        *,
+        resource: str,
+        redirect_uri: str = REDIRECT_URI,
+        client_id: str | None = None,
+        secret: str | None = None,
+    ) -> None:
         self.issuer = issuer
         self.resource = resource
         self.redirect_uri = redirect_uri
+        self.client_id = client_id or self._register()
+        self._named = {"client_id": self.client_id} | ({"client_secret": secret} if secret else {})
+
+    def _register(self) -> str:
         answer = httpx2.post(
-            f"{issuer}/oauth/register", json={"client_name": "Test client", "redirect_uris": [redirect_uri]}
+            f"{self.issuer}/oauth/register", json={"client_name": "Test client", "redirect_uris": [self.redirect_uri]}
         )
         assert answer.status_code == 201, answer.text
-        self.client_id: str = answer.json()["client_id"]
+        return str(answer.json()["client_id"])
 
     def authorization_url(self, verifier: str, **changes: str) -> str:
         """Return what the client sends its user to; ``changes`` replace parameters."""
@@ -64,7 +79,7 @@ class OAuthClient:
         """Return the form that redeems a code."""
         return {
             "grant_type": "authorization_code",
-            "client_id": self.client_id,
+            **self._named,
             "code": code.value,
             "code_verifier": code.verifier,
             "redirect_uri": self.redirect_uri,
@@ -72,7 +87,7 @@ class OAuthClient:
 
     def refresh(self, refresh_token: str) -> dict[str, str]:
         """Return the form that refreshes."""
-        return {"grant_type": "refresh_token", "client_id": self.client_id, "refresh_token": refresh_token}
+        return {"grant_type": "refresh_token", **self._named, "refresh_token": refresh_token}
 
     def request_token(self, form: dict[str, str], *, origin: str | None = None) -> httpx2.Response:
         """Send a form to the token endpoint, of the issuer or of another process of it."""
@@ -80,5 +95,5 @@ class OAuthClient:
 
     def revoke(self, token: str) -> None:
         """Revoke a token."""
-        answer = httpx2.post(f"{self.issuer}/oauth/revoke", data={"token": token, "client_id": self.client_id})
+        answer = httpx2.post(f"{self.issuer}/oauth/revoke", data={"token": token, **self._named})
         assert (answer.status_code, answer.content) == (200, b"")
