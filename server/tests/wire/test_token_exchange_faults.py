@@ -17,6 +17,7 @@ from authserver.config.model import Config
 from authserver.protocol.errors import ServerError
 from authserver.protocol.grant_types import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from authserver.resources.catalog import ResourceCatalog
+from authserver.storage.names import number_of
 from authserver.telemetry.logs import flush_logs
 from authserver.tokens.exchange.broker import BrokerGates
 from server.tests.fakes.proving_client import ProvingClient
@@ -180,12 +181,11 @@ async def test_a_token_from_when_the_server_had_another_name_is_no_subject_and_n
 
     # Before the name comes whether it is one at all; after it, whether it was revoked, and what for.
     await expect("invalid_subject_token", old[:-4] + "AAAA")
-    await wire.core.db.write(
-        lambda tx: tx.execute("UPDATE issuances SET revoked_at = 1 WHERE client_id = $1", agent.id)
-    )
+    revoke = f"UPDATE issuance_rows SET revoked_at = 1 WHERE client_number = {number_of('$1')}"
+    await wire.core.db.write(lambda tx: tx.execute(revoke, agent.id))
     await expect("invalid_issuer", old, resource="unknown")
     await expect("subject_token_revoked", new, resource="unknown")
-    await wire.core.db.write(lambda tx: tx.execute("UPDATE issuances SET revoked_at = NULL"))
+    await wire.core.db.write(lambda tx: tx.execute("UPDATE issuance_rows SET revoked_at = NULL"))
     await expect("invalid_actor_token", new, resource="mail", actor_token=old)
     await server.traces.close()
 
