@@ -29,7 +29,7 @@ from authserver.clients.metadata_documents import MetadataDocuments
 from authserver.clients.registration import Registration, RegistrationPolicy
 from authserver.clients.routes import registration_routes
 from authserver.config.model import Config
-from authserver.core import Core
+from authserver.core import Core, administer_keys
 from authserver.discovery.capabilities import CurrentCapabilities
 from authserver.discovery.key_set import KeySet
 from authserver.discovery.routes import DiscoveryRoutes, HealthRoutes
@@ -291,7 +291,7 @@ def _admin_parts(core: Core, keyring: Keyring) -> AdminParts:
         audit=AuditReading(
             db=core.db, default_lookback=bounds.audit_default_lookback, max_lookback=bounds.audit_max_lookback
         ),
-        keyring=keyring,
+        keys=administer_keys(core, keyring),
         mode=core.mode,
         clients=core.clients,
         operators=core.operators,

@@ -1,7 +1,7 @@
 """What the server and the command line share: the database, the clock, and what operators may do."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from authserver.admin.operators import OperatorAdministration
@@ -155,7 +155,8 @@ async def open_keys(config: Config, *, now: int, core: Core | None = None) -> Ke
 def administer_keys(core: Core, keyring: Keyring) -> KeyAdministration:
     """Return what operators may do with signing keys."""
 
-    async def append(tx: Writer, event: KeyEvent, operator: str, text: str, now: int) -> None:
-        await core.trail.append(tx, AuditEvent(Action(event), actor_id=operator, detail=text), now=now)
+    def prepare(event: KeyEvent, operator: str, text: str, now: int) -> Callable[[Writer], Awaitable[None]]:
+        row = AuditEvent(Action(event), actor_id=operator, detail=text)
+        return lambda tx: core.trail.append(tx, row, now=now)
 
-    return KeyAdministration(db=core.db, keyring=keyring, append=append)
+    return KeyAdministration(db=core.db, keyring=keyring, prepare=prepare)

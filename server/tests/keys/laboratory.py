@@ -54,14 +54,15 @@ class KeyProcess:
         """Open the keys and begin to watch."""
         trail = AuditTrail(db, lambda: time.time_ns() // 1_000_000)
 
-        async def append(tx: Writer, event: KeyEvent, operator: str, text: str, at: int) -> None:
-            await trail.append(tx, AuditEvent(Action(event), actor_id=operator, detail=text), now=at)
+        def prepare(event: KeyEvent, operator: str, text: str, at: int) -> Callable[[Writer], Awaitable[None]]:
+            row = AuditEvent(Action(event), actor_id=operator, detail=text)
+            return lambda tx: trail.append(tx, row, now=at)
 
         keyring = await open_keyring(store, now=now)
         watcher = ChangeWatcher(db)
         process = cls(
             keyring=keyring,
-            administration=KeyAdministration(db=db, keyring=keyring, append=append),
+            administration=KeyAdministration(db=db, keyring=keyring, prepare=prepare),
             watcher=watcher,
             now=now,
         )

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import UnionType
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
@@ -150,6 +151,12 @@ class AdminEndpoint:
         return (self.handle.__doc__ or "").partition("\n")[0]
 
 
+def _choose_answer(annotation: Any) -> Any:
+    """Return the one type of a function's result that is answered as JSON, or None."""
+    types = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return next((kind for kind in types if kind not in {type(None), HttpResponse}), None)
+
+
 def endpoint(
     method: str,
     path: str,
@@ -182,7 +189,7 @@ def endpoint(
             max_body=max_body,
             handle=handle,
             body=None if body is type(None) else body,
-            answer=None if answer in {type(None), HttpResponse} else answer,
+            answer=_choose_answer(answer),
         )
 
     return decorate

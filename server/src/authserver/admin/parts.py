@@ -9,7 +9,7 @@ from authserver.audit.trail import AuditTrail
 from authserver.clients.administration import ClientAdministration
 from authserver.clients.mode import RegistrationMode
 from authserver.config.model import Config
-from authserver.keys.keyring import Keyring
+from authserver.keys.administration import KeyAdministration
 from authserver.resources.administration import ResourceAdministration
 from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.resources.policy_lists import PolicyLists
@@ -35,7 +35,7 @@ class AdminParts:
     version: str
     trail: AuditTrail
     audit: AuditReading
-    keyring: Keyring
+    keys: KeyAdministration
     mode: RegistrationMode
     clients: ClientAdministration
     operators: OperatorAdministration

@@ -18,8 +18,8 @@ class KeyEvent(StrEnum):
     RETIRED = "key.retired"
 
 
-Append = Callable[[Writer, KeyEvent, str, str, int], Awaitable[None]]
-"""Writes an audit row: the transaction, what happened, who did it, the detail, and now."""
+Prepare = Callable[[KeyEvent, str, str, int], Callable[[Writer], Awaitable[None]]]
+"""Takes what happened, who did it, the detail, and now; returns what writes the audit row in a transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +27,12 @@ class KeyAdministration:
     """The signing keys, as operators see them. Every change is announced and audited in one transaction.
 
     Attributes:
-        append: Writes the audit rows; the trail stands beside this package, not below it.
+        prepare: Makes the audit rows; the trail stands beside this package, not below it.
     """
 
     db: Database
     keyring: Keyring
-    append: Append
+    prepare: Prepare
 
     def list_keys(self, *, now: int) -> list[KeyListing]:
         """Return the published keys, the current one first, the others newest first."""
@@ -72,11 +72,14 @@ class KeyAdministration:
         await self.keyring.retire(kid, now, record)
 
     async def _record(self, event: KeyEvent, operator: str, detail: str, change: Change | None, *, now: int) -> None:
+        # Here and not in the transaction: the row takes its address from the request.
+        append = self.prepare(event, operator, detail, now)
+
         async def write(tx: Writer) -> None:
             # First, because its row is what changes of keys wait for: one at a time.
             await announce(tx, TOPIC)
             if change is not None:
                 await change(tx)
-            await self.append(tx, event, operator, detail, now)
+            await append(tx)
 
         await self.db.write(write)

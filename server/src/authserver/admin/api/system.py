@@ -204,7 +204,7 @@ async def _storage_status(call: Call[None]) -> str:
 
 def _signing_status(call: Call[None]) -> str:
     try:
-        call.parts.keyring.current(call.now)
+        call.parts.keys.keyring.current(call.now)
     except KeyStoreError as exc:
         _log.warning("no signing key", error=str(exc))
         return "unhealthy"
