@@ -11,7 +11,7 @@ Rows = Sequence[tuple[Any, ...]]
 
 # A writer inside this trigger has run its statements and not committed, for as long as the count lasts: minutes.
 _ENDLESS = (
-    "CREATE TRIGGER endless BEFORE INSERT ON audit_events BEGIN SELECT count(*) FROM ("
+    "CREATE TRIGGER endless BEFORE INSERT ON audit_rows BEGIN SELECT count(*) FROM ("
     "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000000) SELECT x FROM n); END"
 )
 
@@ -64,7 +64,7 @@ class Inspection:
         try:
             # What a redemption writes last is its audit row; its claims are made by then.
             async with connection.transaction():
-                await connection.execute("LOCK TABLE audit_events IN EXCLUSIVE MODE")
+                await connection.execute("LOCK TABLE audit_rows IN EXCLUSIVE MODE")
                 yield self
         finally:
             await connection.close()
@@ -78,7 +78,7 @@ class Inspection:
                 except sqlite3.OperationalError:
                     return True
                 return False
-        (waiting,) = await self.rows("SELECT 1 FROM pg_locks WHERE relation = 'audit_events'::regclass AND NOT granted")
+        (waiting,) = await self.rows("SELECT 1 FROM pg_locks WHERE relation = 'audit_rows'::regclass AND NOT granted")
         return bool(waiting)
 
     def _open(self, *, timeout: float = 5) -> sqlite3.Connection:
