@@ -1,6 +1,7 @@
 """``POST /oauth/introspect`` and ``/oauth/revoke`` (public API §14, §15)."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -141,13 +142,25 @@ async def test_a_token_ends_with_what_it_rests_on(wire: Wire, now: int, case: st
     assert denied.startswith(f"reason={reason}")
 
 
-async def test_an_introspection_reads_the_caller_and_the_token_and_no_more(
+async def test_an_introspection_reads_the_caller_and_the_token_at_once_and_no_more(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, tokens = await _session(wire)
     recording = record(wire.core.db, monkeypatch)
     assert (await wire.introspect(tokens["access_token"]))["active"] is True
-    assert len(recording.reads) == 2
+    assert len(recording.reads) == 1
+    header, claims, signature = tokens["access_token"].split(".")
+    unknown = json.loads(base64.urlsafe_b64decode(claims + "==")) | {"jti": "A" * 22}
+    altered = base64.urlsafe_b64encode(json.dumps(unknown).encode()).rstrip(b"=").decode()
+    for token in (f"{header}.{altered}.{signature}", "no token"):
+        assert await wire.introspect(token) == {"active": False}
+
+
+async def test_nobody_learns_of_a_token_by_a_name_that_no_client_has(wire: Wire) -> None:
+    _, tokens = await _session(wire)
+    for name in ("nobody", "x" * 3000, "a\x00b"):
+        answer = await wire.http.post("/oauth/introspect", data={"token": tokens["access_token"]}, auth=(name, "x"))
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
 async def test_callers_that_prove_nothing_are_refused_and_leave_no_row(wire: Wire) -> None:

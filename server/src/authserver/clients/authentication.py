@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from urllib.parse import unquote_plus
 
@@ -21,6 +22,9 @@ from authserver.telemetry.origin import current_origin
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _log = get_logger("clients")
+
+FindClient = Callable[[str], Awaitable[Client | None]]
+"""Looks a client up by its id, as ``find_client``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +95,19 @@ class ClientAuthenticator:
         self._rates = rates
 
     async def authenticate(
-        self, credentials: ClientCredentials, *, require_confidential: bool = False, now: int
+        self,
+        credentials: ClientCredentials,
+        *,
+        require_confidential: bool = False,
+        find: FindClient | None = None,
+        now: int,
     ) -> Client:
         """Return the client that proved itself, or that is public in this request and says so.
 
         Args:
             credentials: What the request says.
             require_confidential: Whether a public client is refused.
+            find: Looks the client up, for who reads something else with it; not asked when an assertion proves the client.
             now: Seconds since the epoch.
 
         Raises:
@@ -108,7 +118,7 @@ class ClientAuthenticator:
         """
         if credentials.assertion is not None:
             return await self._check_assertion(credentials.client_id, credentials.assertion, now=now)
-        client = await find_client(self._db, credentials.client_id)
+        client = await (find(credentials.client_id) if find else find_client(self._db, credentials.client_id))
         _note_client(credentials.client_id, client, sent="a secret" if credentials.client_secret else "nothing")
         if client is None:
             await self._secrets.is_right(credentials.client_secret or "", "")

@@ -25,10 +25,20 @@ _LONGEST_KEPT = 4096
 
 async def find_client(db: Reader, client_id: str) -> Client | None:
     """Look a client up, whatever its status; any text may be asked for."""
-    if len(client_id) > _LONGEST_ID or "\x00" in client_id:
+    if not may_be_id(client_id):
         return None
     row = await db.fetch_one(_FIND_CLIENT, client_id)
     return _client(row) if row else None
+
+
+def may_be_id(client_id: str) -> bool:
+    """Whether a text can be looked up as the id of a client."""
+    return len(client_id) <= _LONGEST_ID and "\x00" not in client_id
+
+
+def columns_of(table: str) -> str:
+    """Return SQL for the columns of a client, for a read that needs more than a client; ``client_of`` takes their values."""
+    return ", ".join(f"{table}.{field}" for field in _FIELDS)
 
 
 def status_of(client_id: str) -> str:
@@ -203,7 +213,11 @@ def _names(text: Any) -> tuple[str, ...]:
 
 
 def _client(row: Row) -> Client:
-    values = row[:_WIDTH]
+    return client_of(row[:_WIDTH])
+
+
+def client_of(values: tuple[Any, ...]) -> Client:
+    """Return the record of a row, whose values stand in the order of the columns."""
     # A key set may have 64 KiB, and anybody may register: what is kept of strangers' rows is small.
     is_long = sum(len(values[column] or "") for column in _LONG) > _LONGEST_KEPT
     return _record(values) if is_long else _kept_record(values)

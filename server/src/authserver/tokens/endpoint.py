@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
-from authserver.clients.authentication import ClientAuthenticator, parse_client_credentials
+from authserver.clients.authentication import ClientAuthenticator, FindClient, parse_client_credentials
 from authserver.clients.records import Client
 from authserver.protocol.errors import (
     InvalidClient,
@@ -53,7 +53,13 @@ def check_form(form: Form) -> None:
 
 
 async def authenticate(
-    authenticator: ClientAuthenticator, form: Form, authorization: str | None, *, require_confidential: bool, now: int
+    authenticator: ClientAuthenticator,
+    form: Form,
+    authorization: str | None,
+    *,
+    require_confidential: bool,
+    find: FindClient | None = None,
+    now: int,
 ) -> Client:
     """Return the client that a form and its ``Authorization`` header prove; see ``ClientAuthenticator``."""
     credentials = parse_client_credentials(
@@ -63,7 +69,7 @@ async def authenticate(
         assertion_type=form.get("client_assertion_type"),
         assertion=form.get("client_assertion"),
     )
-    return await authenticator.authenticate(credentials, require_confidential=require_confidential, now=now)
+    return await authenticator.authenticate(credentials, require_confidential=require_confidential, find=find, now=now)
 
 
 class TokenEndpoint:

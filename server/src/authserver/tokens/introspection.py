@@ -1,5 +1,6 @@
 """``POST /oauth/introspect`` (RFC 7662, public API §14)."""
 
+import contextlib
 import time
 from typing import Any
 
@@ -8,18 +9,20 @@ from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.clients.authentication import ClientAuthenticator
 from authserver.clients.records import Client
-from authserver.clients.store import find_client
+from authserver.clients.store import find_client, may_be_id
 from authserver.keys.keyring import Keyring
 from authserver.protocol.errors import InvalidClient, InvalidRequest, OAuthError, new_reference
 from authserver.protocol.id_jag import is_foreign_subject
+from authserver.protocol.jose import InvalidToken
 from authserver.resources.catalog import ResourceCatalog
 from authserver.storage.database import Database
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import INTROSPECTION, INTROSPECTION_DURATION
 from authserver.telemetry.notes import note, refuse
 from authserver.tokens.endpoint import authenticate, check_form
-from authserver.tokens.recognition import RecognisedToken, recognise
-from authserver.tokens.records import Issuance, IssuanceKind
+from authserver.tokens.recognition import PresentedJwt, RecognisedToken, read_presented, verify_presented
+from authserver.tokens.records import Issuance, IssuanceKind, IssuedToken
+from authserver.tokens.store import find_issued, find_issued_and_client
 from authserver.web.forms import Form
 
 _log = get_logger("token")
@@ -27,6 +30,42 @@ _log = get_logger("token")
 _COPIED = ("scope", "client_id", "sub", "iss", "jti", "exp", "iat", "nbf", "cnf", "act", "agent_id", "agent_chain")
 _NAMED_DENIALS = frozenset({"client_not_active", "assertion_replayed"})
 _INACTIVE: dict[str, Any] = {"active": False}
+
+
+class _Asked:
+    """The token that is asked about; it is looked up together with the client that asks."""
+
+    __slots__ = ("_db", "_is_read", "_issued", "_presented")
+
+    def __init__(self, db: Database, token: str) -> None:
+        self._db = db
+        self._presented: PresentedJwt | None = None
+        self._issued: IssuedToken | None = None
+        self._is_read = False
+        with contextlib.suppress(InvalidToken):
+            self._presented = read_presented(token)
+
+    async def find_caller(self, client_id: str) -> Client | None:
+        """Look the client up, and what was written down about the token."""
+        if self._presented is None or not may_be_id(client_id):
+            return await find_client(self._db, client_id)
+        found = await find_issued_and_client(self._db, self._presented.jti, client_id)
+        self._is_read = True
+        if found is None:
+            return await find_client(self._db, client_id)
+        self._issued, client = found
+        return client
+
+    async def recognise(self, keyring: Keyring, *, issuer: str, now: int) -> RecognisedToken | None:
+        """Return the token if it is one of ours and in force; None for anything else."""
+        if self._presented is None:
+            return None
+        if not self._is_read:
+            self._issued = await find_issued(self._db, self._presented.jti)
+        try:
+            return verify_presented(self._presented, self._issued, keyring=keyring, issuer=issuer, now=now)
+        except InvalidToken:
+            return None
 
 
 class IntrospectionEndpoint:
@@ -68,11 +107,12 @@ class IntrospectionEndpoint:
 
     async def _answer(self, form: Form, *, authorization: str | None, now: int) -> dict[str, Any]:
         check_form(form)
-        caller = await self._authenticate(form, authorization, now=now)
         token = form.get("token")
+        asked = _Asked(self._db, token or "")
+        caller = await self._authenticate(form, authorization, asked, now=now)
         if token is None:
             raise InvalidRequest("token parameter is required", reason="parameter_missing")
-        recognised = await recognise(self._db, self._keyring, token, issuer=self._issuer, now=now)
+        recognised = await asked.recognise(self._keyring, issuer=self._issuer, now=now)
         if recognised is None:
             await self._record_inactive(caller.id, "invalid_token", now=now)
             return _INACTIVE
@@ -89,9 +129,11 @@ class IntrospectionEndpoint:
         await self._trail.record_soon(event, now=now)
         return _build_active(recognised)
 
-    async def _authenticate(self, form: Form, authorization: str | None, *, now: int) -> Client:
+    async def _authenticate(self, form: Form, authorization: str | None, asked: "_Asked", *, now: int) -> Client:
         try:
-            return await authenticate(self._authenticator, form, authorization, require_confidential=True, now=now)
+            return await authenticate(
+                self._authenticator, form, authorization, require_confidential=True, find=asked.find_caller, now=now
+            )
         except InvalidClient as exc:
             if exc.audited:
                 await self._record_denial(exc.client_id, _denial_reason(exc), now=now, reference=exc.reference)

@@ -6,7 +6,7 @@ A token is ours, and unaltered, exactly when the row of its ``jti`` holds its di
 import binascii
 import hmac
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,10 +14,23 @@ from authserver.keys.keyring import Keyring
 from authserver.protocol.identifiers import parse_id, token_digest
 from authserver.protocol.jose import InvalidToken
 from authserver.storage.database import Reader
-from authserver.tokens.records import LEEWAY, Issuance
+from authserver.tokens.records import LEEWAY, Issuance, IssuedToken
 from authserver.tokens.store import find_issued
 
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+
+
+class PresentedJwt(NamedTuple):
+    """What looks like an access token.
+
+    Attributes:
+        jti: The id that it says to have.
+    """
+
+    text: str
+    jti: bytes
+    unverified_header: dict[str, Any]
+    unverified_claims: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,27 +69,46 @@ async def verify_issued(db: Reader, keyring: Keyring, token: str, *, issuer: str
             ``expired``, or ``wrong_issuer``: ours, from when the server had another name.
         StorageUnavailable: The database is away: there is no verdict.
     """
+    presented = read_presented(token)
+    issued = await find_issued(db, presented.jti)
+    return verify_presented(presented, issued, keyring=keyring, issuer=issuer, now=now)
+
+
+def read_presented(token: str) -> PresentedJwt:
+    """Return what a token says of itself.
+
+    Raises:
+        InvalidToken: It is none (``malformed``), or has no id of ours (``unknown_token``).
+    """
     unverified = _read(token)
     if unverified is None:
         raise InvalidToken("malformed")
-    unverified_header, unverified_claims = unverified
-    jti = unverified_claims.get("jti")
+    header, claims = unverified
+    jti = claims.get("jti")
     identifier = parse_id(jti) if isinstance(jti, str) else None
-    issued = None if identifier is None else await find_issued(db, identifier)
+    if identifier is None:
+        raise InvalidToken("unknown_token")
+    return PresentedJwt(text=token, jti=identifier, unverified_header=header, unverified_claims=claims)
+
+
+def verify_presented(
+    presented: PresentedJwt, issued: IssuedToken | None, *, keyring: Keyring, issuer: str, now: int
+) -> RecognisedToken:
+    """Return what may be believed of a token, given what was written down under its id; see ``verify_issued``."""
     if issued is None:
         raise InvalidToken("unknown_token")
-    issuance = issued.issuance
-    if issuance.token_digest is None or not hmac.compare_digest(issuance.token_digest, token_digest(token)):
+    issuance, claims = issued.issuance, presented.unverified_claims
+    if issuance.token_digest is None or not hmac.compare_digest(issuance.token_digest, token_digest(presented.text)):
         raise InvalidToken("unknown_token")
     # A retired key takes every token it signed with it.
-    if unverified_header.get("kid") not in keyring.snapshot(now).public_keys:
+    if presented.unverified_header.get("kid") not in keyring.snapshot(now).public_keys:
         raise InvalidToken("unknown_key")
     if now >= issuance.expires_at + LEEWAY:
         raise InvalidToken("expired")
-    if unverified_claims.get("iss") != issuer:
+    if claims.get("iss") != issuer:
         raise InvalidToken("wrong_issuer")
     return RecognisedToken(
-        claims=unverified_claims,
+        claims=claims,
         issuance=issuance,
         client_is_active=issued.client_is_active,
         subject_is_active=issued.subject_is_active,

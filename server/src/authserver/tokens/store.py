@@ -2,7 +2,9 @@
 
 import orjson
 
-from authserver.clients.records import ClientStatus
+from authserver.clients.records import Client, ClientStatus
+from authserver.clients.store import client_of
+from authserver.clients.store import columns_of as client_columns_of
 from authserver.clients.store import status_of as client_status_of
 from authserver.protocol.identifiers import first_id
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
@@ -45,13 +47,15 @@ _READ = (
     "i.id, i.token_digest, i.kind, i.subject, i.client_id, i.resource_id, i.scopes, i.authorization_id, i.issued_at,"
     " i.expires_at, i.dpop_jkt, i.agent_id, i.agent_chain, i.consent_client_id, i.parent_jti, i.revoked_at"
 )
-_SELECT_ISSUED = (
-    f"SELECT {_READ},"
-    f" {client_status_of('i.client_id')} AS client_status, {user_status_of('i.subject')} AS subject_status"
-    " FROM issuances i"
-)
-_FIND_ISSUED = f"{_SELECT_ISSUED} WHERE i.id = $1"
+_STATUSES = f"{client_status_of('i.client_id')} AS client_status, {user_status_of('i.subject')} AS subject_status"
 _ISSUED_WIDTH = _READ.count(",") + 3
+_SELECT_ISSUED = f"SELECT {_READ}, {_STATUSES} FROM issuances i"
+_FIND_ISSUED = f"{_SELECT_ISSUED} WHERE i.id = $1"
+_CLIENT = client_columns_of("c")
+_CLIENT_WIDTH = _CLIENT.count(",") + 1
+_FIND_ISSUED_AND_CLIENT = (
+    f"SELECT {_READ}, {_STATUSES}, {_CLIENT} FROM issuances i LEFT JOIN clients c ON c.id = $2 WHERE i.id = $1"
+)
 
 
 def _issued(row: Row) -> IssuedToken:
@@ -126,6 +130,19 @@ async def find_issued(db: Reader, jti: bytes) -> IssuedToken | None:
     """Look a token up by its id, and at the same moment whether those it rests on may act."""
     row = await db.fetch_one(_FIND_ISSUED, jti)
     return _issued(row) if row else None
+
+
+async def find_issued_and_client(db: Reader, jti: bytes, client_id: str) -> tuple[IssuedToken, Client | None] | None:
+    """Look a token up by its id, as ``find_issued``, and in the same read a client, such as the one that asks about it.
+
+    Returns:
+        None when there is no such token, whether or not there is such a client.
+    """
+    row = await db.fetch_one(_FIND_ISSUED_AND_CLIENT, jti, client_id)
+    if row is None:
+        return None
+    client = row[_ISSUED_WIDTH : _ISSUED_WIDTH + _CLIENT_WIDTH]
+    return _issued(row), None if client[0] is None else client_of(client)
 
 
 async def hold_issuance(tx: Writer, jti: bytes, *, caller: str) -> tuple[bool, bool]:
