@@ -2,13 +2,15 @@
 
 import base64
 import json
+import subprocess
 
 import httpx2
 import pytest
 
-from e2e.harness.installation import Demo, Installation
+from e2e.harness.installation import AUTHSERVER, Demo, Installation
 from e2e.harness.oauth_client import OAuthClient
 from e2e.harness.person import Person, answer_of
+from e2e.harness.processes import clean_environment
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
 ADD = {**CALL, "params": {"name": "add_note", "arguments": {"text": "buy milk"}}}
@@ -119,3 +121,23 @@ def test_a_tool_whose_scope_was_not_allowed_is_refused_with_its_name(
     assert 'error="insufficient_scope"' in challenge
     assert 'scope="notes:write"' in challenge
     assert "resource_metadata=" in challenge
+
+
+def test_the_doctor_has_nothing_to_say_but_that_no_web_page_is_let_in(
+    installation: Installation, demo: Demo, token: str
+) -> None:
+    done = subprocess.run(
+        [AUTHSERVER, "doctor", demo.url, "--json", "--token-stdin"],
+        input=token,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=clean_environment(),
+        cwd=installation.directory,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert [found["code"] for found in told["findings"]] == ["cors-mcp"]
+    assert set(told["layers"].values()) == {"ok", "warning"}
+    assert not any(part in done.stdout for part in token.split("."))

@@ -11,12 +11,12 @@ TOLERANCE_SECONDS = 30
 
 def skew_of(answer: Answer) -> int | None:
     """Return by how many seconds the server's clock is ahead; None when it does not say."""
+    age = answer.header("age")  # a cache answered: the date is when it asked
     try:
         date = int(parsedate_to_datetime(answer.header("date")).timestamp())
-    except ValueError:
+        return date + (int(age) if age.isdecimal() else 0) - answer.received_at
+    except (ValueError, OverflowError):
         return None
-    age = answer.header("age")  # a cache answered: the date is when it asked
-    return date + (int(age) if age.isdecimal() else 0) - answer.received_at
 
 
 def skews(answers: Iterable[Answer]) -> dict[str, int]:

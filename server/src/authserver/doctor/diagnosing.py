@@ -100,7 +100,7 @@ class _Walk:
         elif kind is Kind.MCP and first is not None:
             await self._examine_mcp(first)
         self._visitor.findings += clocks.check_clocks(self._visitor.visits)
-        self._reached.add(Layer.CLOCK)
+        self._reached |= {Layer.CLOCK} if clocks.skews(self._visitor.visits) else set()
         layers = tuple(Layer)
         return Diagnosis(
             url=self._url,

@@ -47,7 +47,8 @@ def as_members(diagnosis: Diagnosis, *, token: str | None = None) -> dict[str, o
 def as_words(diagnosis: Diagnosis, *, token: str | None = None) -> str:
     """Return the diagnosis for a person."""
     clean = cleaner(token)
-    lines = [f"{clean(diagnosis.url)}: {_NAMED[diagnosis.kind]}", ""]
+    named = _NAMED[diagnosis.kind] if diagnosis.visits else "nobody answered"
+    lines = [f"{clean(diagnosis.url)}: {named}", ""]
     lines += [f"  {layer:<11} {state}" for layer, state in states(diagnosis)]
     for found in diagnosis.findings:
         lines += ["", *_describe(found, clean)]

@@ -8,6 +8,7 @@ import orjson
 
 from authserver.doctor.challenge import is_served, parse_challenges
 from authserver.doctor.codes import Severity
+from authserver.doctor.documents import texts
 from authserver.doctor.findings import Finding, finding
 from authserver.doctor.visiting import Answer
 from authserver.protocol.identifiers import base64url
@@ -72,11 +73,11 @@ def check_header(header: Mapping[str, object], keys: KeySet | None) -> Iterator[
 def check_claims(claims: Mapping[str, object], demands: Demands) -> Iterator[Finding]:
     """Find that the token is of another issuer, for somebody else, or allows too little."""
     missing = [name for name in ("iss", "sub", "aud", "exp") if not claims.get(name)]
-    missing += [name for name in _TIMES if name in claims and type(claims[name]) not in {int, float}]
+    missing += [name for name in _TIMES if name in claims and _time(claims[name]) is None]
     if missing:
         yield finding("token-claims", url="", seen=f"missing or of the wrong type: {', '.join(missing)}")
     issuer = claims.get("iss")
-    if issuer and demands.issuers and issuer not in demands.issuers:
+    if issuer and demands.issuers and all(issuer != known for known in demands.issuers):
         yield finding("token-issuer", url="", seen=str(issuer), expected=" or ".join(sorted(demands.issuers)))
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
@@ -92,18 +93,22 @@ def scopes_of(claims: Mapping[str, object]) -> frozenset[str]:
     found: set[str] = set()
     for name in ("scope", "scp"):
         value = claims.get(name)
-        found.update(value.split() if isinstance(value, str) else value if isinstance(value, list) else ())
+        found.update(value.split() if isinstance(value, str) else texts(value))
     return frozenset(found)
 
 
 def check_times(claims: Mapping[str, object], times: Sequence[int]) -> Iterator[Finding]:
     """Find that the token is out of time by every clock: where clocks differ, that is what is wrong."""
-    exp, nbf, iat = (value if type(value := claims.get(name)) in {int, float} else None for name in _TIMES)
-    if isinstance(exp, int | float) and all(now >= exp + LEEWAY_SECONDS for now in times):
-        yield finding("token-expired", url="", seen=f"it expired {int(min(times) - exp)} s ago")
-    begins = max((value for value in (nbf, iat) if isinstance(value, int | float)), default=None)
+    exp, nbf, iat = (_time(claims.get(name)) for name in _TIMES)
+    if exp is not None and all(now >= exp + LEEWAY_SECONDS for now in times):
+        yield finding("token-expired", url="", seen=f"it expired {min(times) - exp:.0f} s ago")
+    begins = max((value for value in (nbf, iat) if value is not None), default=None)
     if begins is not None and all(begins > now + LEEWAY_SECONDS for now in times):
-        yield finding("token-not-yet-valid", url="", seen=f"it begins in {int(begins - max(times))} s")
+        yield finding("token-not-yet-valid", url="", seen=f"it begins in {begins - max(times):.0f} s")
+
+
+def _time(value: object) -> int | float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def check_signature(jwt: UnverifiedJwt, keys: KeySet) -> Iterator[Finding]:

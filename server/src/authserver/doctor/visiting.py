@@ -111,7 +111,10 @@ class Visitor:
                 if answer is not None and url != asked:
                     self._note_redirect(asked, url)
                 return answer
-            url = urljoin(url, answer.header("location"))
+            try:
+                url = urljoin(url, answer.header("location"))
+            except ValueError:
+                return answer  # a redirect to nothing is what it is: no document
         self.findings.append(
             finding("redirect-loop", url=asked, seen=f"{_MOST_REDIRECTS + 1} redirects, last to {url}")
         )
