@@ -287,8 +287,12 @@ async def test_clients_that_never_did_anything_go_when_named(db: Database) -> No
     await _a_client(db, "unused-cimd", "cimd", issued_at=old)
     await _a_client(db, "unused-admin", "admin", issued_at=old)
     await _a_client(db, "young", "dcr", issued_at=NOW - 29 * DAY)
-    for name in ("family", "consent", "issuance"):
+    for name in ("family", "consent", "issuance", "waiting"):
         await _a_client(db, name, "dcr", issued_at=old)
+    device: dict[str, Value] = {"id": b"d", "device_code_hash": b"d", "user_code": "d", "client_id": "waiting"}
+    await _insert(
+        db, "device_requests", device | {"scope": "", "created_at": 1, "poll_interval": 5, "expires_at": NOW + 600}
+    )
     for n, name in enumerate(("abandoned", "asking"), 2):
         await _a_client(db, name, "dcr", issued_at=old)
         expires_at = old + 600 if name == "abandoned" else NOW + 600
@@ -312,7 +316,7 @@ async def test_clients_that_never_did_anything_go_when_named(db: Database) -> No
 
     assert await purge(db, Target.UNUSED_CLIENTS, now=NOW) == 3
     left = await _column(db, "SELECT id AS value FROM clients ORDER BY id")
-    assert left == ["asking", "consent", "family", "issuance", "unused-admin", "young"]
+    assert left == ["asking", "consent", "family", "issuance", "unused-admin", "waiting", "young"]
     assert await _column(db, "SELECT version AS value FROM changes WHERE topic = 'clients'") == [1]
 
 

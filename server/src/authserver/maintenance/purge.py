@@ -101,6 +101,7 @@ _UNUSED_CLIENTS = (
     " AND issued_at >= $1 AND issued_at < $2"
     " AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.client_id = c.id"
     " AND (a.consumed_at IS NOT NULL OR a.expires_at >= $2))"
+    " AND NOT EXISTS (SELECT 1 FROM device_requests d WHERE d.client_id = c.id AND d.expires_at >= $2)"
     " AND NOT EXISTS (SELECT 1 FROM consent_grants g WHERE g.client_id = c.id)"
     " AND NOT EXISTS (SELECT 1 FROM issuance_rows i WHERE i.client_number = (SELECT number FROM names WHERE name = c.id))"
     " ORDER BY issued_at LIMIT $3) RETURNING issued_at AS reached"
