@@ -300,6 +300,11 @@ def _admin_parts(core: Core, keyring: Keyring) -> AdminParts:
         resources=core.resources,
         policy_lists=core.policy_lists,
         fronting=core.fronting,
+        consents=core.consents,
+        issuances=core.issuances,
+        idps=core.idps,
+        xaa_policies=core.xaa_policies,
+        subject_mappings=core.subject_mappings,
     )
 
 

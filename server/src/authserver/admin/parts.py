@@ -14,8 +14,12 @@ from authserver.resources.administration import ResourceAdministration
 from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.resources.policy_lists import PolicyLists
 from authserver.storage.database import Database
+from authserver.tokens.administration import IssuanceAdministration
+from authserver.tokens.consent_revocation import ConsentRevocation
 from authserver.tokens.family_administration import TokenAdministration
 from authserver.users.accounts import Accounts
+from authserver.xaa.administration import IdpAdministration
+from authserver.xaa.policy_administration import MappingAdministration, PolicyAdministration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,5 +46,10 @@ class AdminParts:
     resources: ResourceAdministration
     policy_lists: PolicyLists
     fronting: FrontingAdministration
+    consents: ConsentRevocation
+    issuances: IssuanceAdministration
+    idps: IdpAdministration
+    xaa_policies: PolicyAdministration
+    subject_mappings: MappingAdministration
     accounts: Accounts
     tokens: TokenAdministration

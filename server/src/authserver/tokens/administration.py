@@ -1,7 +1,7 @@
 """What operators see of the tokens that were handed out, and taking one back (admin API, section 11)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent, operator_name
@@ -10,7 +10,7 @@ from authserver.protocol.identifiers import parse_id
 from authserver.protocol.operator_errors import Invalid, NotFound
 from authserver.storage.database import Database, Writer
 from authserver.tokens.records import Issuance, IssuanceFilter
-from authserver.tokens.store import find_issuance, list_issuances, revoke_descendants, revoke_issuance
+from authserver.tokens.store import find_issuance, list_descendants, list_issuances, revoke_descendants, revoke_issuance
 
 MOST_LISTED = 5000
 LISTED = 500
@@ -18,6 +18,22 @@ SINCE = 24 * 3600
 """Seconds: how far back a list goes, unless it is said."""
 LONGEST_SINCE = 30 * 24 * 3600
 _TOLERANCE = 60
+_MOST_ANCESTORS = 64
+_MOST_DESCENDANTS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a token came from, and what came of it.
+
+    Attributes:
+        ancestors: What it was exchanged from, the root first.
+        descendants: What was exchanged from it, to the leaves, oldest first; at most 1,000.
+    """
+
+    issuance: Issuance
+    ancestors: Sequence[Issuance]
+    descendants: Sequence[Issuance]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +81,24 @@ class IssuanceAdministration:
             raise NotFound(f"issuance not found: {issuance_id}")
         return found
 
+    async def get_lineage(self, issuance_id: str) -> Lineage:
+        """Return a token with those before and after it.
+
+        Raises:
+            NotFound: There is none with this id.
+        """
+        issuance = await self.get_issuance(issuance_id)
+        ancestors: list[Issuance] = []
+        parent = issuance.parent_jti
+        while parent is not None and len(ancestors) < _MOST_ANCESTORS:
+            found = await find_issuance(self.db, parent)
+            if found is None:  # purged
+                break
+            ancestors.insert(0, found)
+            parent = found.parent_jti
+        descendants = await list_descendants(self.db, issuance.id, limit=_MOST_DESCENDANTS)
+        return Lineage(issuance=issuance, ancestors=ancestors, descendants=descendants)
+
     async def revoke(self, issuance_id: str, *, cascade: bool = False, now: int) -> None:
         """Revoke a token, in one transaction; an id that is not known is none, and one that was revoked stays so.
 
@@ -75,9 +109,10 @@ class IssuanceAdministration:
         """
         identifier = parse_id(issuance_id)
         if identifier is not None:
-            await self.db.write(lambda tx: self._revoke(tx, identifier, cascade=cascade, now=now))
+            event = AuditEvent(Action.ISSUANCE_REVOKED_ADMIN, actor_id=operator_name())
+            await self.db.write(lambda tx: self._revoke(tx, identifier, event, cascade=cascade, now=now))
 
-    async def _revoke(self, tx: Writer, jti: bytes, *, cascade: bool, now: int) -> None:
+    async def _revoke(self, tx: Writer, jti: bytes, event: AuditEvent, *, cascade: bool, now: int) -> None:
         changed = await revoke_issuance(tx, jti, now=now)
         descendants = await revoke_descendants(tx, jti, now=now) if cascade else None
         issuance = await find_issuance(tx, jti)
@@ -90,5 +125,4 @@ class IssuanceAdministration:
             resource_id=issuance.resource_id or "",
             revoked_descendants=descendants,
         )
-        event = AuditEvent(Action.ISSUANCE_REVOKED_ADMIN, actor_id=operator_name(), detail=text)
-        await self.trail.append(tx, event, now=now)
+        await self.trail.append(tx, replace(event, detail=text), now=now)

@@ -1,6 +1,6 @@
 """Taking a user's consent back: with it goes everything that rests on it, to the last exchanged token."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent, operator_name
@@ -35,15 +35,16 @@ class ConsentRevocation:
         identifier = parse_id(consent_id)
         if identifier is None:
             return
+        event = AuditEvent(Action.CONSENT_GRANT_REVOKED_ADMIN, actor_id=operator_name())
         try:
-            await self.db.write(lambda tx: self._revoke(tx, identifier, now=now))
+            await self.db.write(lambda tx: self._revoke(tx, identifier, event, now=now))
         except StorageUnavailable:
             raise
         except Exception:  # noqa: BLE001  the consent must not stay because what rests on it cannot be reached
             _log.exception("consent revoked without what rests on it", consent_id=consent_id)
-            await self.db.write(lambda tx: self._revoke_alone(tx, identifier, now=now))
+            await self.db.write(lambda tx: self._revoke_alone(tx, identifier, event, now=now))
 
-    async def _revoke(self, tx: Writer, consent_id: bytes, *, now: int) -> None:
+    async def _revoke(self, tx: Writer, consent_id: bytes, event: AuditEvent, *, now: int) -> None:
         consent = await revoke_consent(tx, consent_id, now=now)
         if consent is None:
             return
@@ -63,13 +64,13 @@ class ConsentRevocation:
             now=now,
         )
         text = detail(**_fields(consent), revoked_issuances=issuances, revoked_families=families)
-        await self.trail.append(tx, _event(text), now=now)
+        await self.trail.append(tx, replace(event, detail=text), now=now)
 
-    async def _revoke_alone(self, tx: Writer, consent_id: bytes, *, now: int) -> None:
+    async def _revoke_alone(self, tx: Writer, consent_id: bytes, event: AuditEvent, *, now: int) -> None:
         consent = await revoke_consent(tx, consent_id, now=now)
         if consent is not None:
             text = detail(**_fields(consent), cascade="failed", family_cascade="failed")
-            await self.trail.append(tx, _event(text), now=now)
+            await self.trail.append(tx, replace(event, detail=text), now=now)
 
 
 def _fields(consent: ConsentGrant) -> dict[str, str | bytes]:
@@ -79,7 +80,3 @@ def _fields(consent: ConsentGrant) -> dict[str, str | bytes]:
         "client_id": consent.client_id,
         "resource_id": consent.resource_id,
     }
-
-
-def _event(text: str) -> AuditEvent:
-    return AuditEvent(Action.CONSENT_GRANT_REVOKED_ADMIN, actor_id=operator_name(), detail=text)

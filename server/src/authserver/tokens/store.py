@@ -249,6 +249,18 @@ async def find_issuance(db: Reader, jti: bytes) -> Issuance | None:
     return None if issued is None else issued.issuance
 
 
+async def list_descendants(db: Reader, jti: bytes, *, limit: int) -> list[Issuance]:
+    """Return the records of what was exchanged from a token, to the leaves, oldest first."""
+    rows = await db.fetch_all(
+        f"{_SELECT_ISSUED} WHERE i.id IN (WITH RECURSIVE reach (id) AS (SELECT id FROM issuances WHERE parent_jti = $1"
+        " UNION SELECT c.id FROM issuances c JOIN reach r ON c.parent_jti = r.id) SELECT id FROM reach)"
+        " ORDER BY i.id LIMIT $2",
+        jti,
+        limit,
+    )
+    return [_issued(row).issuance for row in rows]
+
+
 async def list_issuances(db: Reader, wanted: IssuanceFilter, *, since: int, limit: int) -> list[Issuance]:
     """Return the records that pass a filter, which names a user, a client or a resource; newest first."""
     named = [

@@ -1,6 +1,6 @@
 """What an operator may do with trusted providers: register, change and delete them, and have their keys fetched anew."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent, operator_name
@@ -76,13 +76,14 @@ class IdpAdministration:
             created_at=now,
             updated_at=now,
         )
+        event = AuditEvent(Action.IDP_REGISTERED, actor_id=operator_name())
 
         async def register(tx: Writer) -> None:
             for other in await list_idps(tx):
                 if may_share_subjects(idp.issuer, other.issuer):
                     raise Invalid(f"issuer cannot be told apart from {other.issuer} where a colon follows")
             await insert_idp(tx, idp)
-            await self._finish(tx, Action.IDP_REGISTERED, idp, now=now)
+            await self._finish(tx, event, idp, now=now)
 
         try:
             await self._db.write(register)
@@ -117,6 +118,7 @@ class IdpAdministration:
         """
         if name is not None:
             check_name(name)
+        event = AuditEvent(Action.IDP_UPDATED, actor_id=operator_name())
 
         async def update(tx: Writer) -> TrustedIdp:
             if name is not None or enabled is not None:
@@ -125,7 +127,7 @@ class IdpAdministration:
             if idp is None:
                 raise _no_such(idp_id)
             if name is not None or enabled is not None:
-                await self._finish(tx, Action.IDP_UPDATED, idp, now=now)
+                await self._finish(tx, event, idp, now=now)
             return idp
 
         return await self._db.write(update)
@@ -136,12 +138,13 @@ class IdpAdministration:
         Raises:
             NotFound: There is no such provider.
         """
+        event = AuditEvent(Action.IDP_DELETED, actor_id=operator_name())
 
         async def delete(tx: Writer) -> None:
             idp = await find_idp(tx, idp_id)
             if idp is None or not await delete_idp(tx, idp_id):
                 raise _no_such(idp_id)
-            await self._finish(tx, Action.IDP_DELETED, idp, now=now)
+            await self._finish(tx, event, idp, now=now)
 
         await self._db.write(delete)
         XAA_IDP_OPERATIONS.inc("delete")
@@ -153,13 +156,14 @@ class IdpAdministration:
             NotFound: There is no such provider.
             Unreachable: The keys were forgotten, and cannot be fetched.
         """
+        event = AuditEvent(Action.IDP_KEYS_REFRESHED, actor_id=operator_name())
 
         async def forget(tx: Writer) -> TrustedIdp:
             await raise_keys_version(tx, idp_id)
             idp = await find_idp(tx, idp_id)
             if idp is None:
                 raise _no_such(idp_id)
-            await self._finish(tx, Action.IDP_KEYS_REFRESHED, idp, now=now)
+            await self._finish(tx, event, idp, now=now)
             return idp
 
         idp = await self._db.write(forget)
@@ -169,10 +173,9 @@ class IdpAdministration:
             raise Unreachable(f"the keys of {idp.issuer} cannot be had: {exc}") from exc
         return idp
 
-    async def _finish(self, tx: Writer, action: Action, idp: TrustedIdp, *, now: int) -> None:
+    async def _finish(self, tx: Writer, event: AuditEvent, idp: TrustedIdp, *, now: int) -> None:
         await announce(tx, TOPIC)
-        event = AuditEvent(action, actor_id=operator_name(), detail=detail(id=idp.id, issuer=idp.issuer))
-        await self._trail.append(tx, event, now=now)
+        await self._trail.append(tx, replace(event, detail=detail(id=idp.id, issuer=idp.issuer)), now=now)
 
 
 def check_name(name: str) -> None:

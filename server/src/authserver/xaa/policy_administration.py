@@ -105,11 +105,12 @@ class PolicyAdministration:
             updated_at=now,
         )
         _check_policy(policy)
+        event = AuditEvent(Action.XAA_POLICY_CREATED, actor_id=operator_name())
 
         async def create(tx: Writer) -> None:
             await _check_idp(tx, idp_id)
             await insert_policy(tx, policy)
-            await self._finish(tx, Action.XAA_POLICY_CREATED, policy, now=now)
+            await self._finish(tx, event, policy, now=now)
 
         await self._db.write(create)
         return policy
@@ -133,6 +134,7 @@ class PolicyAdministration:
             Invalid: A field breaks its rule.
             NotFound: There is no such policy.
         """
+        event = AuditEvent(Action.XAA_POLICY_UPDATED, actor_id=operator_name())
 
         async def update(tx: Writer) -> XaaPolicy:
             before = await _get_policy(tx, policy_id)
@@ -141,7 +143,7 @@ class PolicyAdministration:
             after = patch.apply(before, now=now)
             _check_policy(after)
             await update_policy(tx, after)
-            await self._finish(tx, Action.XAA_POLICY_UPDATED, after, now=now)
+            await self._finish(tx, event, after, now=now)
             return after
 
         return await self._db.write(update)
@@ -152,18 +154,19 @@ class PolicyAdministration:
         Raises:
             NotFound: There is no such policy.
         """
+        event = AuditEvent(Action.XAA_POLICY_DELETED, actor_id=operator_name())
 
         async def delete(tx: Writer) -> None:
             policy = await _get_policy(tx, policy_id)
             await delete_policy(tx, policy_id)
-            await self._finish(tx, Action.XAA_POLICY_DELETED, policy, now=now)
+            await self._finish(tx, event, policy, now=now)
 
         await self._db.write(delete)
 
-    async def _finish(self, tx: Writer, action: Action, policy: XaaPolicy, *, now: int) -> None:
+    async def _finish(self, tx: Writer, event: AuditEvent, policy: XaaPolicy, *, now: int) -> None:
         await announce(tx, TOPIC)
         text = detail(id=policy.id, idp_id=policy.idp_id, name=policy.name)
-        await self._trail.append(tx, AuditEvent(action, actor_id=operator_name(), detail=text), now=now)
+        await self._trail.append(tx, replace(event, detail=text), now=now)
 
 
 class MappingAdministration:
@@ -190,13 +193,14 @@ class MappingAdministration:
             local_user_id=local_user_id or None,
             created_at=now,
         )
+        event = AuditEvent(Action.XAA_SUBJECT_MAPPING_CREATED, actor_id=operator_name())
 
         async def create(tx: Writer) -> None:
             await _check_idp(tx, idp_id)
             if mapping.local_user_id is not None and not await self._user_exists(tx, mapping.local_user_id):
                 raise NotFound(f"user not found: {mapping.local_user_id}")
             await insert_mapping(tx, mapping)
-            await self._finish(tx, Action.XAA_SUBJECT_MAPPING_CREATED, mapping, now=now)
+            await self._finish(tx, event, mapping, now=now)
 
         try:
             await self._db.write(create)
@@ -218,18 +222,19 @@ class MappingAdministration:
         Raises:
             NotFound: There is no such mapping.
         """
+        event = AuditEvent(Action.XAA_SUBJECT_MAPPING_DELETED, actor_id=operator_name())
 
         async def delete(tx: Writer) -> None:
             mapping = await find_mapping_by_id(tx, mapping_id)
             if mapping is None or not await delete_mapping(tx, mapping_id):
                 raise NotFound(f"subject mapping not found: {mapping_id}")
-            await self._finish(tx, Action.XAA_SUBJECT_MAPPING_DELETED, mapping, now=now)
+            await self._finish(tx, event, mapping, now=now)
 
         await self._db.write(delete)
 
-    async def _finish(self, tx: Writer, action: Action, mapping: SubjectMapping, *, now: int) -> None:
+    async def _finish(self, tx: Writer, event: AuditEvent, mapping: SubjectMapping, *, now: int) -> None:
         text = detail(id=mapping.id, idp_id=mapping.idp_id)
-        await self._trail.append(tx, AuditEvent(action, actor_id=operator_name(), detail=text), now=now)
+        await self._trail.append(tx, replace(event, detail=text), now=now)
 
 
 async def _check_idp(tx: Writer, idp_id: str) -> None:

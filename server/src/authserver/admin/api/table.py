@@ -9,6 +9,8 @@ from authserver.admin.api import (
     audit,
     clients,
     fronting,
+    grants,
+    issuances,
     keys,
     operators,
     resource_policies,
@@ -17,6 +19,7 @@ from authserver.admin.api import (
     system,
     tokens,
     users,
+    xaa,
 )
 from authserver.admin.dispatching import Dispatcher
 from authserver.admin.endpoint import AdminEndpoint, Call, endpoint
@@ -44,13 +47,17 @@ TABLE: tuple[AdminEndpoint, ...] = (
     *resources.ENDPOINTS,
     *resource_policies.ENDPOINTS,
     *fronting.ENDPOINTS,
+    *grants.ENDPOINTS,
+    *issuances.ENDPOINTS,
+    *xaa.ENDPOINTS,
     get_openapi_document,
 )
 
 
 def build_dispatcher(parts: AdminParts, access: Access) -> Dispatcher:
-    """Return what serves the table."""
-    return Dispatcher(TABLE, parts, access)
+    """Return what serves the table, without what is switched off."""
+    off = () if parts.config.xaa.enabled else xaa.ENDPOINTS
+    return Dispatcher((entry for entry in TABLE if entry not in off), parts, access)
 
 
 @lru_cache(maxsize=1)

@@ -1,11 +1,9 @@
 """``authserver admin grant`` (cli.md §6)."""
 
-from typing import Any
-
 import click
 
 from authserver.authorization.consent_store import list_consents
-from authserver.authorization.records import ConsentGrant
+from authserver.authorization.views import build_consent
 from authserver.cli.admin.opening import as_json, require, run
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
@@ -27,7 +25,7 @@ def list_user_grants(config_path: str | None, *, user_id: str, json_wanted: bool
     require(user_id, "--user")
     consents = run(config_path, lambda core: list_consents(core.db, user_id))
     if json_wanted:
-        click.echo(as_json({"consent_grants": [_build(each) for each in consents], "broker_grants": []}))
+        click.echo(as_json({"consent_grants": [build_consent(each) for each in consents], "broker_grants": []}))
         return
     click.echo(f"consent_grants ({len(consents)}):")
     for consent in consents:
@@ -47,17 +45,3 @@ def revoke_consent(config_path: str | None, *, consent_id: str) -> None:
     require(consent_id, "--id")
     run(config_path, lambda core: core.consents.revoke(consent_id, now=core.clock()))
     click.echo(f"revoked consent grant: id={consent_id}")
-
-
-def _build(consent: ConsentGrant) -> dict[str, Any]:
-    revoked = {} if consent.revoked_at is None else {"revoked_at": build_time(consent.revoked_at)}
-    return {
-        "id": spell_id(consent.id),
-        "user_id": consent.user_id,
-        "client_id": consent.client_id,
-        "resource_id": consent.resource_id,
-        "scopes": list(consent.scopes),
-        "created_at": build_time(consent.created_at),
-        "updated_at": build_time(consent.updated_at),
-        **revoked,
-    }

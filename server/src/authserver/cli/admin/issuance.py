@@ -86,7 +86,7 @@ def revoke(config_path: str | None, *, issuance_id: str, cascade: bool) -> None:
 
 
 def _line(issuance: Issuance, *, with_scopes: bool) -> str:
-    shown = build_issuance(issuance)
+    shown = dict(build_issuance(issuance))
     names = ["id", "jti", "subject_user_id", "client_id", "resource_id", "backend_kind"]
     words = [f"{name}={shown[name]}" for name in names]
     if with_scopes:
