@@ -285,6 +285,7 @@ def _admin_parts(core: Core, keyring: Keyring) -> AdminParts:
         config=core.config,
         db=core.db,
         clock=core.clock,
+        clock_ms=core.clock.milliseconds,
         started_at=core.clock(),
         version=version(),
         trail=core.trail,

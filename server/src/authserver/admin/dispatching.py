@@ -102,6 +102,7 @@ class Dispatcher:
             body=await _read(request, endpoint.body, max_bytes=endpoint.max_body) if endpoint.body else None,
             now=self._parts.clock(),
             status=endpoint.status,
+            may_go_on=lambda: self._may_go_on(request),
         )
         answer = await endpoint.handle(call)
         if isinstance(answer, HttpResponse):
@@ -109,6 +110,13 @@ class Dispatcher:
         if call.status == _NO_CONTENT:
             return HttpResponse(call.status, headers=(NO_STORE,))
         return HttpResponse(call.status, orjson.dumps(answer), (JSON, NO_STORE))
+
+    async def _may_go_on(self, request: HttpRequest) -> bool:
+        try:
+            await self._access.identify(request)
+        except Unauthorized:
+            return False
+        return True
 
     async def _is_theirs(self, operator: Operator, endpoint: AdminEndpoint, values: Mapping[str, str]) -> bool:
         """Tell whether a request is about nothing but resources that its sender is for."""

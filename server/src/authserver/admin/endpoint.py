@@ -57,6 +57,7 @@ class Call(Generic[B]):
         body: The body, checked; None when the endpoint takes none.
         now: Seconds since the epoch.
         status: What is answered if all goes well; an endpoint with more than one chooses.
+        may_go_on: Whether the sender's key still lets them in, for an answer that takes long.
     """
 
     parts: AdminParts
@@ -67,6 +68,7 @@ class Call(Generic[B]):
     body: B
     now: int
     status: int
+    may_go_on: Callable[[], Awaitable[bool]]
 
     def flag(self, name: str) -> bool:
         """Tell whether a query parameter is switched on: by the exact text ``true`` alone."""

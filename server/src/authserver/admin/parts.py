@@ -28,6 +28,7 @@ class AdminParts:
 
     Attributes:
         clock: Seconds since the epoch.
+        clock_ms: Milliseconds of it.
         started_at: When this process began to serve.
         version: Of this program.
     """
@@ -35,6 +36,7 @@ class AdminParts:
     config: Config
     db: Database
     clock: Callable[[], int]
+    clock_ms: Callable[[], int]
     started_at: int
     version: str
     trail: AuditTrail

@@ -55,7 +55,7 @@ class AuditReading:
             raise Invalid(f"limit must be at most {LONGEST_PAGE}")
         if question.offset > _MOST_OFFSET:
             raise Invalid(f"offset must be at most {_MOST_OFFSET}")
-        since = self._since(question.since, now=now)
+        since = self.earliest(question.since, now=now)
         if question.until is not None and question.until <= since:
             raise Invalid("until must be after since")
         return await list_events(
@@ -69,7 +69,12 @@ class AuditReading:
             offset=max(0, question.offset),
         )
 
-    def _since(self, asked: int | None, *, now: int) -> int:
+    def earliest(self, asked: int | None, *, now: int) -> int:
+        """Return the second from which the trail may be read.
+
+        Raises:
+            Invalid: What was asked for is too long ago.
+        """
         if asked is None:
             return now - min(self.default_lookback, self.max_lookback)
         if asked < now - self.max_lookback - _TOLERANCE_SECONDS:

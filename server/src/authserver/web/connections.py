@@ -15,6 +15,7 @@ from authserver.web.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_head, withou
 from authserver.web.http import MAX_TARGET_BYTES, HttpRequest
 from authserver.web.routing import split_target
 from authserver.web.server import Answer, WebApp
+from authserver.web.streaming import pour
 from authserver.web.turned_away import turn_away
 
 # More than these wait on one connection only when somebody means harm; each holds memory before it is looked at.
@@ -333,6 +334,11 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         head, body = answer
+        if request.stream is not None:
+            self._answering = request
+            self._transport.write(b"".join((head, self._crowd.date, b"connection: close\r\n\r\n", body)))
+            self._crowd.begin(self._loop.create_task(pour(request.stream, self._transport, self._may_go_on)))
+            return
         is_last = request.is_last or (self._is_draining and not self._queue)
         end = b"connection: close\r\n\r\n" if is_last else b"\r\n"
         self._transport.write(b"".join((head, self._crowd.date, end, body)))
@@ -340,6 +346,11 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif is_last:
             self._linger()
+
+    def _may_go_on(self) -> bool:
+        """Give a stream time for its next part, unless the end has come or its client does not take what it is sent."""
+        self._deadline = self._loop.time() + self._timeouts.write
+        return not self._is_draining and not self._is_clogged
 
     def _go_on(self) -> None:
         """Go on to what the client sent meanwhile, or wait for its next request."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from authserver.web.streaming import Stream
+
 NO_STORE = (b"cache-control", b"no-store")
 JSON = (b"content-type", b"application/json")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
@@ -44,6 +46,7 @@ class HttpRequest:
         template: The path with its parameters named, for metrics.
         is_last: Whether the connection ends behind the answer.
         want_more: Called when a part of the body is wanted that has not arrived.
+        stream: What follows the answer, if anything does.
         answer_headers: What the endpoint wants in the answer, whatever that will be: a refusal, a fault.
     """
 
@@ -62,6 +65,7 @@ class HttpRequest:
         "query",
         "raw_path",
         "request_id",
+        "stream",
         "tail",
         "template",
         "want_more",
@@ -89,6 +93,7 @@ class HttpRequest:
         self.request_id = request_id
         self.tail = ""
         self.template = ""
+        self.stream: Stream | None = None
         self.is_last = False
         self.answer_headers: tuple[tuple[bytes, bytes], ...] = ()
         self._first = dict(reversed(headers))
@@ -176,11 +181,13 @@ class HttpResponse(NamedTuple):
 
     Attributes:
         headers: Pairs with lower-case names.
+        stream: What follows the body, as it comes; the connection ends behind it.
     """
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    stream: Stream | None = None
 
 
 Endpoint = Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]

@@ -198,6 +198,7 @@ class WebApp:
             response = self._explain(exc, request, target)
             head = self._head(request, target, response)
         status = response.status
+        request.stream = None if request.method == "HEAD" else response.stream
         body = b"" if request.method == "HEAD" or status in _WITHOUT_BODY else response.body
         seconds, label = time.perf_counter() - started, str(status)
         HTTP_REQUESTS.inc(request.method, request.template, label)
@@ -231,7 +232,8 @@ class WebApp:
         headers += request.answer_headers
         if target.cors is Cors.LISTED:
             headers += self._cors.headers(request)
-        length = b"" if response.status in _WITHOUT_BODY else b"content-length: %d\r\n" % len(response.body)
+        has_length = response.status not in _WITHOUT_BODY and response.stream is None
+        length = b"" if not has_length else b"content-length: %d\r\n" % len(response.body)
         request_id = request.request_id.encode("ascii")
         own, shared = _spell(headers), common[target.cors]
         return b"".join((_STATUS_LINES[response.status], own, shared, length, b"x-request-id: ", request_id, b"\r\n"))

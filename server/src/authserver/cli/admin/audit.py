@@ -1,15 +1,14 @@
 """``authserver admin audit``: reads the trail; its proofs and its delivery stand in modules of their own."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import click
 import orjson
 
 from authserver.audit.chain.late import first_id
+from authserver.audit.following import follow_events
 from authserver.audit.records import AuditRecord
-from authserver.audit.store import list_events, scan_events
+from authserver.audit.store import list_events
 from authserver.audit.views import spell_time, view_event
 from authserver.cli.admin.audit_proof import checkpoint, export, verify_
 from authserver.cli.admin.opening import as_json, as_text, run
@@ -20,10 +19,6 @@ from authserver.protocol.identifiers import spell_id
 from authserver.telemetry.decisions import without_controls
 
 _MOST = 1000
-_POLL_SECONDS = 1.0
-_LOOK_BACK_MS = 5000
-_PAGE = 256
-_LAST = b"\xff" * 16
 
 
 @click.group("audit", cls=Group)
@@ -88,27 +83,13 @@ def tail(config_path: str | None, *, follow: bool, lines: int, in_json: bool) ->
         for event in reversed(newest):
             show(event)
         if follow:
-            async for event in _followed(core, started, {event.id for event in newest}):
-                show(event)
+            shown = {event.id for event in newest}
+            async for events in follow_events(core.db, core.clock.milliseconds, started=started, shown=shown):
+                for event in events:
+                    show(event)
 
     with contextlib.suppress(KeyboardInterrupt):
         run(config_path, read)
-
-
-async def _followed(core: Core, started: bytes, shown: set[bytes]) -> AsyncIterator[AuditRecord]:
-    """Yield events as they come, for ever."""
-    while True:
-        await asyncio.sleep(_POLL_SECONDS)
-        # A moment back, since a row is committed after its id was made.
-        since = max(started, first_id(core.clock.milliseconds() - _LOOK_BACK_MS))
-        shown = {record_id for record_id in shown if record_id >= since}
-        after = since
-        while page := await scan_events(core.db, after=after, through=_LAST, limit=_PAGE):
-            for event in page:
-                if event.id not in shown:
-                    shown.add(event.id)
-                    yield event
-            after = page[-1].id
 
 
 def _describe(event: AuditRecord) -> str:
