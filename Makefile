@@ -44,8 +44,8 @@ e2e: setup ## the end-to-end tests alone
 
 ci: check test ## what a change must pass
 
-fuzz: $(LOCKED) ## look for inputs that break a property, ten minutes for each target; T=target, SECONDS=n
-	@$(BIN)/python -m fuzz.run $(T) --seconds $(or $(SECONDS),600)
+fuzz: $(LOCKED) ## look for inputs that break a property, ten minutes for each target; T=target, SECONDS=n, DB=postgres
+	@$(BIN)/python -m fuzz.run $(T) --seconds $(or $(SECONDS),600) $(if $(filter postgres,$(DB)),--postgres)
 
 bench: $(LOCKED) ## every endpoint beside the floor and a peer: eight minutes, on a quiet machine; ARGS=--record keeps it
 	@$(BIN)/python benchmarks/run.py $(ARGS)

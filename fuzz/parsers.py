@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode, urlsplit
 
 import jwt
@@ -67,6 +68,33 @@ def check_token_answer(path: str, body: bytes) -> None:
     assert members["scope"] == "notes:read"
     claims = jwt.decode(members["access_token"], options={"verify_signature": False})
     assert claims["aud"] == ["https://mcp.example.com/mcp"]
+
+
+def check_bound_answer(body: bytes, *, jkt: str) -> None:
+    """Check a token that is bound to a key."""
+    members = json.loads(body)
+    assert members["token_type"] == "DPoP"
+    claims = jwt.decode(members["access_token"], options={"verify_signature": False})
+    assert claims["cnf"] == {"jkt": jkt}
+
+
+def check_asserted_answer(body: bytes) -> dict[str, Any]:
+    """Check a token that an identity assertion bought; return its claims."""
+    members = json.loads(body)
+    assert members.keys() == {"access_token", "token_type", "expires_in", "scope"}
+    assert (members["token_type"], members["scope"]) == ("Bearer", "notes:read")
+    claims: dict[str, Any] = jwt.decode(members["access_token"], options={"verify_signature": False})
+    assert claims["aud"] in (["https://mcp.example.com/mcp"], ["http://localhost:9000"])
+    return claims
+
+
+def check_started(body: bytes) -> None:
+    """Check what a device is given."""
+    members = json.loads(body)
+    assert re.fullmatch("[A-Za-z0-9_-]{43}", members["device_code"])
+    assert re.fullmatch("[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", members["user_code"])
+    assert members["verification_uri_complete"] == f"{members['verification_uri']}?user_code={members['user_code']}"
+    assert (members["expires_in"], members["interval"]) == (600, 5)
 
 
 async def check_registered(world: World, body: bytes) -> None:
