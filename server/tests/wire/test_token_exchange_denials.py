@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from authserver.audit.catalogue import CATALOGUE
+from authserver.audit.events import Action
 from authserver.clients.records import ClientStatus
 from authserver.config.model import Config
 from authserver.protocol.grant_types import AUTHORIZATION_CODE, TOKEN_EXCHANGE
@@ -380,6 +382,8 @@ async def test_a_fronted_broker_is_refused_in_the_words_of_that_path(wire: Wire)
         " resource=vault scopes=X chain_kind=fronted via_link=gw->vault target_kind=broker"
         " denied_reason=fronting_caller_not_authorized"
     )
+    named = {word.partition("=")[0] for word in row["detail"].split()}
+    assert named <= set(CATALOGUE[Action.TOKEN_EXCHANGE_DENIED].keys)
 
 
 async def test_the_row_of_a_fronted_refusal_names_as_many_scopes_as_have_room(wire: Wire) -> None:
