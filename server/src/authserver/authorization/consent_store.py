@@ -6,19 +6,22 @@ from authserver.authorization.records import ConsentGrant
 from authserver.storage.database import Reader, Row, Writer
 
 _COLUMNS = "id, user_id, client_id, resource_id, scopes, redirect_uris, created_at, updated_at, revoked_at"
+_WIDTH = _COLUMNS.count(",") + 1
 
 
 def _grant(row: Row) -> ConsentGrant:
+    # By position: SQLite looks a column's name up among all of them, one after the other.
+    grant_id, user_id, client_id, resource_id, scopes, redirect_uris, created_at, updated_at, revoked_at = row[:_WIDTH]
     return ConsentGrant(
-        id=row["id"],
-        user_id=row["user_id"],
-        client_id=row["client_id"],
-        resource_id=row["resource_id"],
-        scopes=tuple(orjson.loads(row["scopes"])),
-        redirect_uris=tuple(orjson.loads(row["redirect_uris"])),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        revoked_at=row["revoked_at"],
+        id=grant_id,
+        user_id=user_id,
+        client_id=client_id,
+        resource_id=resource_id,
+        scopes=tuple(orjson.loads(scopes)),
+        redirect_uris=tuple(orjson.loads(redirect_uris)),
+        created_at=created_at,
+        updated_at=updated_at,
+        revoked_at=revoked_at,
     )
 
 

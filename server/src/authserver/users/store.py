@@ -1,13 +1,15 @@
 """SQL of ``users``."""
 
 import unicodedata
+from functools import lru_cache
+from typing import Any
 
 from authserver.storage.database import Reader, Row, Writer
 from authserver.users.records import User, UserProvider, UserRole, UserStatus
 
 _COLUMNS = "id, email, name, role, status, password_hash, provider, provider_sub, session_epoch, version, created_at, updated_at"
-
-
+_WIDTH = _COLUMNS.count(",") + 1
+_KEPT_RECORDS = 4096
 _FIND_USER = f"SELECT {_COLUMNS} FROM users WHERE id = $1"
 
 
@@ -17,19 +19,39 @@ def fold_email(email: str) -> str:
 
 
 def _user(row: Row) -> User:
+    return _record(row[:_WIDTH])
+
+
+@lru_cache(maxsize=_KEPT_RECORDS)
+def _record(values: tuple[Any, ...]) -> User:
+    """Return the record of a row, the same one for the same values, as those of clients are kept (decision 0014)."""
+    (
+        user_id,
+        email,
+        name,
+        role,
+        status,
+        password_hash,
+        provider,
+        provider_sub,
+        session_epoch,
+        version,
+        created_at,
+        updated_at,
+    ) = values
     return User(
-        id=row["id"],
-        email=row["email"],
-        name=row["name"],
-        role=UserRole(row["role"]),
-        status=UserStatus(row["status"]),
-        password_hash=row["password_hash"],
-        provider=UserProvider(row["provider"]),
-        provider_sub=row["provider_sub"],
-        session_epoch=row["session_epoch"],
-        version=row["version"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
+        id=user_id,
+        email=email,
+        name=name,
+        role=UserRole(role),
+        status=UserStatus(status),
+        password_hash=password_hash,
+        provider=UserProvider(provider),
+        provider_sub=provider_sub,
+        session_epoch=session_epoch,
+        version=version,
+        created_at=created_at,
+        updated_at=updated_at,
     )
 
 
