@@ -1,5 +1,8 @@
 """SQL of ``issuance_rows``, which the view ``issuances`` shows with texts for numbers."""
 
+from functools import lru_cache
+from typing import Any
+
 import orjson
 
 from authserver.clients.records import Client, ClientStatus
@@ -48,6 +51,7 @@ _READ = (
     " i.expires_at, i.dpop_jkt, i.agent_id, i.agent_chain, i.consent_client_id, i.parent_jti, i.revoked_at"
 )
 _STATUSES = f"{client_status_of('i.client_id')} AS client_status, {user_status_of('i.subject')} AS subject_status"
+_KEPT_RECORDS = 1024
 _ISSUED_WIDTH = _READ.count(",") + 3
 _SELECT_ISSUED = f"SELECT {_READ}, {_STATUSES} FROM issuances i"
 _FIND_ISSUED = f"{_SELECT_ISSUED} WHERE i.id = $1"
@@ -59,6 +63,12 @@ _FIND_ISSUED_AND_CLIENT = (
 
 
 def _issued(row: Row) -> IssuedToken:
+    return _record(row[:_ISSUED_WIDTH])
+
+
+@lru_cache(maxsize=_KEPT_RECORDS)
+def _record(values: tuple[Any, ...]) -> IssuedToken:
+    """Return the record of a row, the same one for the same values: a token is asked about again and again (decision 0014)."""
     (
         jti,
         token_digest,
@@ -78,7 +88,7 @@ def _issued(row: Row) -> IssuedToken:
         revoked_at,
         client_status,
         subject_status,
-    ) = row[:_ISSUED_WIDTH]
+    ) = values
     issuance = Issuance(
         id=jti,
         token_digest=token_digest,
