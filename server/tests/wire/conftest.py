@@ -120,6 +120,7 @@ async def wire(config: Config, now: int, outbound: OutboundClient | None) -> Asy
     ) as wire:
         yield wire
     await server.traces.close()
+    await keyring.close()
     await core.db.close()
 
 

@@ -1,0 +1,100 @@
+"""The token endpoint while Vault signs, hangs, or refuses (key-management, acceptance check 9)."""
+
+import asyncio
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import jwt
+import pytest
+
+from authserver.config.model import Config
+from authserver.config.secret import Secret
+from authserver.config.sections.storage import SigningConfig, VaultTransitConfig
+from authserver.telemetry import metrics
+from server.tests.wire.harness import RESOURCE, Wire
+
+pytestmark = pytest.mark.anyio
+
+TIMEOUT_SECONDS = 3.0
+
+
+@pytest.fixture
+def config(config: Config, openbao: Any) -> Config:
+    """Keys in Vault."""
+    vault = VaultTransitConfig(
+        address=openbao.address,
+        token=Secret("root"),
+        key_name=f"signing-{uuid.uuid4().hex[:8]}",
+        timeout=TIMEOUT_SECONDS,
+    )
+    return replace(config, signing=SigningConfig(key_store="vault_transit", vault_transit=vault))
+
+
+async def refresh_token(wire: Wire) -> tuple[str, dict[str, Any]]:
+    client = await wire.register()
+    return client["client_id"], await wire.tokens(client["client_id"])
+
+
+async def test_what_vault_signs_verifies_with_what_is_published(wire: Wire, config: Config) -> None:
+    _, tokens = await refresh_token(wire)
+    document = (await wire.http.get("/.well-known/jwks.json")).json()
+    header = jwt.get_unverified_header(tokens["access_token"])
+    assert header == {"typ": "at+jwt", "alg": "ES256", "kid": f"{config.signing.vault_transit.key_name}-v1"}
+    key = jwt.PyJWKSet.from_dict(document).keys[0]
+    claims = jwt.decode(
+        tokens["access_token"], key, audience=RESOURCE, options={"verify_exp": False, "verify_iat": False}
+    )
+    assert claims["scope"] == "notes:read"
+
+
+async def test_a_vault_that_hangs_holds_up_nobody_else_and_nothing_is_spent(wire: Wire, openbao: Any) -> None:
+    client_id, tokens = await refresh_token(wire)
+    openbao.freeze()
+    try:
+        waiting = asyncio.create_task(wire.refresh(client_id, tokens["refresh_token"]))
+        assert (await wire.http.get("/livez")).status_code == 200
+        assert (await wire.http.get("/.well-known/jwks.json")).status_code == 200
+        assert (await wire.introspect(tokens["access_token"]))["active"] is True
+        assert not waiting.done()
+        refused = await waiting
+    finally:
+        openbao.thaw()
+    body = refused.json()
+    assert (refused.status_code, body["error"], refused.headers["retry-after"]) == (503, "server_error", "1")
+    assert body["request_id"]
+    assert "vault" not in refused.text.lower()
+    assert [row for row in await wire.audit() if row[0] == "token.refresh_denied"] == [
+        ("token.refresh_denied", "reason=server_error")
+    ]
+    # Neither the refresh token nor its retry was used up.
+    again = await wire.refresh(client_id, tokens["refresh_token"])
+    assert again.status_code == 200, again.text
+    assert again.json()["refresh_token"] != tokens["refresh_token"]
+
+
+async def test_a_code_is_not_spent_when_vault_does_not_sign(wire: Wire, openbao: Any, config: Config) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    sign = f"transit/keys/{config.signing.vault_transit.key_name}"
+    openbao.call("POST", f"{sign}/config", {"deletion_allowed": True})
+    openbao.call("DELETE", sign)
+    refused = await wire.redeem(client_id, code)
+    assert (refused.status_code, refused.json()["error"]) == (503, "server_error")
+    # A key made anew is another one, whatever its name: its signatures are not believed.
+    openbao.call("POST", sign, {"type": "ecdsa-p256"})
+    assert (await wire.redeem(client_id, code)).status_code == 503
+    await wire.keyring.reload(wire.clock.seconds)
+    assert (await wire.redeem(client_id, code)).status_code == 200
+
+
+async def test_a_token_of_a_retired_key_is_inactive(wire: Wire) -> None:
+    _, tokens = await refresh_token(wire)
+    (old,) = [key.kid for key in wire.keys.list_keys(now=wire.clock.seconds)]
+    before = metrics.REGISTRY.get_sample_value("authserver_key_rotation_total") or 0
+    await wire.keys.rotate(now=wire.clock.seconds)
+    assert metrics.REGISTRY.get_sample_value("authserver_key_rotation_total") == before + 1
+    wire.clock.seconds += 10
+    assert (await wire.introspect(tokens["access_token"]))["active"] is True
+    await wire.keys.retire(old, now=wire.clock.seconds)
+    assert (await wire.introspect(tokens["access_token"]))["active"] is False
