@@ -2,10 +2,12 @@
 
 import asyncio
 import importlib.util
+import io
+import json
 import shutil
 import sys
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from authserver.storage.database import Database
 from authserver.storage.migrate import migrate_postgres, migrate_sqlite
 from authserver.storage.postgres import PoolLimits, PostgresDatabase
 from authserver.storage.sqlite import SqliteDatabase
+from authserver.telemetry import logs
+from authserver.telemetry.logs import configure_logging
 from generate_threats import load as load_threats
 from generate_threats import place as threat_place
 
@@ -158,3 +162,14 @@ async def db(database_target: str) -> AsyncIterator[Database]:
     database = await open_target(database_target)
     yield database
     await database.close()
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What was logged so far."""
+    before = vars(logs._output).copy()
+    stream = io.BytesIO()
+    configure_logging(stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    vars(logs._output).clear()
+    vars(logs._output).update(before)
