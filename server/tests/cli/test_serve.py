@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -231,3 +232,24 @@ def test_more_workers_than_sqlite_can_have_are_refused_at_the_command_line_too(s
     code, err = start("--workers", "2").end()
     assert code == 1
     assert "server.workers=2 needs storage.driver=postgres" in err
+
+
+def test_keys_that_were_lost_are_told_at_the_next_start(
+    start: Start, command: Command, environment: dict[str, str]
+) -> None:
+    machine = command(
+        *("admin", "client", "create", "--name", "M", "--grant-types", "client_credentials"),
+        *("--auth-method", "client_secret_basic", "--scope", "notes:read"),
+    ).fields
+    server = start()
+    server.wait_until_it_says("http server listening")
+    form = {"grant_type": "client_credentials"}
+    url = f"http://127.0.0.1:{server.port}/oauth/token"
+    assert httpx2.post(url, data=form, auth=(machine["id"], machine["client_secret"])).status_code == 200
+    server.stop()
+    assert not server.says("the signing keys are gone")
+    shutil.rmtree(environment["AUTHPLANE_SIGNING_KEY_PATH"])
+    again = start()
+    again.wait_until_it_says("http server listening")
+    assert again.line("the signing keys are gone")["level"] == "ERROR"
+    again.stop()

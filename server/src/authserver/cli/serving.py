@@ -23,6 +23,7 @@ from authserver.resources.store import find_resource_by_slug
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.installed import version
 from authserver.telemetry.logs import configure_logging, flush_logs, get_logger
+from authserver.tokens.store import has_issued
 from authserver.web.run import Listener, serve_listeners
 
 _log = get_logger("main")
@@ -97,6 +98,8 @@ async def build(core: Core, limits: Limits) -> tuple[Keyring, Server]:
 async def _prepare(core: Core) -> Keyring:
     config = core.config
     keyring = await open_keys(config, now=core.clock(), core=core)
+    if keyring.is_new and await has_issued(core.db):
+        _log.error("the signing keys are gone: what was issued before this start can no longer be verified")
     await seed_resources(core.db, core.resources, config.resources, now=core.clock())
     await core.mode.refresh()
     _say(registration_notices(config, core.mode.current))

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from authserver.keys.directory import KeyDirectory, KeyFiles
 from authserver.keys.keystore import KeyInUse, KeyStoreError, Record, UnknownKey, unrecorded
 from authserver.keys.records import StoredKey, StoredKeys
+from authserver.keys.volatile import find_volatile
 from authserver.protocol.identifiers import new_public_id
 from authserver.protocol.jose import Algorithm, SigningKey, generate_signing_key
 from authserver.storage.database import StorageUnavailable
@@ -88,6 +89,12 @@ class KeyfileStore:
 
     def _prepare(self, now: int) -> StoredKeys:
         self._directory.create()
+        if filesystem := find_volatile(self._path):
+            _log.warning(
+                "signing keys are ephemeral: they go with the container or at a restart, mount a volume at signing.key_path",
+                path=str(self._path),
+                filesystem=filesystem,
+            )
         with self._directory.locked():
             if _CURRENT not in self._directory.list_stems():
                 signing_key = self._new_key()

@@ -114,6 +114,11 @@ def _record(values: tuple[Any, ...]) -> IssuedToken:
     )
 
 
+async def has_issued(db: Reader) -> bool:
+    """Tell whether any token was issued and is still remembered."""
+    return await db.fetch_one("SELECT 1 AS one FROM issuances LIMIT 1") is not None
+
+
 async def append_issuance(tx: Writer, issuance: Issuance) -> None:
     """Record a token in the transaction that lets it leave."""
     await tx.append(
