@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from authserver.admin.access import Access
 from authserver.admin.parts import AdminParts
 from authserver.admin.routes import AdminRoutes
+from authserver.admin.simulation import Simulator
+from authserver.admin.token_inspection import TokenInspector
 from authserver.audit.chain.sealing import Sealer
 from authserver.audit.reading import AuditReading
 from authserver.authorization.consent_store import forget_approved_redirects
@@ -259,7 +261,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     watcher.register_tick(traces.tick)
     return Server(
         public=_public_app(config, routes, limits, traces if config.traces.enabled else None),
-        admin=_admin_app(core, keyring, health),
+        admin=_admin_app(core, keyring, Simulator(db, checker, grants), health),
         watcher=watcher,
         traces=traces,
         sealer=Sealer(db, KeyringSigner(keyring), clock.milliseconds),
@@ -279,7 +281,7 @@ def _public_app(config: Config, routes: list[Route], limits: Limits, traces: Tra
     )
 
 
-def _admin_parts(core: Core, keyring: Keyring) -> AdminParts:
+def _admin_parts(core: Core, keyring: Keyring, simulator: Simulator) -> AdminParts:
     bounds = core.config.admin
     return AdminParts(
         config=core.config,
@@ -303,15 +305,17 @@ def _admin_parts(core: Core, keyring: Keyring) -> AdminParts:
         fronting=core.fronting,
         consents=core.consents,
         issuances=core.issuances,
+        simulator=simulator,
+        inspector=TokenInspector(db=core.db, keyring=keyring, issuer=core.config.server.issuer),
         idps=core.idps,
         xaa_policies=core.xaa_policies,
         subject_mappings=core.subject_mappings,
     )
 
 
-def _admin_app(core: Core, keyring: Keyring, health: HealthRoutes) -> WebApp:
+def _admin_app(core: Core, keyring: Keyring, simulator: Simulator, health: HealthRoutes) -> WebApp:
     """Return what the admin listener serves: health, metrics and the admin API."""
-    config, db, parts = core.config, core.db, _admin_parts(core, keyring)
+    config, db, parts = core.config, core.db, _admin_parts(core, keyring, simulator)
     access = Access(config.admin.api_key, core.operators, core.trail, clock=core.clock, monotonic=time.monotonic)
     base_path = urlsplit(config.server.issuer).path.rstrip("/")
     routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from authserver.admin.operators import OperatorAdministration
+from authserver.admin.simulation import Simulator
+from authserver.admin.token_inspection import TokenInspector
 from authserver.audit.reading import AuditReading
 from authserver.audit.trail import AuditTrail
 from authserver.clients.administration import ClientAdministration
@@ -50,6 +52,8 @@ class AdminParts:
     fronting: FrontingAdministration
     consents: ConsentRevocation
     issuances: IssuanceAdministration
+    simulator: Simulator
+    inspector: TokenInspector
     idps: IdpAdministration
     xaa_policies: PolicyAdministration
     subject_mappings: MappingAdministration

@@ -116,20 +116,25 @@ class Decision:
         self.steps: list[tuple[str, StepFields]] = []
         self._keep = keep
 
-    def refuse(self, *, reference: str, error: str, reason: str, description: str, status: int) -> None:
-        """Keep the decision: the request is refused."""
-        if self._keep is None:
-            return
+    def clean_steps(self) -> list[dict[str, object]]:
+        """Return the steps as they may be kept and shown: without secrets, at most a few kilobytes."""
         steps: list[dict[str, object]] = []
-        client_id, size = "", 0
+        size = 0
         for step, fields in self.steps:
             told = {name: _told(value) for name, value in fields.items()}
-            client_id = str(told.get("client_id") or client_id)
             size += len(step) + sum(len(str(value)) for value in told.values())
             if size > _MOST_BYTES:
                 steps.append({"step": "the rest was too long to keep"})
                 break
             steps.append({"step": step, **told})
+        return steps
+
+    def refuse(self, *, reference: str, error: str, reason: str, description: str, status: int) -> None:
+        """Keep the decision: the request is refused."""
+        if self._keep is None:
+            return
+        steps = self.clean_steps()
+        client_id = next((str(step["client_id"]) for step in reversed(steps) if step.get("client_id")), "")
         answer = {
             "endpoint": self.endpoint,
             "request_id": _without_secrets(self.request_id),

@@ -18,6 +18,7 @@ from authserver.admin.api import (
     settings,
     system,
     tokens,
+    tools,
     users,
     xaa,
 )
@@ -50,6 +51,7 @@ TABLE: tuple[AdminEndpoint, ...] = (
     *grants.ENDPOINTS,
     *issuances.ENDPOINTS,
     *xaa.ENDPOINTS,
+    *tools.ENDPOINTS,
     get_openapi_document,
 )
 

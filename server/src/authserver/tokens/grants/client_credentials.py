@@ -49,9 +49,7 @@ class ClientCredentialsGrant:
 
     async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
         """Issue a token (public API §8.5, steps 3 to 8)."""
-        _check_ceiling(client)  # 3
-        resource = await self._find_target(request.form)  # 4
-        scopes = _choose_scopes(request.form, client, resource)  # 5, 6
+        resource, scopes = await self.decide(request.form, client=client)
         request = await self.proofs.check(request, client=client, now=now)  # 7
         minted = await self._mint(request, client=client, resource=resource, scopes=scopes, now=now)  # 8
         event = AuditEvent(
@@ -75,6 +73,16 @@ class ClientCredentialsGrant:
             expires_in=minted.expires_in,
             scope=build_scope(scopes),
         )
+
+    async def decide(self, form: Form, *, client: Client) -> tuple[Resource | None, tuple[str, ...]]:
+        """Return what a token would be for, and its scopes (steps 3 to 6).
+
+        Raises:
+            OAuthError: There is none for this client.
+        """
+        _check_ceiling(client)  # 3
+        resource = await self._find_target(form)  # 4
+        return resource, _choose_scopes(form, client, resource)  # 5, 6
 
     async def _find_target(self, form: Form) -> Resource | None:
         """Return the Resource that the token is for; None when the request names none."""
