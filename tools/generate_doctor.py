@@ -31,6 +31,7 @@ The token comes from standard input (`--token-stdin`) or from `AUTHSERVER_DOCTOR
 sent to the URL itself and nowhere else, not along a redirect, not over plain http to another machine, and not when it is
 bound to a key. It is never printed. The forged tokens hold what a real one would, issuer and audience included, under a
 made-up signature and under none; the server's log may show two refusals. A call is the first message of an MCP session.
+Servers in private networks can be examined; what a public server names is not followed into one.
 
 A **fault** makes clients fail: the command exits with 1. A **warning** hurts some clients, or will some day: alone it
 exits with 0. With `--json` the answer has `healthy`, the state of each layer, every finding with `code`, `layer`,

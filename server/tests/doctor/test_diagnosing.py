@@ -15,6 +15,7 @@ from authserver.outbound.client import OutboundClient
 from authserver.protocol.jose import generate_signing_key
 from server.tests.doctor.faults import FAULTS, Fault, contexts
 from server.tests.doctor.laboratory import Answer, Setup, laboratory
+from server.tests.fakes.certificates import tls_contexts
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +52,7 @@ async def test_what_is_broken_is_named_and_nothing_else(fault: Fault, tmp_path: 
 def test_there_are_more_than_thirty_set_ups_and_one_for_almost_every_code() -> None:
     assert len(FAULTS) > 30
     assert len({fault.what for fault in FAULTS}) == len(FAULTS)
-    assert set(CODES) - {fault.code for fault in FAULTS} == {"broken-answer", "token-unchecked"}
+    assert set(CODES) - {fault.code for fault in FAULTS} == {"broken-answer", "private-address", "token-unchecked"}
 
 
 @pytest.mark.parametrize(
@@ -181,3 +182,21 @@ async def test_an_event_stream_without_end_is_an_answer() -> None:
         )
         diagnosis = await examine(setup, OutboundClient(tls=TRUST))
     assert [found.code.name for found in diagnosis.findings] == ["no-token-needed"]
+
+
+async def test_a_public_server_does_not_lead_the_doctor_into_a_private_network(tmp_path: Path) -> None:
+    server, client = tls_contexts(tmp_path, "mcp.example.com")
+
+    async def resolve(host: str, _port: int) -> list[str]:
+        return ["10.0.0.1" if host == "internal.example.com" else "127.0.0.1"]
+
+    def is_private(address: str) -> bool:
+        return address == "10.0.0.1"
+
+    for named in ("https://internal.example.com", "http://localhost:1"):
+        async with laboratory(host="mcp.example.com", tls=server) as setup:
+            setup.prm["authorization_servers"] = [named]
+            http = OutboundClient(resolver=resolve, tls=client, is_forbidden=is_private)
+            diagnosis = await examine(setup, http)
+        assert [found.code.name for found in diagnosis.findings] == ["private-address"]
+        assert diagnosis.findings[0].url.startswith(named)

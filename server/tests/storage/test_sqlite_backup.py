@@ -4,6 +4,9 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -235,3 +238,33 @@ def test_without_a_write_ahead_log_it_works_alike(path: str, tmp_path: Path) -> 
     back_up(path, file, wal=False, force=False)
     restore(file, elsewhere, wal=False, force=False)
     assert dump(elsewhere) == dump(path)
+
+
+def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
+    path: str, backup: str, tmp_path: Path
+) -> None:
+    # Large enough that the file is written in many steps.
+    execute(
+        path,
+        "PRAGMA journal_mode = DELETE",
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+        " INSERT INTO dpop_jtis SELECT 'k', hex(randomblob(64)) || i, 1 FROM n",
+    )
+    large = str(tmp_path / "large.db")
+    back_up(path, large, wal=True, force=False)
+    outcomes = {len(dump(file)["dpop_jtis"]): dump(file) for file in (backup, large)}
+    program = (
+        "import sys; from authserver.storage.sqlite_backup import restore;"
+        " restore(sys.argv[1], sys.argv[2], wal=True, force=True)"
+    )
+    journal = Path(f"{path}-journal")
+    for file in (large, backup) * 2:
+        with subprocess.Popen([sys.executable, "-c", program, file, path]) as process:
+            while process.poll() is None and not journal.exists():
+                time.sleep(0.001)
+            process.kill()
+            process.wait(20)
+        found = dump(path)
+        assert found == outcomes[len(found["dpop_jtis"])]
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

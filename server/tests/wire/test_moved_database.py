@@ -1,4 +1,4 @@
-"""What was begun before a backup or a move to PostgreSQL goes on after it."""
+"""What was begun before a backup or a move to PostgreSQL goes on after it, and the audit trail still proves itself."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from authserver.app import build_server
+from authserver.audit.chain.parts import read_parts
+from authserver.audit.chain.sealing import Sealer
+from authserver.audit.chain.verification import verify
 from authserver.config.model import Config
 from authserver.config.secret import Secret
 from authserver.config.sections.storage import PostgresConfig, SqliteConfig
 from authserver.core import Clock, open_core, open_keys
+from authserver.keys.statements import KeyringSigner
 from authserver.storage.copying import copy_database
 from authserver.storage.sqlite_backup import back_up, restore
 from server.tests.wire.harness import Wire
@@ -38,6 +42,8 @@ async def test_tokens_and_refresh_tokens_of_before_work_after(
 ) -> None:
     client = (await wire.register(grant_types=["authorization_code", "refresh_token"]))["client_id"]
     issued = await wire.tokens(client)
+    await wire.core.trail.flush()
+    sealed = await Sealer(wire.core.db, KeyringSigner(wire.keyring), lambda: now * 1000).seal_all()
     path = config.storage.sqlite.path
     if way == "backup":
         file, elsewhere = str(tmp_path / "b.db"), str(tmp_path / "elsewhere.db")
@@ -50,6 +56,9 @@ async def test_tokens_and_refresh_tokens_of_before_work_after(
         postgres = PostgresConfig(dsn=Secret(postgres_target), min_conns=0, max_conns=5)
         storage = replace(config.storage, driver="postgres", postgres=postgres)
     async with started(replace(config, storage=storage), wire, now) as moved:
+        report = await verify(read_parts(moved.core.db), trusted=[wire.keyring.current(now).public.jwk])
+        assert (report.is_intact, report.rows, report.unsealed) == (True, sealed, 0)
+        assert sealed > 0
         assert (await moved.introspect(issued["access_token"]))["active"] is True
         refreshed = await moved.refresh(client, issued["refresh_token"])
         assert refreshed.status_code == 200, refreshed.text

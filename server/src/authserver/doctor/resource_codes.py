@@ -23,6 +23,12 @@ RESOURCE_CODES: Entries = {
             "Ask the URL with curl -i; a proxy may speak another protocol, or a TLS port may be asked in plain HTTP.",
         ),
         (
+            "private-address",
+            Severity.FAULT,
+            "A public server names one with a private address. Clients elsewhere do not reach it; the doctor does not follow.",
+            "Behind a proxy or with a DNS of its own, configure the public URL: an internal name leaked into a document.",
+        ),
+        (
             "plain-http",
             Severity.FAULT,
             "Tokens and codes travel unencrypted. Clients refuse plain http for anything but loopback.",

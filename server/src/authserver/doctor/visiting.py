@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from urllib.parse import urljoin
 
@@ -10,13 +11,14 @@ import orjson
 
 from authserver.doctor.findings import Finding, finding
 from authserver.outbound.addresses import is_local_name
-from authserver.outbound.client import OutboundClient, OutboundError, OutboundResponse
+from authserver.outbound.client import OutboundClient, OutboundError, OutboundRefused, OutboundResponse
 from authserver.protocol.uris import parse_uri
 
 _MAX_BYTES = 512 * 1024
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SOON_SECONDS = 14 * 24 * 3600
+_PRIVATE = frozenset({"host", "address"})
 # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED; X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _OUT_OF_TIME, _WRONG_NAME = frozenset({9, 10}), frozenset({62, 64})
 
@@ -99,6 +101,7 @@ class Visitor:
         self._http = http
         self._timeout = timeout
         self._page = page
+        self._is_private: bool | None = None  # whether the server that the operator named is; unknown until it answered
         self._met: set[str] = set()
         self._silent: set[str] = set()
 
@@ -147,9 +150,7 @@ class Visitor:
         if origin in self._silent:
             return None
         try:
-            response = await self._http.send(
-                method, url, headers=headers, content=content, max_bytes=_MAX_BYTES, timeout=self._timeout
-            )
+            response = await self._send(method, url, headers, content)
         except OutboundError as exc:
             # Who does not answer once is not asked again: each question would take as long.
             self._silent.add(origin)
@@ -168,6 +169,23 @@ class Visitor:
         )
         self.visits.append(answer)
         return answer
+
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], content: bytes) -> OutboundResponse:
+        """Send a request. What a public server names is public, too: none shall have us look around in a private network."""
+        send = partial(
+            self._http.send, method, url, headers=headers, content=content, max_bytes=_MAX_BYTES, timeout=self._timeout
+        )
+        if self._is_private is not None:
+            return await send(allow_private=self._is_private)
+        try:
+            response = await send(allow_private=False)
+        except OutboundRefused as exc:
+            if exc.cause not in _PRIVATE:
+                raise
+            self._is_private = True
+            return await send(allow_private=True)
+        self._is_private = False
+        return response
 
     def _note_redirect(self, asked: str, reached: str) -> None:
         code = "redirected" if origin_of(asked) == origin_of(reached) else "redirect-elsewhere"
@@ -206,6 +224,8 @@ def _explain_failure(url: str, exc: OutboundError, timeout: float) -> Finding:
             return finding("unreachable", url=url, seen="the host name has no address")
         case "url":
             return finding("unreachable", url=url, seen="this is no http or https URL without user information")
+        case "host" | "address":
+            return finding("private-address", url=url, seen="the name leads into a private network")
         case cause:
             return finding("broken-answer", url=url, seen=f"the answer could not be read: {cause}")
 

@@ -189,8 +189,9 @@ class OutboundClient:
         content: bytes = b"",
         max_bytes: int,
         timeout: float,  # noqa: ASYNC109  as above
+        allow_private: bool,
     ) -> OutboundResponse:
-        """Send what an operator asked for to a URL that an operator named: any address, ``http`` too, still no redirects.
+        """Send what an operator at a terminal asked for: any method, ``http`` too, still no redirects.
 
         Args:
             method: Such as ``POST``.
@@ -199,16 +200,17 @@ class OutboundClient:
             content: The body.
             max_bytes: The largest body taken.
             timeout: Seconds for everything together.
+            allow_private: Whether addresses that are not of the public internet may be connected to.
 
         Raises:
-            OutboundRefused: It is no such URL.
+            OutboundRefused: It is no such URL, or an address may not be connected to.
             OutboundFailed: There was no answer, or none within the bounds.
         """
         asked = _Asked(method=method, headers=headers, content=content)
-        target = _check_url(url, allow_private=True, require_https=False)
+        target = _check_url(url, allow_private=allow_private, require_https=False)
         try:
             async with asyncio.timeout(timeout):
-                addresses = await self._resolve(target, allow_private=True)
+                addresses = await self._resolve(target, allow_private=allow_private)
                 return await self._fetch(
                     target, addresses, lambda _: contextlib.nullcontext(), asked, max_bytes=max_bytes
                 )
