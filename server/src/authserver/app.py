@@ -1,6 +1,7 @@
 """Puts the server together: a bill of materials. With `core.py` below it, the only module that knows all the parts."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -10,6 +11,8 @@ from authserver.admin.routes import AdminRoutes
 from authserver.admin.simulation import Simulator
 from authserver.admin.token_inspection import TokenInspector
 from authserver.audit.chain.sealing import Sealer
+from authserver.audit.delivery.opening import open_destinations
+from authserver.audit.delivery.sending import Courier
 from authserver.audit.reading import AuditReading
 from authserver.authorization.consent_store import forget_approved_redirects
 from authserver.authorization.decisions import Decisions
@@ -30,6 +33,7 @@ from authserver.clients.lookup import ClientResolver
 from authserver.clients.metadata_documents import MetadataDocuments
 from authserver.clients.registration import Registration, RegistrationPolicy
 from authserver.clients.routes import registration_routes
+from authserver.config.loader import process_environment
 from authserver.config.model import Config
 from authserver.core import Core, administer_keys
 from authserver.discovery.capabilities import CurrentCapabilities
@@ -92,6 +96,7 @@ class Server:
         watcher: Has the changes of other processes obeyed; to be run beside the listeners.
         traces: Keeps refusals; to be closed before the database.
         sealer: Seals the audit trail; to be run beside the listeners, and asked once more in the end.
+        couriers: Deliver it; to be run beside the listeners.
     """
 
     public: WebApp
@@ -99,6 +104,7 @@ class Server:
     watcher: ChangeWatcher
     traces: TraceRecorder
     sealer: Sealer
+    couriers: Sequence[Courier]
 
 
 def build_limits(config: Config, *, are_shared: bool) -> Limits:
@@ -125,6 +131,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
     limits = limits or build_limits(core.config, are_shared=False)
     config, clock, db, trail = core.config, core.clock, core.db, core.trail
     site = site_of(config.server.issuer)
+    destinations = open_destinations(config.audit, core.http, process_environment(), issuer=config.server.issuer)
     catalog, idps = ResourceCatalog(db), IdpRegistry(db)
     fronting_links = FrontingLinks(db)
     consent_links = ConsentLinks(config.session, issuer=config.server.issuer)
@@ -265,6 +272,7 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         watcher=watcher,
         traces=traces,
         sealer=Sealer(db, KeyringSigner(keyring), clock.milliseconds),
+        couriers=[Courier(db, destination, clock) for destination in destinations],
     )
 
 
@@ -321,7 +329,7 @@ def _admin_app(core: Core, keyring: Keyring, simulator: Simulator, health: Healt
     routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]
     metrics = config.observability.metrics
     if metrics.provider in {"prometheus", "both"}:
-        routes += ScrapeRoutes(db=db, path=metrics.path, monotonic=time.monotonic).routes()
+        routes += ScrapeRoutes(db=db, path=metrics.path, clock=core.clock, monotonic=time.monotonic).routes()
     rate, burst = config.admin.requests_per_second, config.admin.burst
     return WebApp(
         routes,

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from authserver.audit.delivery.records import Delivery
+from authserver.audit.delivery.store import begin_delivery, fail_delivery
 from authserver.protocol.identifiers import spell_id
 from authserver.storage.database import Database
 from server.tests.audit.sealed import Clock, Trail, change_row, keyring_in, tamper
@@ -178,3 +180,25 @@ def test_following_shows_what_comes(environment: dict[str, str], command: Comman
         finally:
             process.send_signal(signal.SIGINT)
     assert process.returncode in {0, 1}
+
+
+def test_where_each_destination_stands_is_shown(command: Command, database_target: str, tmp_path: Path) -> None:
+    assert command("admin", "audit", "delivery").out == "no deliveries found\n"
+    sealed(database_target, tmp_path / "keys", 3, 2)
+    stands = Delivery(destination="webhook", checkpoint=1, position=1, sequence=4, begun_at=1_790_000_000)
+
+    async def fail(db: Database) -> None:
+        await db.write(lambda tx: begin_delivery(tx, stands))
+        await db.write(lambda tx: fail_delivery(tx, stands, "status 500", next_attempt_at=1_790_000_004))
+
+    on(database_target, fail)
+    configured = {
+        "AUTHPLANE_AUDIT_WEBHOOK_URL": "https://siem.example.com/hook",
+        "AUTHPLANE_AUDIT_WEBHOOK_SECRET_REF": "CONNECTOR_HOOK",
+    }
+    assert command("admin", "audit", "delivery", **configured).out.startswith(
+        "destination=webhook sequence=4 checkpoint=1 position=1 begun_at=2026-09-21T14:13:20Z delivered_at= failures=1"
+        ' last_error="status 500" next_attempt_at=2026-09-21T14:13:24Z configured=true pending=1 seconds='
+    )
+    (shown,) = json.loads(command("admin", "audit", "delivery", "--json").out)
+    assert (shown["pending"], shown["configured"], shown["failures"]) == (1, False, 1)

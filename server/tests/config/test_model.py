@@ -18,6 +18,12 @@ device.interval | duration | 5s | AUTHPLANE_DEVICE_INTERVAL
 traces.enabled | bool | true | AUTHPLANE_TRACES_ENABLED
 traces.max | int | 10000 | AUTHPLANE_TRACES_MAX
 traces.max_age | duration | 24h | AUTHPLANE_TRACES_MAX_AGE
+audit.webhook.url | string |  | AUTHPLANE_AUDIT_WEBHOOK_URL
+audit.webhook.secret_ref | string |  | AUTHPLANE_AUDIT_WEBHOOK_SECRET_REF
+audit.webhook.allow_private_addresses | bool | false | AUTHPLANE_AUDIT_WEBHOOK_ALLOW_PRIVATE_ADDRESSES
+audit.otlp.url | string |  | AUTHPLANE_AUDIT_OTLP_URL
+audit.otlp.authorization_ref | string |  | AUTHPLANE_AUDIT_OTLP_AUTHORIZATION_REF
+audit.otlp.allow_private_addresses | bool | false | AUTHPLANE_AUDIT_OTLP_ALLOW_PRIVATE_ADDRESSES
 server.address | string | :9000 | AUTHPLANE_SERVER_ADDRESS
 server.workers | string | 1 | AUTHPLANE_SERVER_WORKERS
 server.read_timeout | duration | 30s | AUTHPLANE_SERVER_READ_TIMEOUT

@@ -105,6 +105,7 @@ async def _purge_one(
             trace_age=config.traces.max_age,
             retention=retention,
             signer=signer,
+            destinations=config.audit.destinations,
         )
     except Exception as exc:  # noqa: BLE001  one target's failure must not keep the others from running
         _log.error("purge failed", table=target, error=str(exc))

@@ -157,7 +157,8 @@ async def run(
     # Once more, now that later changes are watched: one could have come in between.
     await core.mode.refresh()
     await keyring.obey(core.clock())
-    tasks = [asyncio.create_task(work) for work in (server.watcher.run(), server.sealer.run())]
+    work = [server.watcher.run(), server.sealer.run(), *(courier.run() for courier in server.couriers)]
+    tasks = [asyncio.create_task(each) for each in work]
     # What is there by now stays: looking through it again and again would hold up requests.
     gc.freeze()
     try:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from authserver.config.declaring import Key
 from authserver.config.secret import NO_SECRET, Secret
+from authserver.config.sections.audit import AuditConfig
 from authserver.config.sections.clients import (
     AgentsConfig,
     BrokerProviderSeed,
@@ -33,6 +34,7 @@ __all__ = [
     "NO_SECRET",
     "AdminConfig",
     "AgentsConfig",
+    "AuditConfig",
     "BrokerProviderSeed",
     "CimdConfig",
     "ClientCredentialsConfig",
@@ -87,6 +89,7 @@ class Config:
     connect: ConnectConfig = field(default_factory=ConnectConfig)
     observability: ObservabilityConfig = field(default_factory=ObservabilityConfig)
     traces: TracesConfig = field(default_factory=TracesConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     client_secret_pepper: Annotated[
         Secret,
         Key(

@@ -1,14 +1,23 @@
-"""``GET /metrics`` on the operators' listener: what all workers counted, and two figures from the database (metrics.md §4)."""
+"""``GET /metrics`` on the operators' listener: what all workers counted, and figures from the database (metrics.md §4)."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from authserver.audit.delivery.batches import measure_lag
+from authserver.audit.delivery.store import list_deliveries
 from authserver.authorization.store import count_active_families
 from authserver.clients.store import count_active_clients
 from authserver.storage.database import Database, StorageUnavailable
 from authserver.telemetry.logs import get_logger
-from authserver.telemetry.metrics import ACTIVE_CLIENTS, ACTIVE_TOKEN_FAMILIES, CONTENT_TYPE, scrape
+from authserver.telemetry.metrics import (
+    ACTIVE_CLIENTS,
+    ACTIVE_TOKEN_FAMILIES,
+    AUDIT_DELIVERY_LAG,
+    AUDIT_DELIVERY_PENDING,
+    CONTENT_TYPE,
+    scrape,
+)
 from authserver.web.http import NO_STORE, HttpRequest, HttpResponse, Route
 
 _log = get_logger("metrics")
@@ -22,11 +31,13 @@ class ScrapeRoutes:
 
     Attributes:
         path: Where.
+        clock: Seconds since the epoch.
         monotonic: Seconds of a clock that never goes back.
     """
 
     db: Database
     path: str
+    clock: Callable[[], int]
     monotonic: Callable[[], float]
     _fresh_until: float = field(default=-1.0, init=False)
     _counting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -50,5 +61,9 @@ class ScrapeRoutes:
         try:
             ACTIVE_CLIENTS.set(await self.db.survey(count_active_clients))
             ACTIVE_TOKEN_FAMILIES.set(await self.db.survey(count_active_families))
+            for delivery in await list_deliveries(self.db):
+                lag = await measure_lag(self.db, delivery, now=self.clock())
+                AUDIT_DELIVERY_PENDING.labels(delivery.destination).set(lag.pending)
+                AUDIT_DELIVERY_LAG.labels(delivery.destination).set(lag.seconds)
         except StorageUnavailable as exc:
             _log.warning("clients and families not counted", error=str(exc))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
 from authserver.audit.chain.purging import Purge, purge_sealed
+from authserver.audit.delivery.store import lowest_delivered
 from authserver.protocol.operator_errors import Invalid
 from authserver.protocol.statements import Signer
 from authserver.storage.changes import announce
@@ -144,6 +145,7 @@ async def purge(
     trace_age: int = DAY,
     retention: int | None = None,
     signer: Signer | None = None,
+    destinations: frozenset[str] = frozenset(),
 ) -> int:
     """Delete what a target stands for; return the number of rows it deleted or emptied.
 
@@ -157,6 +159,7 @@ async def purge(
         trace_age: Seconds for which traces of refusals are kept.
         retention: Seconds of history to keep, for issuances (30 days unless given) and audit events (must be given).
         signer: Signs what audit events leave behind; needed for them alone.
+        destinations: Who gets audit events; what one of them does not have yet stays.
 
     Raises:
         Invalid: Audit events are to go without a retention, or nobody signs.
@@ -179,7 +182,8 @@ async def purge(
         case Target.AUDIT_EVENTS:
             if signer is None:
                 raise Invalid("audit events leave a signed tombstone, for which there is no key")
-            return await purge_sealed(db, signer, Purge(before=now - (retention or 0), now=now))
+            most = await lowest_delivered(db, destinations)
+            return await purge_sealed(db, signer, Purge(before=now - (retention or 0), most=most, now=now))
         case Target.UNUSED_CLIENTS:
             return await _sweep(db, _UNUSED_CLIENTS, end=now - UNUSED_CLIENT_AGE, topic="clients")
         case _:

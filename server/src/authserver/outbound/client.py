@@ -190,8 +190,9 @@ class OutboundClient:
         max_bytes: int,
         timeout: float,  # noqa: ASYNC109  as above
         allow_private: bool,
+        require_https: bool = False,
     ) -> OutboundResponse:
-        """Send what an operator at a terminal asked for: any method, ``http`` too, still no redirects.
+        """Send what an operator asked for: any method, ``http`` too unless refused, still no redirects.
 
         Args:
             method: Such as ``POST``.
@@ -201,13 +202,14 @@ class OutboundClient:
             max_bytes: The largest body taken.
             timeout: Seconds for everything together.
             allow_private: Whether addresses that are not of the public internet may be connected to.
+            require_https: Whether ``http`` is refused.
 
         Raises:
             OutboundRefused: It is no such URL, or an address may not be connected to.
             OutboundFailed: There was no answer, or none within the bounds.
         """
         asked = _Asked(method=method, headers=headers, content=content)
-        target = _check_url(url, allow_private=allow_private, require_https=False)
+        target = _check_url(url, allow_private=allow_private, require_https=require_https)
         try:
             async with asyncio.timeout(timeout):
                 addresses = await self._resolve(target, allow_private=allow_private)

@@ -29,3 +29,7 @@ HTTP_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
 CONNECTION_ENDS = frozenset(
     {"read_timeout", "write_timeout", "idle_timeout", "room", "surplus", "pipeline", "malformed"}
 )
+AUDIT_DESTINATIONS = frozenset({"webhook", "otlp"})
+DELIVERY_FAILURES = frozenset(
+    {"url", "scheme", "host", "address", "dns", "connect", "timeout", "protocol", "too_large", "encoding", "status"}
+)

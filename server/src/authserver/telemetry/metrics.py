@@ -138,6 +138,16 @@ AUDIT_EVENTS_DROPPED = Counter(
     "authserver_audit_events_dropped_total", "Audit events that only the log knows", {"action": None}
 )
 AUDIT_ROWS_SEALED = Counter("authserver_audit_rows_sealed_total", "Audit rows that a signed checkpoint lists")
+AUDIT_EVENTS_DELIVERED = Counter(
+    "authserver_audit_events_delivered_total",
+    "Audit events that a destination acknowledged",
+    {"destination": values.AUDIT_DESTINATIONS},
+)
+AUDIT_DELIVERY_FAILURES = Counter(
+    "authserver_audit_delivery_failures_total",
+    "Batches of audit events that were not acknowledged",
+    {"destination": values.AUDIT_DESTINATIONS, "cause": values.DELIVERY_FAILURES},
+)
 REFUSAL_TRACES_DROPPED = Counter(
     "authserver_refusal_traces_dropped_total", "Refusals whose reference id explains nothing, for want of room"
 )
@@ -297,6 +307,20 @@ ACTIVE_CLIENTS = _PrometheusGauge(
 ACTIVE_TOKEN_FAMILIES = _PrometheusGauge(
     "authserver_active_token_families",
     "Token families that are not revoked",
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+AUDIT_DELIVERY_PENDING = _PrometheusGauge(
+    "authserver_audit_delivery_pending",
+    "Sealed audit events that a destination does not have yet",
+    ("destination",),
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+AUDIT_DELIVERY_LAG = _PrometheusGauge(
+    "authserver_audit_delivery_lag_seconds",
+    "Age of the first audit event that a destination does not have yet",
+    ("destination",),
     registry=REGISTRY,
     multiprocess_mode="mostrecent",
 )

@@ -48,10 +48,10 @@ async def find_checkpoint(db: Reader, number: int) -> Checkpoint | None:
     return None if row is None else _checkpoint(row)
 
 
-async def list_checkpoints(db: Reader, *, after: int) -> list[Checkpoint]:
+async def list_checkpoints(db: Reader, *, after: int, limit: int = _PAGE) -> list[Checkpoint]:
     """Return a page of checkpoints, the lowest numbers first."""
     rows = await db.fetch_all(
-        f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE number > $1 ORDER BY number LIMIT $2", after, _PAGE
+        f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE number > $1 ORDER BY number LIMIT $2", after, limit
     )
     return [_checkpoint(row) for row in rows]
 

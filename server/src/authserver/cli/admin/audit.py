@@ -10,6 +10,7 @@ from authserver.audit.following import follow_events
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import list_events
 from authserver.audit.views import spell_time, view_event
+from authserver.cli.admin.audit_delivery import delivery
 from authserver.cli.admin.audit_proof import checkpoint, export, verify_
 from authserver.cli.admin.opening import as_json, as_text, run
 from authserver.cli.groups import Group
@@ -26,8 +27,8 @@ def command() -> None:
     """Read the audit trail, and prove that it is as it was written."""
 
 
-for proof in (checkpoint, export, verify_):
-    command.add_command(proof)
+for part in (checkpoint, export, verify_, delivery):
+    command.add_command(part)
 
 
 @command.command("list")
