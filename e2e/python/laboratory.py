@@ -5,11 +5,11 @@ No configuration of the product does that. It runs in processes of its own; all 
 
 import functools
 
-from authserver import app
+from authserver import core
 from authserver.cli.main import main
 from authserver.outbound.client import OutboundClient
 
-vars(app)["OutboundClient"] = functools.partial(OutboundClient, is_forbidden=lambda _address: False)
+vars(core)["OutboundClient"] = functools.partial(OutboundClient, is_forbidden=lambda _address: False)
 
 if __name__ == "__main__":
     main()
