@@ -3,9 +3,11 @@
 import jwt
 import pytest
 
+from e2e.harness.identity import Identity
 from e2e.harness.installation import EVERYWHERE, Demo, Installation
 from e2e.harness.metadata_document import Authority
 from e2e.harness.person import Person
+from e2e.test_mcp_clients import WITH_A_KEY, McpClient
 from e2e.test_oauth_libraries import program, sign_in
 
 pytestmark = pytest.mark.parametrize("installation", EVERYWHERE, indirect=True, scope="module")
@@ -51,3 +53,11 @@ def test_a_machine_binds_its_tokens(library: str, installation: Installation, de
         claims = jwt.decode(answer["tokens"]["access_token"], options={"verify_signature": False})
         assert claims["sub"] == machine.client_id
         assert len(claims["cnf"]["jkt"]) == 43
+
+
+def test_an_mcp_client_survives_the_first_contact(demo: Demo, person: Person) -> None:
+    with McpClient(WITH_A_KEY, demo, person, Identity()) as client:
+        client.connect()
+        assert set(client.do("list")["tools"]) == {"list_notes", "add_note"}
+        for _ in range(2):
+            assert client.do("refresh") == {"refreshed": True}

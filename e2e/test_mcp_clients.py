@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import jwt
 import pytest
 
 from e2e.harness.identity import Identity
@@ -33,6 +34,9 @@ KINDS = (
     Kind("TypeScript 2", "node/client.mjs", {"package": "@modelcontextprotocol/client"}),
     Kind("Python 1", "python/mcp1_client.py", packages=MCP_1),
     Kind("FastMCP", "python/fastmcp_client.py"),
+)
+WITH_A_KEY = Kind(
+    "TypeScript 2 with a key", "node/client.mjs", {"package": "@modelcontextprotocol/client", "dpop": True}
 )
 
 
@@ -90,3 +94,22 @@ def test_a_client_gets_in_at_the_first_try_refreshes_and_obeys_a_revocation(
     refused = client.do("call", tool="list_notes", **{"with": {}})
     assert "result" not in refused
     assert refused["authorize"].startswith(f"{installation.issuer}/oauth/authorize?")
+
+
+def test_a_client_with_a_key_binds_its_tokens_and_proves_each_call(demo: Demo, person: Person) -> None:
+    with McpClient(WITH_A_KEY, demo, person, Identity()) as client:
+        client.connect()
+        client.call("add_note", text="bound to a key")
+        first = client.do("state")
+        assert client.do("refresh") == {"refreshed": True}
+        second = client.do("state")
+        assert "bound to a key" in client.call("list_notes")
+    for state in (first, second):
+        assert state["tokens"]["token_type"] == "DPoP"
+        claims = jwt.decode(state["tokens"]["access_token"], options={"verify_signature": False})
+        assert claims["cnf"] == {"jkt": state["jkt"]}
+    assert first["jkt"] == second["jkt"]
+    assert first["tokens"]["access_token"] != second["tokens"]["access_token"]
+    stolen = {"authorization": f"Bearer {second['tokens']['access_token']}"}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    assert httpx2.post(demo.url, json=body, headers=stolen).status_code == 401

@@ -5,18 +5,20 @@
 // {"do": "call", "tool": …, "with": {…}}   {"result": …}
 // {"do": "list"}                           {"tools": […]}
 // {"do": "refresh"}                        {"refreshed": true}
-// {"do": "state"}                          {"tokens": {…}, "client": {…}}
+// {"do": "state"}                          {"tokens": {…}, "client": {…}, "jkt": thumbprint of its key}
+//
+// With "dpop", which the second generation has, it binds its tokens to a key.
 //
 // Any failure is {"error": its class, "message": …}; when the client would send its user to sign in, "authorize" as well.
 
 import { createInterface } from 'node:readline';
 
-const { package: sdk, mcpUrl, redirectUri, clientMetadataUrl, clientId } = JSON.parse(process.argv[2]);
+const { package: sdk, mcpUrl, redirectUri, clientMetadataUrl, clientId, dpop } = JSON.parse(process.argv[2]);
 const modules =
   sdk === '@modelcontextprotocol/sdk'
     ? ['client/index.js', 'client/streamableHttp.js', 'client/auth.js'].map((part) => `${sdk}/${part}`)
     : [sdk];
-const { Client, StreamableHTTPClientTransport, UnauthorizedError, auth } = Object.assign(
+const { Client, DpopSession, StreamableHTTPClientTransport, UnauthorizedError, auth } = Object.assign(
   {},
   ...(await Promise.all(modules.map((name) => import(name)))),
 );
@@ -49,6 +51,8 @@ class Provider {
 }
 
 const provider = new Provider();
+const session = dpop && (await DpopSession.create());
+if (session) provider.dpop = () => session;
 let client;
 let transport;
 
@@ -72,7 +76,7 @@ const commands = {
   list: async () => ({ tools: (await client.listTools()).tools.map((tool) => tool.name) }),
   call: async (command) => ({ result: await client.callTool({ name: command.tool, arguments: command.with }) }),
   refresh: async () => ({ refreshed: (await auth(provider, { serverUrl: mcpUrl })) === 'AUTHORIZED' }),
-  state: async () => ({ tokens: provider.kept, client: provider.client }),
+  state: async () => ({ tokens: provider.kept, client: provider.client, jkt: session?.thumbprint }),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
