@@ -18,6 +18,7 @@ from e2e.harness.installation import DEVICE_GRANTS, Demo, Installation, found
 from e2e.harness.oauth_client import OAuthClient
 from e2e.harness.person import Person
 from e2e.harness.processes import Process, free_port, wait_until
+from e2e.harness.proof_key import ProofKey
 
 pytestmark = pytest.mark.anyio
 
@@ -69,13 +70,14 @@ def is_active(pair: Pair, demo: Demo, token: str) -> bool:
     return active
 
 
-async def at_once(pair: Pair, form: dict[str, str]) -> list[httpx2.Response]:
-    """Send the same form fifty times at once, half to each process."""
+async def at_once(pair: Pair, form: dict[str, str], *, proof: str | None = None) -> list[httpx2.Response]:
+    """Send the same form fifty times at once, half to each process; with the same proof of possession if there is one."""
+    headers = {"DPoP": proof} if proof else {}
     limits = httpx2.Limits(max_connections=AT_ONCE)
     async with httpx2.AsyncClient(timeout=REQUEST_SECONDS, limits=limits) as http:
         # Connections first: the requests then leave together.
         await asyncio.gather(*(http.get(f"{pair.origins[n % 2]}/livez") for n in range(AT_ONCE)))
-        sent = (http.post(f"{pair.origins[n % 2]}/oauth/token", data=form) for n in range(AT_ONCE))
+        sent = (http.post(f"{pair.origins[n % 2]}/oauth/token", data=form, headers=headers) for n in range(AT_ONCE))
         return list(await asyncio.gather(*sent))
 
 
@@ -206,6 +208,39 @@ async def test_an_assertion_of_a_machine_sent_to_both_processes_at_once_buys_one
     counting = f"SELECT count(*) FROM issuances WHERE client_id = '{machine.client_id}'"
     ((counted,),) = await Inspection(installation.environment).rows(counting)
     assert counted[0] == 5
+
+
+async def test_a_proof_sent_to_both_processes_at_once_buys_one_token(installation: Installation, pair: Pair) -> None:
+    machine, key = installation.create_machine("notes:read", auth_method="client_secret_post"), ProofKey()
+    named = {"client_id": machine.client_id, "client_secret": machine.secret or ""}
+    for _ in range(5):
+        proof = key.proof(f"{installation.issuer}/oauth/token")
+        answers = await at_once(pair, {"grant_type": "client_credentials", **named}, proof=proof)
+        assert Counter(answer.status_code for answer in answers) == {200: 1, 400: AT_ONCE - 1}
+        refused = [answer.json()["error"] for answer in answers if answer.status_code == 400]
+        assert set(refused) == {"invalid_dpop_proof"}
+    counting = f"SELECT count(*) FROM issuances WHERE client_id = '{machine.client_id}'"
+    ((counted,),) = await Inspection(installation.environment).rows(counting)
+    assert counted[0] == 5
+
+
+async def test_a_proof_that_is_sent_again_with_its_code_redeems_once_and_revokes_nothing(
+    pair: Pair, demo: Demo, client: OAuthClient, person: Person
+) -> None:
+    key = ProofKey()
+    proof = key.proof(f"{client.issuer}/oauth/token")
+    answers = await at_once(pair, client.redemption(client.get_code(person)), proof=proof)
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 400: AT_ONCE - 1}
+    refused = Counter(answer.json()["error"] for answer in answers if answer.status_code == 400)
+    assert refused == {"invalid_dpop_proof": AT_ONCE - 1}
+    winner = next(answer.json() for answer in answers if answer.status_code == 200)
+    assert is_active(pair, demo, winner["access_token"])
+    proof = key.proof(f"{client.issuer}/oauth/token")
+    refreshed = await at_once(pair, client.refresh(winner["refresh_token"]), proof=proof)
+    assert Counter(answer.status_code for answer in refreshed) == {200: 1, 400: AT_ONCE - 1}
+    assert {answer.json()["error"] for answer in refreshed if answer.status_code == 400} == {"invalid_dpop_proof"}
+    winner = next(answer.json() for answer in refreshed if answer.status_code == 200)
+    assert is_active(pair, demo, winner["access_token"])
 
 
 def keys_of(origin: str) -> dict[str, jwt.PyJWK]:
