@@ -3,8 +3,6 @@
 import json
 import re
 import sys
-import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,6 @@ from typing import Any
 import httpx2
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from mcp import Client
 from mcp.client.auth.extensions.identity_assertion import IdentityAssertionOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
@@ -26,6 +23,7 @@ from e2e.harness.installation import ROOT, Demo, Installation, found, postgres_d
 from e2e.harness.metadata_document import Authority
 from e2e.harness.processes import free_port, wait_until
 from e2e.harness.program import Program
+from e2e.harness.proof_key import ProofKey
 from e2e.test_python_client import Memory
 
 pytestmark = pytest.mark.anyio
@@ -190,21 +188,20 @@ def test_a_provider_that_is_disabled_vouches_for_nobody_until_it_is_enabled(acme
 
 
 def test_a_token_is_bound_to_the_key_that_the_client_proves_to_hold(acme: Enterprise) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    jwk = json.loads(jwt.get_algorithm_by_name("ES256").to_jwk(key.public_key()))
-
-    def proof() -> str:
-        url = f"{acme.installation.issuer}/oauth/token"
-        claims = {"jti": uuid.uuid4().hex, "htm": "POST", "htu": url, "iat": int(time.time())}
-        return jwt.encode(claims, key, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": jwk})
-
-    answer = acme.trade(proof=proof())
+    key = ProofKey()
+    endpoint = f"{acme.installation.issuer}/oauth/token"
+    answer = acme.trade(proof=key.proof(endpoint))
     assert (answer.status_code, answer.json()["token_type"]) == (200, "DPoP"), answer.text
     token = answer.json()["access_token"]
     bound = jwt.decode(token, options={"verify_signature": False})["cnf"]
+    assert bound == {"jkt": key.jkt}
     active = introspected(acme, token)
     assert (active["token_type"], active["cnf"]) == ("DPoP", bound)
-    again = acme.trade(acme.assertion(cnf=bound), proof=proof())
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    for scheme, proof, status in (("Bearer", "", 401), ("DPoP", key.proof(acme.demo.url, token=token), 200)):
+        headers = {"authorization": f"{scheme} {token}", "accept": "application/json, text/event-stream", "DPoP": proof}
+        assert httpx2.post(acme.demo.url, json=body, headers=headers).status_code == status
+    again = acme.trade(acme.assertion(cnf=bound), proof=key.proof(endpoint))
     assert jwt.decode(again.json()["access_token"], options={"verify_signature": False})["cnf"] == bound
     unproved = acme.trade(acme.assertion(cnf=bound))
     assert (unproved.status_code, unproved.json()["error"]) == (400, "invalid_grant")

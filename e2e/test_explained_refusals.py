@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from e2e.harness.installation import EVERYWHERE, Installation
+from e2e.harness.proof_key import ProofKey
 
 REDIRECT = "http://127.0.0.1:4000/callback"
 
@@ -33,6 +34,33 @@ def test_a_reference_id_explains_its_refusal_at_once_and_after_a_restart(install
     assert (told["reference"], told["reason"]) == (body["reference"], "unsupported_grant_type")
     assert f"reference={on_page} " in listed
     assert body["reference"] not in listed
+
+
+def test_what_is_wrong_with_a_proof_is_explained_to_the_operator(installation: Installation) -> None:
+    with installation.serve():
+        machine, key = installation.create_machine("notes:read"), ProofKey()
+        endpoint = f"{installation.issuer}/oauth/token"
+        auth = (machine.client_id, machine.secret or "")
+
+        def ask(*proofs: str) -> httpx2.Response:
+            headers = [("DPoP", proof) for proof in proofs]
+            return httpx2.post(endpoint, data={"grant_type": "client_credentials"}, auth=auth, headers=headers)
+
+        def explanation(*proofs: str) -> str:
+            refused = ask(*proofs)
+            assert (refused.status_code, refused.json()["error"]) == (400, "invalid_dpop_proof")
+            told = installation.run("admin", "trace", "show", refused.json()["reference"])
+            assert not [proof for proof in proofs if proof in told or proof.rpartition(".")[2] in told]
+            return told
+
+        used = key.proof(endpoint)
+        assert ask(used).status_code == 200
+        assert "was used before" in explanation(used)
+        elsewhere = explanation(key.proof("https://elsewhere.example/oauth/token"))
+        assert f"The proof is for https://elsewhere.example/oauth/token; the token endpoint is {endpoint}" in elsewhere
+        assert "The proof is for the method GET" in explanation(key.proof(endpoint, htm="GET"))
+        assert "seconds ago, by the clock of who made it" in explanation(key.proof(endpoint, iat=1))
+        assert "more than one `DPoP` header value" in explanation(key.proof(endpoint), key.proof(endpoint))
 
 
 def test_an_unknown_reference_id_says_why_it_may_be_missing(installation: Installation) -> None:
