@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-from authserver import app
+from authserver import core
 from authserver.cli.main import main
 from authserver.outbound.client import OutboundClient, OutboundResponse
 
@@ -18,5 +18,5 @@ if __name__ == "__main__":
             """Return the file."""
             return answer
 
-    with patch.object(app, "OutboundClient", FileClient):
+    with patch.object(core, "OutboundClient", FileClient):
         main()
