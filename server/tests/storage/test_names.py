@@ -92,6 +92,14 @@ def test_no_more_texts_are_remembered_than_so_many(monkeypatch: pytest.MonkeyPat
     assert [names.get(f"name-{number}") for number in range(1, 6)] == [None, None, None, 4, 5]
 
 
+def test_a_long_text_is_remembered_for_its_transaction_alone() -> None:
+    names = Names()
+    names.put("x" * 129, 1)
+    assert names.get("x" * 129) == 1
+    names.commit()
+    assert names.get("x" * 129) is None
+
+
 def test_what_a_transaction_saw_counts_only_after_its_commit() -> None:
     names = Names()
     names.put("a", 1)

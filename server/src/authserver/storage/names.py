@@ -5,6 +5,7 @@ goes, so a process may remember both for as long as it sees one and the same dat
 """
 
 _MOST_KNOWN = 50_000
+_LONGEST_KNOWN = 128
 
 
 def number_of(placeholder: str) -> str:
@@ -37,7 +38,8 @@ class Names:
         if self._open:
             if len(self._committed) + len(self._open) > _MOST_KNOWN:
                 self._committed.clear()
-            self._committed.update(self._open)
+            # Whoever may choose an id (a URL of 2 kB) shall not fill the memory with them.
+            self._committed.update((name, number) for name, number in self._open.items() if len(name) <= _LONGEST_KNOWN)
             self._open.clear()
 
     def roll_back(self) -> None:
