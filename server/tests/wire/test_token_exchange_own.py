@@ -4,8 +4,23 @@ from dataclasses import replace
 
 import pytest
 
+from authserver.clients.store import find_client
 from authserver.config.model import Config
-from server.tests.wire.exchanging import a_client, a_resource, all_denials, exchange, exchanged, user_token
+from authserver.resources.catalog import ResourceCatalog
+from authserver.tokens.issuing import TokenIssuer, TokenSpec
+from authserver.tokens.records import IssuanceKind
+from authserver.tokens.store import append_issuance
+from server.tests.wire.exchanging import (
+    Party,
+    a_client,
+    a_resource,
+    all_denials,
+    check_denied,
+    exchange,
+    exchanged,
+    ledger,
+    user_token,
+)
 from server.tests.wire.harness import ISSUER, RESOURCE, Wire, claims_of
 
 pytestmark = pytest.mark.anyio
@@ -73,3 +88,42 @@ async def test_revoking_a_token_ends_it_as_a_subject_and_not_what_came_of_it(wir
     assert (await wire.introspect(token))["active"] is True
     await wire.http.post("/oauth/revoke", data={"token": token}, auth=(agent.id, agent.secret))
     assert (await wire.introspect(token))["active"] is False
+
+
+async def identity_only(wire: Wire, party: Party) -> str:
+    """Return a token that says who the user is and has no scope."""
+    client = await find_client(wire.core.db, party.id)
+    assert client is not None
+    catalog = ResourceCatalog(wire.core.db)
+    await catalog.load()
+    issuer = TokenIssuer(wire.keyring, catalog, issuer=ISSUER, clock_ms=wire.clock.milliseconds)
+    spec = TokenSpec(
+        kind=IssuanceKind.USER,
+        subject=wire.user.id,
+        client=client,
+        scopes=(),
+        resource_id=None,
+        resource=None,
+        lifetime=900,
+        jkt=None,
+    )
+    minted = await issuer.mint(spec, now=wire.clock.seconds)
+    await wire.core.db.write(lambda tx: append_issuance(tx, minted.issuance))
+    return minted.access_token
+
+
+async def test_from_a_token_without_scopes_nothing_follows_and_who_may_exchange_is_told_before_that(wire: Wire) -> None:
+    agent, other = await a_client(wire, "agent"), await a_client(wire, "other")
+    subject = await identity_only(wire, agent)
+    forms: list[tuple[Party, dict[str, str], int, str, str]] = [
+        (other, {"scope": "notes:read"}, 400, "invalid_scope", "invalid_scope"),
+        (other, {}, 403, "access_denied", "policy_denied"),
+        (agent, {}, 400, "invalid_scope", "default_scope_empty"),
+        (agent, {"resource": "notes"}, 400, "invalid_scope", "default_scope_empty"),
+    ]
+    for caller, form, status, error, reason in forms:
+        before = await ledger(wire)
+        answer = await exchange(wire, caller, subject, **form)
+        await check_denied(wire, answer, before, caller=caller.id, status=status, error=error, reason=reason)
+    # It is no ceiling either for what is asked for by name.
+    assert (await exchanged(wire, agent, subject, resource="notes", scope="notes:read"))["scope"] == "notes:read"
