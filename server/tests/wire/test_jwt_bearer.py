@@ -98,6 +98,8 @@ async def test_rows_and_log_name_no_user_by_an_e_mail_address(wire: Wire, acme: 
     address = "alice@acme.example"
     token = (await acme.issued(acme.assertion(sub=address)))["access_token"]
     await acme.issued(acme.assertion(sub=address))
+    proof = {"client_id": acme.client.id, "client_secret": acme.secret}
+    assert (await wire.http.post("/oauth/revoke", data={"token": token, **proof})).status_code == 200
     assert claims_of(token)["sub"] == f"{acme.idp.issuer}:{address}"
     rows = await wire.core.db.fetch_all("SELECT * FROM audit_events WHERE action = 'jwt_bearer.issued'")
     assert len({row["actor_id"] for row in rows}) == 1
@@ -187,6 +189,11 @@ async def test_each_step_refuses_with_its_code_and_reason(wire: Wire, acme: Ente
     await acme.refused(assertion, **form, error=error, reason=reason)
     assert await spent(wire) == int(is_spent)
     assert await wire.core.db.fetch_all("SELECT id FROM issuances") == []
+
+
+async def test_an_unknown_resource_is_named(acme: Enterprise) -> None:
+    answer = await acme.refused(resource="https://nowhere.example", error="invalid_target", reason="invalid_resource")
+    assert answer.json()["error_description"].startswith("unknown resource 'https://nowhere.example' (ref_")
 
 
 @pytest.mark.parametrize(("first", "second"), list(zip(STEPS, list(STEPS)[1:], strict=False)))

@@ -1,12 +1,16 @@
 """What an identity assertion bought, exchanged onward: the provider stays innermost, and a key stays bound (T10 A5, C2)."""
 
+import base64
+import io
 from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from authserver.config.model import Config
 from authserver.outbound.client import OutboundClient
 from authserver.protocol.grant_types import JWT_BEARER, TOKEN_EXCHANGE
+from authserver.telemetry.logs import flush_logs
 from server.tests.fakes.identity_provider import IdentityProvider
 from server.tests.fakes.proving_client import ProvingClient
 from server.tests.wire.exchanging import ACCESS_TOKEN, Party, a_client, a_link, a_resource, exchange, exchanged
@@ -120,3 +124,27 @@ async def test_a_bound_token_is_exchanged_into_one_bound_to_the_gateway_s_key(wi
     claims = claims_of(answer.json()["access_token"])
     assert claims["cnf"] == {"jkt": prover.jkt}
     assert claims["act"] == {"sub": "hop0", "act": {"sub": acme.idp.issuer}}
+
+
+async def test_no_row_log_line_or_link_on_the_way_names_the_user_by_an_e_mail_address(
+    wire: Wire, acme: Enterprise, logged: io.BytesIO
+) -> None:
+    address = "alice@acme.example"
+    (gateway,) = await a_chain(wire, 1)
+    await a_resource(wire, "mail", "run", may_exchange=[gateway])
+    token = await bought(acme, subject=address)
+    onward = (await exchanged(wire, gateway, token, resource="hop1"))["access_token"]
+    assert claims_of(onward)["sub"] == f"{acme.idp.issuer}:{address}"
+    refused = (await exchange(wire, gateway, token, resource="mail")).json()
+    ticket = parse_qs(urlsplit(refused["consent_url"]).query)["ticket"][0].partition(".")[0]
+    assert b"sha256-" in base64.urlsafe_b64decode(ticket + "==")
+    assert b"@" not in base64.urlsafe_b64decode(ticket + "==")
+    await wire.core.issuances.revoke(claims_of(token)["jti"], cascade=True, now=wire.clock.seconds)
+    flush_logs()
+    assert b"token exchanged" in logged.getvalue()
+    assert b"@acme.example" not in logged.getvalue()
+    rows = await wire.core.db.fetch_all("SELECT action, actor_id, detail FROM audit_events")
+    assert {"jwt_bearer.issued", "token.exchanged", "token.exchange_denied", "issuance.revoked_admin"} <= {
+        row["action"] for row in rows
+    }
+    assert [row["action"] for row in rows if "@acme.example" in f"{row['actor_id']} {row['detail']}"] == []

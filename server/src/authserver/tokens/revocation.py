@@ -2,7 +2,7 @@
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
-from authserver.audit.trail import AuditTrail, detail
+from authserver.audit.trail import AuditTrail, detail, subject_name
 from authserver.authorization.store import find_refresh_token, revoke_family
 from authserver.clients.authentication import ClientAuthenticator
 from authserver.clients.records import Client
@@ -74,7 +74,7 @@ class RevocationEndpoint:
         is_machine = issuance.kind is IssuanceKind.MACHINE
         event = AuditEvent(
             Action.TOKEN_REVOKED,
-            actor_id=issuance.subject or client.id,
+            actor_id=subject_name(issuance.subject or client.id),
             client_id=client.id,
             detail=detail(*(("machine_token",) if is_machine else ()), jti=issuance.id),
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from authserver.audit.trail import subject_name
 from authserver.authorization.consent_store import find_consent
 from authserver.authorization.records import ConsentGrant
 from authserver.authorization.tickets import ConsentLinks
@@ -82,8 +83,14 @@ class Consents:
         subject = exchange.subject
         shown = keep_scopes(wanted, within=resource.scope_names)
         shown = shown or keep_scopes(resource.scope_names, within=subject.scopes) or resource.scope_names
+        # A provider's name for somebody is nobody's id here, and no address belongs into a URL (errors.md §7.3).
         return self.links.build(
-            resource, user_id=subject.subject, client_id=subject.client_id, scopes=shown, missing=missing, now=now
+            resource,
+            user_id=subject_name(subject.subject),
+            client_id=subject.client_id,
+            scopes=shown,
+            missing=missing,
+            now=now,
         )
 
 

@@ -14,9 +14,11 @@ from authserver.clients.spent_assertions import spend_assertion
 from authserver.protocol.errors import AccessDenied, InvalidGrant, InvalidTarget, OAuthError, ServerError
 from authserver.protocol.grant_types import JWT_BEARER
 from authserver.protocol.id_jag import IdJag, read_id_jag, verify_id_jag
+from authserver.protocol.quoting import quoted
 from authserver.protocol.resource_indicators import fold_resource, one_resource
 from authserver.protocol.scopes import build_scope, choose_asserted_scopes, choose_catalog_scopes
 from authserver.resources.catalog import ResourceCatalog
+from authserver.resources.records import Resource
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import TOKENS_ISSUED, XAA_POLICY_EVALUATION, Counter
@@ -182,7 +184,7 @@ class JwtBearerGrant:
         scopes = choose_asserted_scopes(requested, ceiling=ceiling, asserted=assertion.scopes)  # 11
         target = None
         if resource is not None:  # 12
-            target = await self.catalog.resolve_uri(resource)
+            target = await self._find_target(resource)
             note("resource found", matched=target.uri, catalog=target.scope_names)
             is_explicit = bool((requested or "").strip())
             scopes = choose_catalog_scopes(scopes, catalog=target.scope_names, is_explicit=is_explicit)
@@ -200,6 +202,19 @@ class JwtBearerGrant:
             resource=uri,
             jkt=request.jkt,
         )
+
+    async def _find_target(self, resource: str) -> Resource:
+        """Return the Resource with a URI.
+
+        Raises:
+            InvalidTarget: There is none, or several.
+        """
+        try:
+            return await self.catalog.resolve_uri(resource)
+        except InvalidTarget as exc:
+            if exc.reason != "unknown_resource":
+                raise
+            raise InvalidTarget(f"unknown resource {quoted(resource)}", reason=exc.reason) from exc
 
     async def _issue(self, request: TokenRequest, decision: _Decision, *, client: Client, now: int) -> TokenResponse:
         """Sign, then spend the assertion and write what comes of it in one transaction."""
