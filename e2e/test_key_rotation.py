@@ -18,7 +18,7 @@ from e2e.harness.installation import Installation, Machine, found, postgres_data
 from e2e.harness.processes import Process, free_port, wait_until
 from throwaway_openbao import OpenBao, throwaway_openbao
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 SCOPE = "notes:read"
 LOAD_PER_INSTANCE = 2
@@ -26,7 +26,7 @@ LOAD_PER_INSTANCE = 2
 OBEYED_WITHIN_SECONDS = 10
 NEW_KEY_SIGNS_WITHIN_SECONDS = 30
 # A steady load, not all that the machine gives: commands must come through.
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.25
 REQUEST_SECONDS = 20
 POLICY = """
 path "transit/sign/{key}*" {{ capabilities = ["update"] }}

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 AUTHSERVER = Path(sys.executable).parent / "authserver"
 DEMO_SERVER = ROOT / "examples" / "python" / "quickstart" / "server.py"
 SCOPES = ("notes:read||See your notes", "notes:write||Add notes")
-COMMAND_SECONDS = 30
+COMMAND_SECONDS = 60
 TWO_WORKERS = "two workers"
 """The parameter of the fixture ``installation`` for two workers on PostgreSQL:
 ``pytest.mark.parametrize("installation", [TWO_WORKERS], indirect=True, scope="module")``."""
