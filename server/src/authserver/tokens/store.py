@@ -116,7 +116,7 @@ def _record(values: tuple[Any, ...]) -> IssuedToken:
 
 async def has_issued(db: Reader) -> bool:
     """Tell whether any token was issued and is still remembered."""
-    return await db.fetch_one("SELECT 1 AS one FROM issuances LIMIT 1") is not None
+    return await db.fetch_one("SELECT 1 AS one FROM issuance_rows LIMIT 1") is not None
 
 
 async def append_issuance(tx: Writer, issuance: Issuance) -> None:
@@ -267,8 +267,8 @@ async def find_issuance(db: Reader, jti: bytes) -> Issuance | None:
 async def list_descendants(db: Reader, jti: bytes, *, limit: int) -> list[Issuance]:
     """Return the records of what was exchanged from a token, to the leaves, oldest first."""
     rows = await db.fetch_all(
-        f"{_SELECT_ISSUED} WHERE i.id IN (WITH RECURSIVE reach (id) AS (SELECT id FROM issuances WHERE parent_jti = $1"
-        " UNION SELECT c.id FROM issuances c JOIN reach r ON c.parent_jti = r.id) SELECT id FROM reach)"
+        f"{_SELECT_ISSUED} WHERE i.id IN (WITH RECURSIVE reach (id) AS (SELECT id FROM issuance_rows WHERE parent_jti = $1"
+        " UNION SELECT c.id FROM issuance_rows c JOIN reach r ON c.parent_jti = r.id) SELECT id FROM reach)"
         " ORDER BY i.id LIMIT $2",
         jti,
         limit,
