@@ -8,8 +8,8 @@ import authserver
 from server.tests.conftest import ROOT
 
 SOURCE = ROOT / "server" / "src" / "authserver"
-# The command line ends after one command, and the configuration is read once.
-SHORT_LIVED = {"cli", "config"}
+# The command line ends after one command, as the doctor does, and the configuration is read once.
+SHORT_LIVED = {"cli", "config", "doctor"}
 GROWING = re.compile(
     r"\b(dict|list|set|deque|OrderedDict|defaultdict|Counter|SimpleQueue|Queue|WeakSet|WeakValueDictionary)\b"
 )

@@ -1,5 +1,6 @@
 """``authserver backup``, ``restore`` and ``db copy``."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_a_backup_is_written_and_restored(sqlite: Command, path: str, tmp_path: 
         "",
     )
     assert dump(elsewhere) == dump(path)
+
+
+def test_all_of_it_is_told_as_json_too(sqlite: Command, path: str, tmp_path: Path, postgres_target: str) -> None:
+    file, elsewhere = str(tmp_path / "b.db"), str(tmp_path / "new.db")
+    contents = {"rows": dict.fromkeys(sorted(tables_of(path)), ROWS), "schema": int(SCHEMA), "pending": 0}
+    told = json.loads(sqlite("backup", "--json", file).out)
+    assert told == {"file": file, "bytes": Path(file).stat().st_size, "contents": contents, "key_path": "data/keys"}
+    restored = sqlite("restore", "--json", file, AUTHPLANE_STORAGE_SQLITE_PATH=elsewhere)
+    assert json.loads(restored.out) == {"path": elsewhere, "contents": contents}
+    copied = json.loads(sqlite("db", "copy", "--json", AUTHPLANE_STORAGE_POSTGRES_DSN=postgres_target).out)
+    assert {table["name"]: table["rows"] for table in copied["tables"]} == contents["rows"]
 
 
 def test_what_would_be_lost_is_refused_unless_forced(sqlite: Command, path: str, tmp_path: Path) -> None:

@@ -249,6 +249,11 @@ def resource_slash(s: Setup) -> None:
     s.prm["resource"] += "/"
 
 
+@fault("resource-root-slash", "a resource that is an origin, with a slash", path="")
+def root_slash(s: Setup) -> None:
+    s.prm["resource"] += "/"
+
+
 @fault("resource-case", "a resource in capitals", host="localhost")
 def resource_case(s: Setup) -> None:
     s.prm["resource"] = s.mcp_url.replace("localhost", "LocalHost")

@@ -211,7 +211,7 @@ class Setup:
         url = f"{base}{request.path}"
         if request.method == "OPTIONS":
             return self._with_cors(url, Answer(204))
-        if url == self.mcp_url and request.method == "POST":
+        if url.removesuffix("/") == self.mcp_url.removesuffix("/") and request.method == "POST":
             return self._with_cors(url, self._serve_mcp(request))
         documents = {self.prm_url: self.prm, self.jwks_url: self.jwks}
         documents |= dict.fromkeys(self.metadata_urls, self.metadata)

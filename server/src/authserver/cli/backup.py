@@ -1,9 +1,11 @@
 """``authserver backup``."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from authserver.cli.admin.opening import as_json
 from authserver.config.loader import load_config
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.sqlite_backup import back_up
@@ -12,8 +14,9 @@ from authserver.storage.sqlite_backup import back_up
 @click.command("backup")
 @click.argument("file")
 @click.option("--force", is_flag=True, help="Replaces FILE if it exists.")
+@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def command(config_path: str | None, *, file: str, force: bool) -> None:
+def command(config_path: str | None, *, file: str, force: bool, in_json: bool) -> None:
     """Copy the SQLite database into FILE, as of one moment, while servers go on.
 
     The copy is checked before it gets its name. Key files are not in it. PostgreSQL has tools of its own: docs/backup.md.
@@ -23,9 +26,13 @@ def command(config_path: str | None, *, file: str, force: bool) -> None:
         raise Invalid("the database is PostgreSQL: back it up with pg_dump, as docs/backup.md says")
     contents = back_up(config.storage.sqlite.path, file, wal=config.storage.sqlite.wal, force=force)
     size = Path(file).stat().st_size
+    keys = config.signing.key_path if config.signing.key_store == "keyfile" else None
+    if in_json:
+        click.echo(as_json({"file": file, "bytes": size, "contents": asdict(contents), "key_path": keys}))
+        return
     click.echo(
         f"backup written: file={file} bytes={size} tables={len(contents.rows)} rows={contents.total}"
         f" schema={contents.schema:04}"
     )
-    if config.signing.key_store == "keyfile":
-        click.echo(f"signing keys are not in it: key_path={config.signing.key_path}")
+    if keys is not None:
+        click.echo(f"signing keys are not in it: key_path={keys}")

@@ -1,9 +1,11 @@
 """``authserver db``: the database as a whole."""
 
 import asyncio
+from dataclasses import asdict
 
 import click
 
+from authserver.cli.admin.opening import as_json
 from authserver.cli.groups import Group
 from authserver.config.loader import load_config
 from authserver.core import Clock
@@ -18,8 +20,9 @@ def command() -> None:
 
 @command.command("copy")
 @click.option("--from", "source", default="", help="The SQLite file; without it, storage.sqlite.path.")
+@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def copy(config_path: str | None, *, source: str) -> None:
+def copy(config_path: str | None, *, source: str, in_json: bool) -> None:
     """Copy a SQLite database into the empty PostgreSQL database of storage.postgres.dsn.
 
     One transaction, each table compared by number of rows and checksum; a line for each. Stop the server first: when it
@@ -31,6 +34,9 @@ def copy(config_path: str | None, *, source: str) -> None:
         raise Invalid("storage.postgres.dsn names no database to copy to")
     path = source or config.storage.sqlite.path
     tables = asyncio.run(copy_database(path, dsn, wal=config.storage.sqlite.wal, now=Clock()()))
+    if in_json:
+        click.echo(as_json({"tables": [asdict(table) for table in tables]}))
+        return
     for table in tables:
         click.echo(f"table={table.name} rows={table.rows} checksum={table.checksum}")
     click.echo(f"copied: tables={len(tables)} rows={sum(table.rows for table in tables)}")

@@ -1,7 +1,10 @@
 """``authserver restore``."""
 
+from dataclasses import asdict
+
 import click
 
+from authserver.cli.admin.opening import as_json
 from authserver.config.loader import load_config
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.sqlite_backup import restore
@@ -10,8 +13,9 @@ from authserver.storage.sqlite_backup import restore
 @click.command("restore")
 @click.argument("file")
 @click.option("--force", is_flag=True, help="Replaces a database that is not empty, or damaged.")
+@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def command(config_path: str | None, *, file: str, force: bool) -> None:
+def command(config_path: str | None, *, file: str, force: bool, in_json: bool) -> None:
     """Put a backup in the place of the SQLite database; every server must be stopped.
 
     The backup is checked first, and is not changed. One of an older version is brought up to date by the next start. What
@@ -22,6 +26,9 @@ def command(config_path: str | None, *, file: str, force: bool) -> None:
         raise Invalid("the database is PostgreSQL: restore it with pg_restore, as docs/backup.md says")
     sqlite = config.storage.sqlite
     contents = restore(file, sqlite.path, wal=sqlite.wal, force=force)
+    if in_json:
+        click.echo(as_json({"path": sqlite.path, "contents": asdict(contents)}))
+        return
     click.echo(
         f"backup restored: path={sqlite.path} tables={len(contents.rows)} rows={contents.total}"
         f" schema={contents.schema:04} pending={contents.pending}"

@@ -93,7 +93,8 @@ def check_resource(resource: str | None, where: str, url: str) -> Iterator[Findi
         return
     name = "resource-path"
     if resource.rstrip("/") == url.rstrip("/"):
-        name = "resource-slash"
+        is_root = resource.rstrip("/") == origin_of(url) and resource.removesuffix("/") == url.removesuffix("/")
+        name = "resource-root-slash" if is_root else "resource-slash"
     elif fold_resource(resource.rstrip("/")) == fold_resource(url.rstrip("/")):
         name = "resource-case"
     elif origin_of(resource) != origin_of(url):

@@ -225,6 +225,12 @@ RESOURCE_CODES: Entries = {
             "Spell the URL, the resource and the registered resource alike, best without the slash.",
         ),
         (
+            "resource-root-slash",
+            Severity.WARNING,
+            "The resource and the URL differ by the slash of an empty path. To URL libraries they are one; bytes differ.",
+            "Spell the URL, the resource and the registered resource alike, best without the slash.",
+        ),
+        (
             "resource-case",
             Severity.FAULT,
             "The resource and the URL differ in case or by a port that goes without saying. They are compared byte for byte.",
