@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LABORATORY = (sys.executable, ROOT / "e2e" / "python" / "laboratory.py")
-OBEYED_WITHIN = 5.0
+OBEYED_WITHIN = 15.0
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -149,12 +149,7 @@ def test_the_metadata_names_the_profile(acme: Enterprise) -> None:
 def test_what_the_policy_does_not_hold_is_denied(acme: Enterprise) -> None:
     answer = acme.trade(acme.assertion(scope="notes:read notes:write"))
     assert (answer.status_code, answer.json()["error"]) == (403, "access_denied")
-    reference = answer.json()["reference"]
-    wait_until(
-        lambda: "policy_denied" in acme.installation.run("admin", "trace", "show", reference),
-        seconds=OBEYED_WITHIN,
-        what="the refusal is explained",
-    )
+    assert "policy_denied" in acme.installation.explain(answer.json()["reference"])
 
 
 def test_two_servers_that_get_one_assertion_at_once_issue_one_token(acme: Enterprise) -> None:

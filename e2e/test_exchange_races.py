@@ -6,6 +6,7 @@ from collections import Counter
 import httpx2
 import pytest
 
+from e2e.harness.installation import KNOWN_WITHIN_SECONDS
 from e2e.harness.processes import wait_until
 from e2e.harness.scene import ACCESS_TOKEN, EXCHANGE, Scene
 
@@ -32,7 +33,7 @@ async def test_no_descendant_outlives_a_consent_that_is_revoked_while_two_proces
     user = scene.claims(root)["sub"]
     wait_until(
         lambda: scene.exchange(gateway, root, resource=target.slug).status_code == 200,
-        seconds=5,
+        seconds=KNOWN_WITHIN_SECONDS,
         what="the link is known",
     )
     answers: list[httpx2.Response] = []

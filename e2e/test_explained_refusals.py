@@ -20,11 +20,11 @@ def test_a_reference_id_explains_its_refusal_at_once_and_after_a_restart(install
         page = httpx2.get(f"{installation.issuer}/oauth/authorize", params=query)
         body = httpx2.post(f"{installation.issuer}/oauth/token", data={"grant_type": "magic"}).json()
         (on_page,) = re.findall(r"ref_[a-z2-7]{20}", page.text)
-        at_once = installation.run("admin", "trace", "show", body["error_description"])
+        at_once = installation.explain(body["error_description"])
         assert process.stop() == 0
     with installation.serve():
-        later = installation.run("admin", "trace", "show", on_page)
-        told = json.loads(installation.run("admin", "trace", "show", "--json", f"({body['reference']})"))
+        later = installation.explain(on_page)
+        told = json.loads(installation.explain(f"({body['reference']})", "--json"))
         listed = installation.run("admin", "trace", "list", "--client-id", client_id)
 
     assert "grant_type=magic" in at_once
@@ -49,7 +49,7 @@ def test_what_is_wrong_with_a_proof_is_explained_to_the_operator(installation: I
         def explanation(*proofs: str) -> str:
             refused = ask(*proofs)
             assert (refused.status_code, refused.json()["error"]) == (400, "invalid_dpop_proof")
-            told = installation.run("admin", "trace", "show", refused.json()["reference"])
+            told = installation.explain(refused.json()["reference"])
             assert not [proof for proof in proofs if proof in told or proof.rpartition(".")[2] in told]
             return told
 

@@ -11,12 +11,12 @@ import httpx2
 import jwt
 import pytest
 
-from e2e.harness.installation import Demo, Machine
+from e2e.harness.installation import KNOWN_WITHIN_SECONDS, Demo, Machine
 from e2e.harness.oauth_client import OAuthClient
 from e2e.harness.person import answer_of
 from e2e.harness.processes import wait_until
 from e2e.harness.proof_key import ProofKey
-from e2e.harness.scene import ACCESS_TOKEN, EXCHANGE, KNOWN_WITHIN_SECONDS, Resource, Scene
+from e2e.harness.scene import ACCESS_TOKEN, EXCHANGE, Resource, Scene
 
 pytestmark = pytest.mark.anyio
 

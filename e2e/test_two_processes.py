@@ -23,8 +23,9 @@ from e2e.harness.proof_key import ProofKey
 pytestmark = pytest.mark.anyio
 
 AT_ONCE = 50
-OBEYED_WITHIN_SECONDS = 2
-NEW_KEY_SIGNS_WITHIN_SECONDS = 10
+# Two and five on a machine of one's own.
+OBEYED_WITHIN_SECONDS = 10
+NEW_KEY_SIGNS_WITHIN_SECONDS = 30
 REQUEST_SECONDS = 30
 
 

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.parametrize("installation", [TWO_WORKERS], indirect=True, scope="module"),
 ]
 
-SECONDS = 10
+SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,8 @@ def test_a_flow_is_served_by_whoever_takes_each_of_its_requests(
         answer = client.request_token(client.refresh(tokens["refresh_token"]))
         assert answer.status_code == 200, answer.text
         said = [line for line in lines(server)[begin:] if line["msg"] == "http request"]
-        assert {line["status"] for line in said} <= {200, 201, 303}
+        # Lines of what came before may still be on their way; the person's pages are looked at by the person.
+        assert {line["status"] for line in said if line["path"] == "/oauth/token"} <= {200}
         # The browser keeps its connection, so its pages come from one worker; each token request has a new connection.
         takers = {(line["path"], line["worker"]) for line in said}
         return {("/oauth/token", 0), ("/oauth/token", 1)} <= takers

@@ -25,6 +25,7 @@ AUTHSERVER = Path(sys.executable).parent / "authserver"
 DEMO_SERVER = ROOT / "examples" / "python" / "quickstart" / "server.py"
 SCOPES = ("notes:read||See your notes", "notes:write||Add notes")
 COMMAND_SECONDS = 60
+KNOWN_WITHIN_SECONDS = 15  # two on a machine of one's own
 TWO_WORKERS = "two workers"
 """The parameter of the fixture ``installation`` for two workers on PostgreSQL:
 ``pytest.mark.parametrize("installation", [TWO_WORKERS], indirect=True, scope="module")``."""
@@ -111,6 +112,18 @@ class Installation:
         assert done.returncode == 0, f"authserver {' '.join(arguments)}: {done.stderr or done.stdout}"
         return done.stdout
 
+    def explain(self, reference: str, *options: str) -> str:
+        """Return how a refusal is explained, which is written down a moment after it was answered."""
+        explained: list[str] = []
+
+        def is_written() -> bool:
+            with contextlib.suppress(AssertionError):
+                explained.append(self.run("admin", "trace", "show", *options, reference))
+            return bool(explained)
+
+        wait_until(is_written, seconds=KNOWN_WITHIN_SECONDS, what=f"{reference} is explained")
+        return explained[0]
+
     @contextlib.contextmanager
     def operator(self) -> Iterator[None]:
         """Run all commands in one process: a scenario of many would start Python most of its time."""
@@ -195,7 +208,11 @@ class Installation:
             *("--uri", uri, "--display-name", "Demo notes", "--policy-runtime-client-ids", runtime_client_id, *scopes),
         )
         document = f"{self.issuer}/.well-known/oauth-protected-resource/{slug}"
-        wait_until(lambda: httpx2.get(document).status_code == 200, seconds=5, what=f"{slug} is known")
+        wait_until(
+            lambda: httpx2.get(document, timeout=20).status_code == 200,
+            seconds=KNOWN_WITHIN_SECONDS,
+            what=f"{slug} is known",
+        )
 
     def start_demo(self) -> "Demo":
         """Register the demo MCP server and start it."""

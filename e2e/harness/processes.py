@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-START_SECONDS = 20
+START_SECONDS = 40
 STOP_SECONDS = 15
 
 # Below the ports that the system gives to outgoing connections, and apart for each test process, of other runs on this

@@ -16,7 +16,7 @@ import httpx2
 import jwt
 
 from e2e.harness.inspection import Inspection
-from e2e.harness.installation import Account, Installation, Machine, found
+from e2e.harness.installation import KNOWN_WITHIN_SECONDS, Account, Installation, Machine, found
 from e2e.harness.oauth_client import REDIRECT_URI, Code, OAuthClient
 from e2e.harness.person import Person, answer_of
 from e2e.harness.processes import free_port, wait_until
@@ -24,7 +24,7 @@ from e2e.harness.proof_key import ProofKey
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
-KNOWN_WITHIN_SECONDS = 5
+REQUEST_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,11 @@ class Scene:
         made = ("admin", "resource", "create", "--slug", slug, "--backend-kind", "mint", "--uri", uri)
         printed = self.installation.run(*made, *options)
         document = f"{self.issuer}/.well-known/oauth-protected-resource/{slug}"
-        wait_until(lambda: httpx2.get(document).status_code == 200, seconds=KNOWN_WITHIN_SECONDS, what=f"{slug} known")
+        wait_until(
+            lambda: httpx2.get(document, timeout=REQUEST_SECONDS).status_code == 200,
+            seconds=KNOWN_WITHIN_SECONDS,
+            what=f"{slug} is known",
+        )
         return Resource(found(r"\bid=(\S+)", printed), slug, uri)
 
     def link(self, source: str, target: str, scope_map: str) -> None:
@@ -133,7 +137,9 @@ class Scene:
     ) -> httpx2.Response:
         """Send a form to the token endpoint, of the issuer or of another process of it; with a proof if there is a key."""
         headers = {"DPoP": key.proof(f"{self.issuer}/oauth/token")} if key else {}
-        return httpx2.post(f"{origin or self.issuer}/oauth/token", data=form, auth=auth, headers=headers, timeout=20)
+        return httpx2.post(
+            f"{origin or self.issuer}/oauth/token", data=form, auth=auth, headers=headers, timeout=REQUEST_SECONDS
+        )
 
     def exchange(
         self,
@@ -179,7 +185,9 @@ class Scene:
     def introspect(self, caller: Machine, token: str) -> dict[str, Any]:
         """Return what a client is told about a token."""
         auth = (caller.client_id, caller.secret or "")
-        answer = httpx2.post(f"{self.issuer}/oauth/introspect", data={"token": token}, auth=auth)
+        answer = httpx2.post(
+            f"{self.issuer}/oauth/introspect", data={"token": token}, auth=auth, timeout=REQUEST_SECONDS
+        )
         assert answer.status_code == 200, answer.text
         told: dict[str, Any] = answer.json()
         return told
@@ -206,7 +214,7 @@ class Scene:
         """
         header = jwt.get_unverified_header(token)
         assert (header["typ"], header["alg"]) == ("at+jwt", "ES256")
-        published = httpx2.get(f"{self.issuer}/.well-known/jwks.json").json()["keys"]
+        published = httpx2.get(f"{self.issuer}/.well-known/jwks.json", timeout=REQUEST_SECONDS).json()["keys"]
         (key,) = [jwt.PyJWK.from_dict(entry) for entry in published if entry["kid"] == header["kid"]]
         checked = audience is not None
         required = ["exp", "iat", "sub", "aud", "jti", "client_id"]
