@@ -75,6 +75,9 @@ class KeyProcess:
         """Look for changes, as every second."""
         self.now = now
         await self.watcher.poll()
+        # A poll waits a moment only; on a busy machine the keys are read a little later.
+        if self.keyring._reloading is not None:
+            await self.keyring._reloading
 
     async def rotate(self, now: int) -> str:
         """Rotate; return the new key's name."""

@@ -16,7 +16,7 @@ from server.tests.wire.harness import RESOURCE, Wire
 
 pytestmark = pytest.mark.anyio
 
-TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS = 8.0
 
 
 @pytest.fixture
