@@ -135,6 +135,14 @@ async def test_another_process_waits_until_the_one_that_seals_is_silent(trail: T
     assert await other.seal() == 1
 
 
+async def test_a_process_that_ends_leaves_the_sealing_to_the_next_at_once(trail: Trail) -> None:
+    await trail.grow(1)
+    await trail.sealer.seal_all()
+    await trail.write(1)
+    trail.clock.pass_seconds(2)
+    assert await Sealer(trail.db, KeyringSigner(trail.keyring), trail.clock).seal() == 1
+
+
 async def test_a_cut_tail_is_found_by_a_checkpoint_that_was_written_down(trail: Trail) -> None:
     ids = await trail.grow(3, 3)
     head = await find_head(trail.db)

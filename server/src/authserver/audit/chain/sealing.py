@@ -15,7 +15,7 @@ from authserver.protocol.errors import SigningUnavailable
 from authserver.protocol.identifiers import new_public_id
 from authserver.protocol.statements import Signer, read_statement_key
 from authserver.storage.database import Database, StorageUnavailable, UniqueViolation, Writer
-from authserver.storage.leases import is_leased_to_another, take_lease
+from authserver.storage.leases import give_lease_back, is_leased_to_another, take_lease
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import AUDIT_ROWS_SEALED
 
@@ -88,9 +88,11 @@ class Sealer:
         return sealed
 
     async def seal_all(self) -> int:
-        """Seal everything that there is, at the end of a process; another one that seals goes on with it."""
+        """Seal everything that there is, at the end of a process, and let another one go on at once."""
         self._swept_at_ms = 0
-        return await self.seal(settled_ms=0)
+        sealed = await self.seal(settled_ms=0)
+        await self._db.write(lambda tx: give_lease_back(tx, _LEASE, self._holder))
+        return sealed
 
     async def _seal_some(self, settled_ms: int) -> int | None:
         """Write one checkpoint; None when there is nothing to seal, or it is another's to do."""
