@@ -127,7 +127,7 @@ def test_the_doctor_has_nothing_to_say_but_that_no_web_page_is_let_in(
     installation: Installation, demo: Demo, token: str
 ) -> None:
     done = subprocess.run(
-        [AUTHSERVER, "doctor", demo.url, "--json", "--token-stdin"],
+        [AUTHSERVER, "doctor", demo.url, "--json", "--token-stdin", "--timeout=30s"],
         input=token,
         capture_output=True,
         text=True,

@@ -11,6 +11,8 @@ import pytest
 from server.tests.cli.terminal import Command
 from server.tests.doctor.laboratory import Setup, laboratory
 
+PATIENCE = "--timeout=1m"  # tests run beside one another
+
 
 @pytest.fixture
 def setup() -> Iterator[Setup]:
@@ -32,7 +34,7 @@ def setup() -> Iterator[Setup]:
 
 
 def test_a_healthy_server_is_said_to_be_one(terminal: Command, setup: Setup) -> None:
-    done = terminal("doctor", setup.mcp_url)
+    done = terminal("doctor", PATIENCE, setup.mcp_url)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
         f"{setup.mcp_url}: an MCP server",
@@ -52,7 +54,7 @@ def test_a_healthy_server_is_said_to_be_one(terminal: Command, setup: Setup) -> 
 
 def test_a_fault_is_told_in_words_with_what_to_change(terminal: Command, setup: Setup) -> None:
     setup.prm["resource"] += "/"
-    done = terminal("doctor", setup.mcp_url)
+    done = terminal("doctor", PATIENCE, setup.mcp_url)
     assert done.code == 1
     assert done.err == f"error: {setup.mcp_url} is not healthy: resource-slash\n"
     assert done.out.splitlines()[11:] == [
@@ -67,7 +69,7 @@ def test_a_fault_is_told_in_words_with_what_to_change(terminal: Command, setup: 
 
 def test_a_warning_alone_is_no_failure(terminal: Command, setup: Setup) -> None:
     setup.exposed = ""
-    done = terminal("doctor", setup.mcp_url)
+    done = terminal("doctor", PATIENCE, setup.mcp_url)
     assert (done.code, done.err) == (0, "")
     assert "WARNING cors-expose (cors)" in done.out
 
@@ -78,8 +80,8 @@ def test_a_token_comes_from_standard_input_or_the_environment_and_is_not_printed
     setup.claims["exp"] = setup.now - 3600
     token = setup.issue()
     for given in (
-        terminal("doctor", "--token-stdin", "--json", setup.mcp_url, stdin=f"{token}\n"),
-        terminal("doctor", setup.mcp_url, "--json", AUTHSERVER_DOCTOR_TOKEN=token),
+        terminal("doctor", PATIENCE, "--token-stdin", "--json", setup.mcp_url, stdin=f"{token}\n"),
+        terminal("doctor", PATIENCE, setup.mcp_url, "--json", AUTHSERVER_DOCTOR_TOKEN=token),
     ):
         told = json.loads(given.out)
         assert given.code == 1
@@ -91,7 +93,7 @@ def test_a_token_comes_from_standard_input_or_the_environment_and_is_not_printed
 
 
 def test_a_token_on_the_command_line_is_refused(terminal: Command, setup: Setup) -> None:
-    done = terminal("doctor", setup.mcp_url, "--token", "secret")
+    done = terminal("doctor", PATIENCE, setup.mcp_url, "--token", "secret")
     assert done.code == 1
     assert done.err.startswith("error: No such option")
     assert setup.shown == []
@@ -99,11 +101,11 @@ def test_a_token_on_the_command_line_is_refused(terminal: Command, setup: Setup)
 
 def test_an_issuer_can_be_named_as_such(terminal: Command, setup: Setup) -> None:
     setup.metadata["issuer"] += "/"
-    done = terminal("doctor", setup.issuer, "--kind=issuer", "--json", "--timeout", "10s")
+    done = terminal("doctor", PATIENCE, setup.issuer, "--kind=issuer", "--json", "--timeout", "1m")
     assert [found["code"] for found in json.loads(done.out)["findings"]] == ["issuer-slash"]
 
 
 def test_a_page_of_another_origin_can_be_asked_for(terminal: Command, setup: Setup) -> None:
-    done = terminal("doctor", setup.issuer, "--origin", "https://app.example.com", "--json")
+    done = terminal("doctor", PATIENCE, setup.issuer, "--origin", "https://app.example.com", "--json")
     assert done.code == 0
     assert any('"origin": "https://app.example.com"' in seen for _, seen in setup.shown)

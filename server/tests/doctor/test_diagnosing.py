@@ -36,7 +36,7 @@ async def broken(fault: Fault, directory: Path) -> AsyncIterator[tuple[Setup, Ou
 
 
 async def examine(setup: Setup, http: OutboundClient, **options: Any) -> Diagnosis:
-    return await diagnose(setup.mcp_url, http=http, clock=lambda: setup.now, **({"timeout": 10} | options))
+    return await diagnose(setup.mcp_url, http=http, clock=lambda: setup.now, **({"timeout": 60} | options))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
@@ -44,7 +44,7 @@ async def test_what_is_broken_is_named_and_nothing_else(fault: Fault, tmp_path: 
     async with broken(fault, tmp_path) as (setup, http):
         token = setup.issue() if fault.with_token else None
         # Only who is never answered waits.
-        timeout = 0.5 if fault.code == "timeout" else 10
+        timeout = 0.5 if fault.code == "timeout" else 60
         diagnosis = await examine(setup, http, token=token, timeout=timeout)
     assert {found.code.name for found in diagnosis.findings} == {fault.code}, as_words(diagnosis)
 
@@ -99,7 +99,9 @@ async def test_nothing_is_wrong_with_a_healthy_server_of_another_vendor() -> Non
 async def test_an_issuer_alone_is_recognised_and_healthy(issuer_path: str) -> None:
     async with laboratory(issuer_path=issuer_path) as setup:
         token = setup.issue()
-        diagnosis = await diagnose(setup.issuer, http=OutboundClient(tls=TRUST), clock=lambda: setup.now, token=token)
+        diagnosis = await diagnose(
+            setup.issuer, http=OutboundClient(tls=TRUST), clock=lambda: setup.now, token=token, timeout=60
+        )
         assert diagnosis.findings == (), as_words(diagnosis)
         assert diagnosis.kind is Kind.ISSUER
         assert setup.authorizations == []
@@ -108,7 +110,7 @@ async def test_an_issuer_alone_is_recognised_and_healthy(issuer_path: str) -> No
 async def test_an_issuer_that_fails_is_still_taken_for_one() -> None:
     async with laboratory() as setup:
         setup.overrides |= {("GET", url): Answer(503) for url in setup.metadata_urls}
-        diagnosis = await diagnose(setup.issuer, http=OutboundClient(tls=TRUST), clock=lambda: setup.now)
+        diagnosis = await diagnose(setup.issuer, http=OutboundClient(tls=TRUST), clock=lambda: setup.now, timeout=60)
     assert diagnosis.kind is Kind.ISSUER
     assert [found.code.name for found in diagnosis.findings] == ["metadata-5xx"]
 

@@ -64,7 +64,7 @@ def issuer(wire: Wire, front: tuple[int, dict[str, Handler]]) -> str:
 
 
 async def examine(url: str, token: str | None = None) -> Diagnosis:
-    return await diagnose(url, http=OutboundClient(), clock=lambda: int(time.time()), token=token)
+    return await diagnose(url, http=OutboundClient(), clock=lambda: int(time.time()), token=token, timeout=60)
 
 
 async def test_the_issuer_is_healthy(issuer: str) -> None:
