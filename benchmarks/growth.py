@@ -32,8 +32,8 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 RECORDED = BASELINES.with_name("growth.json")
 _MEASURES = tuple(name for name in MEASURES if "16 connections" in name and not name.startswith(("jwks", "metadata")))
 _CHUNK = 50_000
-_FIRST_NUMBER = 10_000_000
-"""Of the numbers that stand for texts: the server's own begin at 1."""
+_ACTION_NUMBER = -1
+"""Of the numbers that stand for texts: below 0, since the server's own go up from 1."""
 
 Row = tuple[Any, ...]
 Write = Callable[[str, tuple[str, ...], list[Row]], None]
@@ -66,13 +66,13 @@ def _rows(numbers: range, resource_id: str, resource_number: int) -> dict[str, t
             ("id", "action_number", "actor_number", "client_number", "ip", "detail", "created_at"), []),
     }  # fmt: skip
     if 0 in numbers:
-        tables["names"][1].append((_FIRST_NUMBER - 1, "token.issued"))
+        tables["names"][1].append((_ACTION_NUMBER, "token.issued"))
     for number in numbers:
         at = now - 40 * 86_400 + number % (30 * 86_400)
         client, user, address = f"grown-client-{number}", f"grown-user-{number}", f"user{number}@example.com"
         family = _identifier(at * 1000)
-        client_number = _FIRST_NUMBER + 2 * number
-        user_number = client_number + 1
+        client_number = -2 - 2 * number
+        user_number = client_number - 1
         row: dict[str, Row] = {
             "clients": (client, "Grown", uris, '["authorization_code","refresh_token"]', '["code"]', "none", "active",
                         "dcr", at, at),
@@ -82,7 +82,7 @@ def _rows(numbers: range, resource_id: str, resource_number: int) -> dict[str, t
             "consent_grants": (_identifier(at * 1000), user, client, resource_id, scopes, uris, at, at),
             "issuance_rows": (_identifier(at * 1000), os.urandom(16), "user", user_number, client_number,
                               resource_number, SCOPE, family, at, at + 900, client_number),
-            "audit_rows": (_identifier(at * 1000), _FIRST_NUMBER - 1, user_number, client_number, "127.0.0.1",
+            "audit_rows": (_identifier(at * 1000), _ACTION_NUMBER, user_number, client_number, "127.0.0.1",
                            "family=grown", at),
         }  # fmt: skip
         tables["names"][1].extend([(client_number, client), (user_number, user)])
