@@ -58,6 +58,8 @@ def call(
 async def test_t01_the_agent_gets_a_token_for_one_server(
     scene: Scene, agent: OAuthClient, demo: Demo, account: Account
 ) -> None:
+    document = httpx2.get(demo.url.replace("/mcp", "/.well-known/oauth-protected-resource/mcp")).json()
+    assert document["authorization_servers"] == [scene.issuer]
     tokens = scene.tokens_of(agent)
     claims = scene.verify(tokens["access_token"], demo.url)
     ((user,),) = (await scene.inspection.rows(f"SELECT id FROM users WHERE email = '{account.email}'"))[0]

@@ -108,6 +108,15 @@ async def test_t07_a_gateway_exchanges_for_hidden_servers_and_the_chain_says_so(
         "access_denied",
         "fronting_caller_not_authorized",
     )
+    document = {
+        "client_name": "Self-made",
+        "grant_types": [EXCHANGE],
+        "token_endpoint_auth_method": "client_secret_basic",
+    }
+    made = httpx2.post(f"{scene.issuer}/oauth/register", json=document).json()
+    self_made = Machine(made["client_id"], made["client_secret"], "client_secret_basic")
+    answer = scene.exchange(self_made, root, resource=rest.slug, scope="AA")
+    await scene.refused(answer, 403, "access_denied", "fronting_caller_not_authorized")
     for scope, reason in (  # N2, N3, N4
         ("A", "scope_not_in_catalog"),
         ("CC", "fronting_subject_scope_insufficient"),
