@@ -8,10 +8,12 @@ from typing import Any
 import jwt
 import pytest
 
+from authserver.audit.events import Action
 from authserver.config.model import Config
 from authserver.config.secret import Secret
 from authserver.config.sections.storage import SigningConfig, VaultTransitConfig
 from authserver.telemetry import metrics
+from server.tests.wire.exchanging import a_client, a_resource, exchange, user_token
 from server.tests.wire.harness import RESOURCE, Wire
 
 pytestmark = pytest.mark.anyio
@@ -98,3 +100,19 @@ async def test_a_token_of_a_retired_key_is_inactive(wire: Wire) -> None:
     assert (await wire.introspect(tokens["access_token"]))["active"] is True
     await wire.keys.retire(old, now=wire.clock.seconds)
     assert (await wire.introspect(tokens["access_token"]))["active"] is False
+
+
+async def test_an_exchange_that_vault_does_not_sign_has_the_reason_of_that_step(
+    wire: Wire, openbao: Any, config: Config
+) -> None:
+    agent = await a_client(wire, "agent")
+    await a_resource(wire, "mail", "mail:read")
+    await user_token(wire, agent, resource="mail", scope="mail:read")
+    identity = await user_token(wire, agent, resource=None, scope="mail:read")
+    sign = f"transit/keys/{config.signing.vault_transit.key_name}"
+    openbao.call("POST", f"{sign}/config", {"deletion_allowed": True})
+    openbao.call("DELETE", sign)
+    refused = await exchange(wire, agent, identity, resource="mail", scope="mail:read")
+    assert (refused.status_code, refused.json()["error"], refused.headers["retry-after"]) == (503, "server_error", "1")
+    denied = [detail for action, detail in await wire.audit() if action == Action.TOKEN_EXCHANGE_DENIED]
+    assert denied == ["reason=mint_issue_failed"]

@@ -285,8 +285,8 @@ class SigningUnavailable(ServerError):
     status = 503
     retry_after = 1
 
-    def __init__(self) -> None:
-        super().__init__(reason="signing_unavailable")
+    def __init__(self, *, reason: str = "signing_unavailable") -> None:
+        super().__init__(reason=reason)
 
 
 class TemporarilyUnavailable(OAuthError):

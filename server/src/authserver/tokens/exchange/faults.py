@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from authserver.protocol.errors import OAuthError, ServerError
+from authserver.protocol.errors import OAuthError, ServerError, SigningUnavailable
 from authserver.storage.database import StorageUnavailable
 
 
@@ -12,10 +12,12 @@ def fault_is(reason: str) -> Iterator[None]:
     """Give what goes wrong inside a reason. A database that is away is no fault of that step: it answers 503.
 
     Raises:
-        ServerError: Something went wrong.
+        ServerError: Something went wrong; a ``SigningUnavailable`` when no signature was to be had.
     """
     try:
         yield
+    except SigningUnavailable as exc:
+        raise SigningUnavailable(reason=reason) from exc
     except (OAuthError, StorageUnavailable):
         raise
     except Exception as exc:
