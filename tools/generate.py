@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from generate_admin import admin_document
+from generate_admin import admin_document, public_document
 from generate_cli import cli_page
 from generate_clients import clients_page
 from generate_config import example_file, reference_page
@@ -20,6 +20,7 @@ GENERATED: list[tuple[str, Callable[[], str]]] = [
     ("docs/reference/authserver.example.yaml", example_file),
     ("docs/reference/cli.md", cli_page),
     ("docs/reference/admin-openapi.json", admin_document),
+    ("docs/reference/public-openapi.json", public_document),
     ("docs/clients.md", clients_page),
     ("docs/doctor.md", doctor_page),
     ("docs/security/threats.md", threats_page),

@@ -38,7 +38,7 @@ from authserver.config.model import Config
 from authserver.core import Core, administer_keys
 from authserver.discovery.capabilities import CurrentCapabilities
 from authserver.discovery.key_set import KeySet
-from authserver.discovery.routes import DiscoveryRoutes, HealthRoutes
+from authserver.discovery.routes import DiscoveryRoutes, HealthRoutes, document_routes
 from authserver.discovery.scraping import ScrapeRoutes
 from authserver.keys.keyring import Keyring
 from authserver.keys.keystore import TOPIC as SIGNING_KEYS
@@ -238,6 +238,8 @@ async def build_server(core: Core, keyring: Keyring, limits: Limits | None = Non
         *pages.routes(),
         *login.routes(),
     ]
+    if config.server.openapi:
+        routes += document_routes(version())
     if config.device.enabled:
         routes += [
             *DevicePages(

@@ -36,7 +36,7 @@ _SHORT = {
     "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
 }
 # What every endpoint may answer, beside its own.
-_EVERYWHERE = (400, 401, 403, 429, 500, 503)
+_EVERYWHERE = (400, 401, 403, 414, 429, 431, 500, 503)
 _IN_SHORT = frozenset({401, 429})
 
 

@@ -10,6 +10,7 @@ import orjson
 
 from authserver.discovery.key_set import KeySet
 from authserver.discovery.metadata import Capabilities, build_server_metadata
+from authserver.discovery.openapi import build_public_document
 from authserver.protocol.dpop import PROOF_ALGORITHMS
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import Resource
@@ -120,6 +121,16 @@ class DiscoveryRoutes:
         if resource.policy.dpop_required:
             members["dpop_bound_access_tokens_required"] = True
         return HttpResponse(200, orjson.dumps(members), (JSON, _METADATA_CACHING))
+
+
+def document_routes(version: str) -> list[Route]:
+    """Mount ``/openapi.json``, for those who switch it on."""
+    body = orjson.dumps(build_public_document(version=version))
+
+    async def document(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, body, (JSON, _METADATA_CACHING))
+
+    return [Route(path="/openapi.json", endpoints={"GET": document}, cors=Cors.PUBLIC)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

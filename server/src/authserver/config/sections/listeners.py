@@ -35,6 +35,10 @@ class ServerConfig:
             "Serves `/token` and `/register` at the root of the origin, for clients that ignore the metadata.",
         ),
     ] = False
+    openapi: Annotated[
+        bool,
+        Key("AUTHPLANE_SERVER_OPENAPI", "Serves the OpenAPI document of the public listener at `/openapi.json`."),
+    ] = False
     address: Annotated[
         str,
         Key(
