@@ -12,6 +12,7 @@ CONTRACT = """
 server.issuer | string | http://localhost:9000 | AUTHPLANE_SERVER_ISSUER
 server.allow_insecure_issuer | bool | false | AUTHPLANE_SERVER_ALLOW_INSECURE_ISSUER
 server.root_aliases | bool | false | AUTHPLANE_SERVER_ROOT_ALIASES
+server.openapi | bool | false | AUTHPLANE_SERVER_OPENAPI
 device.enabled | bool | true | AUTHPLANE_DEVICE_ENABLED
 device.code_ttl | duration | 10m | AUTHPLANE_DEVICE_CODE_TTL
 device.interval | duration | 5s | AUTHPLANE_DEVICE_INTERVAL
