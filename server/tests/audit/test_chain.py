@@ -1,11 +1,13 @@
 """Nobody changes the trail without being noticed."""
 
 import asyncio
+import tracemalloc
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from authserver.audit.chain import sealing
 from authserver.audit.chain.late import LATE_SECONDS
 from authserver.audit.chain.report import FaultKind
 from authserver.audit.chain.sealing import ROWS, Sealer
@@ -332,3 +334,17 @@ async def test_two_instances_that_seal_under_load_seal_each_row_once(trail: Trai
     report = await trail.verify()
     assert (report.is_intact, report.faults, report.unsealed) == (True, [], 0)
     assert first + second + rest == report.rows == len(written)
+
+
+async def test_verifying_takes_no_more_memory_for_a_longer_trail(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "ROWS", 16)
+    peaks = []
+    for checkpoints in (70, 210):
+        while (await find_head(trail.db)).number < checkpoints:
+            await trail.grow(160)
+        tracemalloc.start()
+        report = await trail.verify()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (report.is_intact, report.rows) == (True, 16 * report.last)
+    assert peaks[1] < 1.5 * peaks[0]
