@@ -339,7 +339,7 @@ async def test_two_instances_that_seal_under_load_seal_each_row_once(trail: Trai
 async def test_verifying_takes_no_more_memory_for_a_longer_trail(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "ROWS", 16)
     peaks = []
-    for checkpoints in (70, 210):
+    for checkpoints in (140, 420):
         while (await find_head(trail.db)).number < checkpoints:
             await trail.grow(160)
         tracemalloc.start()
