@@ -85,6 +85,7 @@ async def test_tokens_are_found_by_what_they_are_about(wire: Wire, admin: Admin)
         ({"client": party.id, "limit": 0}, "limit must be 1..5000"),
         ({"client": party.id, "limit": 5001}, "limit must be 1..5000"),
         ({"client": party.id, "since": "yesterday"}, "since"),
+        ({"client": party.id, "since": "9999-12-31T23:59:59-23:59"}, "since must be a time"),
         ({"client": party.id, "since": "2026-08-01T00:00:00Z"}, "30 days"),
     ):
         assert told in await admin.refused(400, "GET", ISSUANCES, **query)

@@ -63,6 +63,7 @@ async def test_the_trail_is_read_back_a_day_newest_first(wire: Wire, admin: Admi
         {"since": "2026-09-21"},
         {"since": "2026-09-21T14:13:20"},
         {"since": "2026-99-21T14:13:20Z"},
+        {"until": "9999-12-31T23:59:59-00:01"},
         {"since": "2026-08-22T14:12:00Z"},
         {"until": "2026-09-20T14:13:20Z"},
         {"until": "never"},

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from authserver.admin.records import BUILT_IN_OWNER, ROLES, Operator, OperatorRecord, Role
 from authserver.admin.store import find_operator, find_operator_by_key, insert_operator, revoke_operator
+from authserver.admin.times import LAST_SECOND
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
@@ -66,6 +67,8 @@ class OperatorAdministration:
             raise Invalid(f"role must be one of {', '.join(ROLES)}")
         if new.expires_at is not None and new.expires_at <= now:
             raise Invalid("expires_at must be in the future")
+        if new.expires_at is not None and new.expires_at > LAST_SECOND:
+            raise Invalid("expires_at must be before the year 10000, UTC")
         operator = Operator(name=new.name, role=role, resources=await self._resources(new.resources, role))
         by = operator_name()
         record = OperatorRecord(

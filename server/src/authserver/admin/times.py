@@ -3,6 +3,9 @@
 import re
 from datetime import datetime
 
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, UTC: what is later cannot be written as a time again."""
+
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -15,6 +18,8 @@ def parse_time(text: str) -> int | None:
     if not _TIME.fullmatch(text):
         return None
     try:
-        return int(datetime.fromisoformat(re.sub(r"\.\d+", "", text.upper())).timestamp())
+        seconds = int(datetime.fromisoformat(re.sub(r"\.\d+", "", text.upper())).timestamp())
     except (ValueError, OverflowError):
         return None
+    # An offset may lead out of the years that there are.
+    return seconds if seconds <= LAST_SECOND else None
