@@ -1,5 +1,6 @@
 """``/admin/tools``: simulation of policies and inspection of tokens (admin API, 19)."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -99,6 +100,16 @@ async def test_a_token_is_taken_apart(wire: Wire, admin: Admin) -> None:
     assert (gone["ours"], gone["active"], gone["reasons"]) == (True, False, ["revoked", "client_not_active"])
 
 
-@pytest.mark.parametrize("token", [None, "", "opaque", "a.b.c", "x" * 17_000])
+def spelled(text: bytes) -> str:
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+NESTED = spelled(b'{"a":' + b"[" * 300 + b"]" * 300 + b"}")
+EMPTY = spelled(b"{}")
+
+
+@pytest.mark.parametrize(
+    "token", [None, "", "opaque", "a.b.c", "x" * 17_000, f"{NESTED}.{EMPTY}.AAAA", f"{EMPTY}.{NESTED}.AAAA"]
+)
 async def test_what_is_no_access_token_is_refused(admin: Admin, token: str | None) -> None:
     assert "token" in await admin.refused(400, "POST", INSPECT, body={"token": token})

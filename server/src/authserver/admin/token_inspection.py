@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from authserver.keys.keyring import Keyring
 from authserver.protocol.identifiers import parse_id, token_digest
 from authserver.protocol.jose import InvalidToken, read_unverified_jwt
@@ -54,7 +56,9 @@ class TokenInspector:
             raise Invalid(f"token must be 1 to {MAX_TOKEN_CHARACTERS} characters")
         try:
             unverified = read_unverified_jwt(token)
-        except InvalidToken as exc:
+            # More deeply nested than it can be shown, it is none of ours either.
+            orjson.dumps((unverified.header, unverified.claims))
+        except (InvalidToken, orjson.JSONEncodeError) as exc:
             raise Invalid("token is no JWT: only access tokens can be inspected") from exc
         claims = dict(unverified.claims)
         identifier = parse_id(str(claims.get("jti", "")))
