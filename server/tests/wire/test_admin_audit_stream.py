@@ -112,6 +112,29 @@ async def test_streams_are_bounded_and_free_their_place(
     assert await rows(wire, "admin.auth_failed") == []
 
 
+async def test_streams_that_begin_together_do_not_get_past_the_bound(
+    listener: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_api, "_MOST_STREAMS", 1)
+    async with contextlib.AsyncExitStack() as stack:
+        opened = [stack.enter_async_context(streaming(listener, action="nothing")) for _ in range(4)]
+        answers = [events.answer for events in await asyncio.gather(*opened)]
+        going_on = set(answers)
+
+        async def read(answer: httpx2.Response) -> None:
+            await answer.aread()
+            going_on.discard(answer)
+
+        readers = [asyncio.create_task(read(answer)) for answer in answers]
+        async with asyncio.timeout(BOUND):
+            while len(going_on) > 1:
+                await asyncio.wait(readers, return_when=asyncio.FIRST_COMPLETED)
+                readers = [task for task in readers if not task.done()]
+        assert len(audit_api._streams) <= 1
+        for task in readers:
+            task.cancel()
+
+
 async def test_a_start_too_long_ago_is_refused(listener: Running) -> None:
     async with streaming(listener, since="2020-01-01T00:00:00Z") as events:
         assert events.answer.status_code == 400

@@ -92,6 +92,9 @@ async def stream_audit_events(call: Call[None]) -> HttpResponse:
 
 async def _stream(call: Call[None], started: bytes) -> Stream:
     """Yield events as text, nothing each second, and a comment now and then, by which both ends see that the other is there."""
+    if len(_streams) >= _MOST_STREAMS:
+        # Others began between the answer's head and now.
+        return
     wanted = {name: call.query.get(name) for name in ("action", "actor_id", "client_id")}
     mark = object()
     _streams.add(mark)
