@@ -18,7 +18,14 @@ from authserver.resources.store import (
     lock_resource,
     update_resource,
 )
-from authserver.resources.validation import check_policy, check_scopes, check_slug, check_uri, parse_backend_kind
+from authserver.resources.validation import (
+    check_display_name,
+    check_policy,
+    check_scopes,
+    check_slug,
+    check_uri,
+    parse_backend_kind,
+)
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, Reader, ReferenceViolation, UniqueViolation, Writer
 from authserver.telemetry.metrics import RESOURCE_SERVER_OPS
@@ -202,6 +209,7 @@ def _checked(resource: Resource) -> Resource:
     """
     slug = resource.slug.lower()
     check_slug(slug)
+    check_display_name(resource.display_name)
     check_uri(resource.uri)
     if resource.backend_kind is BackendKind.MINT and resource.broker_provider_id:
         raise Invalid("broker_provider_id must be empty for a mint resource")

@@ -14,6 +14,7 @@ from authserver.resources.administration import ClientExists
 from authserver.resources.catalog import TOPIC
 from authserver.resources.records import BackendKind, Resource, ResourcePolicy
 from authserver.resources.store import find_resource_by_slug, lock_resource, update_resource
+from authserver.resources.validation import check_policy
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.metrics import ALLOWLIST_OPS
@@ -130,6 +131,8 @@ class PolicyLists:
             after = await changed(tx, before)
             if after != before:
                 policy = which.put(resource.policy, after)
+                if len(after) > len(before):
+                    check_policy(policy)
                 await update_resource(tx, replace(resource, policy=policy, updated_at=now))
                 await announce(tx, TOPIC)
                 await self.trail.append(tx, event, now=now)
