@@ -104,6 +104,24 @@ async def test_a_body_that_is_no_json_object_is_refused(admin: Admin, body: byte
     assert answer.json()["detail"].startswith("invalid JSON body")
 
 
+async def test_a_body_that_is_wrong_throughout_is_refused_in_a_few_words(admin: Admin) -> None:
+    members = b",".join([b"1"] * 100_000)
+    for content, told in (
+        (b'{"redirect_uris":[%b]}' % members, "100000 things are wrong"),
+        (b'{"redirect_uris":{}, "scope": 1}', "redirect_uris: Input should be a valid array; scope: Input should be"),
+    ):
+        answer = await admin.ask("POST", "/admin/clients", content=content)
+        assert answer.status_code == 400
+        assert told in answer.json()["detail"]
+    for path, body in (
+        ("/admin/resources", {"x" * 100_000: 1}),
+        ("/admin/resources", {"slug": "a", "backend_kind": "mint", "broker_provider_slug": "x" * 100_000}),
+    ):
+        answer = await admin.ask("POST", path, json=body)
+        assert answer.status_code in {400, 404}
+        assert len(answer.content) < 5000
+
+
 async def test_a_body_of_more_than_a_mebibyte_is_refused(admin: Admin) -> None:
     answer = await admin.ask("POST", "/admin/clients", content=b'{"client_name": "' + b"x" * (1 << 20) + b'"}')
     assert (answer.status_code, answer.json()["title"]) == (400, "Bad Request")

@@ -73,6 +73,7 @@ async def test_an_operator_acts_under_a_name_and_its_key_is_stored_nowhere(wire:
         ({"resources": []}, "1..100"),
         ({"resources": ["notes"], "role": "owner"}, "an owner is for everything"),
         ({"expires_at": "2026-09-21T14:13:20Z"}, "must be in the future"),
+        ({"expires_at": "9999-12-31T23:59:59-23:59"}, "must be before the year 10000"),
         ({"expires_at": "2027-01-01"}, "expires_at"),
         ({"expires_at": "2027-01-01T00:00:00"}, "expires_at"),
         ({"scope": "all"}, "scope"),
@@ -145,6 +146,18 @@ async def test_who_is_for_some_resources_may_use_what_is_about_those_alone(wire:
                 assert answer.status_code == 403, (entry.path, answer.text)
             else:
                 assert answer.status_code == 200
+
+
+async def test_a_key_for_some_resources_cannot_give_one_the_uri_of_another(wire: Wire, admin: Admin) -> None:
+    body = {"slug": "files", "backend_kind": "mint", "uri": "https://files.example"}
+    files = await admin.do("POST", "/admin/resources", expect=201, body=body)
+    key = (await create(admin, resources=["files"]))["key"]
+    path = f"/admin/resources/{files['id']}"
+    async with an_admin(wire, key) as ada:
+        told = await ada.refused(403, "PATCH", path, body={"uri": wire.resource.uri})
+        assert told == "this key is for some resources only, and cannot give one another URI"
+        changed = await ada.do("PATCH", path, body={"display_name": "Files"})
+    assert (changed["uri"], changed["display_name"]) == ("https://files.example", "Files")
 
 
 def test_only_owners_make_owners() -> None:

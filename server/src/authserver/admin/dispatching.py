@@ -12,7 +12,7 @@ from authserver.admin.access import Access, Unauthorized
 from authserver.admin.endpoint import AdminEndpoint, Call
 from authserver.admin.parts import AdminParts
 from authserver.admin.records import Operator
-from authserver.protocol.operator_errors import Conflict, Invalid, NotFound, OperatorError, Unreachable
+from authserver.protocol.operator_errors import Conflict, Forbidden, Invalid, NotFound, OperatorError, Unreachable
 from authserver.resources.store import find_resource_by_slug
 from authserver.telemetry.origin import current_origin, reset_origin, set_origin
 from authserver.web.errors import problem, unauthorized, wrong_method
@@ -21,6 +21,8 @@ from authserver.web.http import JSON, NO_STORE, BodyTooLarge, ErrorShape, HttpRe
 
 _LONGEST_PARAMETER = 256
 _MOST_PROBLEMS = 20
+_LONGEST_PLACE = 200
+_LONGEST_SENTENCE = 4096
 _NO_CONTENT = 204
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _NOWHERE = "there is nothing here"
@@ -84,7 +86,8 @@ class Dispatcher:
         try:
             return await self._answer(endpoint, request, values, operator)
         except OperatorError as exc:
-            return problem(_status(exc, endpoint), str(exc), members=exc.members)
+            # A sentence may repeat what was sent.
+            return problem(_status(exc, endpoint), str(exc)[:_LONGEST_SENTENCE], members=exc.members)
         finally:
             reset_origin(before)
 
@@ -184,11 +187,14 @@ async def _read(request: HttpRequest, model: type[BaseModel], *, max_bytes: int)
 
 
 def _tell(exc: ValidationError) -> str:
-    """Return what is wrong with a body: which member and why, never what was sent."""
+    """Return what is wrong with a body: which member and why, never what was sent for it."""
+    if exc.error_count() > _MOST_PROBLEMS:
+        # A mebibyte has room for half a million, and spelling them out would keep everybody waiting.
+        return f"{exc.error_count()} things are wrong with it"
     problems = exc.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
-        f"{'.'.join(map(str, found['loc']))}: {found['msg']}" if found["loc"] else found["msg"]
-        for found in problems[:_MOST_PROBLEMS]
+        f"{'.'.join(map(str, found['loc']))[:_LONGEST_PLACE]}: {found['msg']}" if found["loc"] else found["msg"]
+        for found in problems
     )
 
 
@@ -198,6 +204,8 @@ def _status(exc: OperatorError, endpoint: AdminEndpoint) -> int:
             return endpoint.unknown
         case Conflict():
             return 409
+        case Forbidden():
+            return 403
         case Unreachable():
             return 502
         case _:

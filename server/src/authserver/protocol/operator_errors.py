@@ -25,5 +25,9 @@ class Invalid(OperatorError):  # noqa: N818  the word of the admin API
     """What was given breaks a rule."""
 
 
+class Forbidden(OperatorError):  # noqa: N818  the word of the admin API
+    """Others may do it, this operator may not."""
+
+
 class Unreachable(OperatorError):  # noqa: N818  the word of the admin API
     """Another server, which it takes, does not answer or answers nonsense."""

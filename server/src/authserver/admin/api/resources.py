@@ -4,7 +4,7 @@ from typing import NoReturn
 
 from authserver.admin.endpoint import Call, Query, StrictBody, endpoint
 from authserver.admin.records import Role
-from authserver.protocol.operator_errors import Invalid, NotFound
+from authserver.protocol.operator_errors import Forbidden, Invalid, NotFound
 from authserver.resources.administration import ResourceDraft, ResourcePatch
 from authserver.resources.records import BackendKind, ResourcePolicy, ResourceScope
 from authserver.resources.store import find_resource, find_resource_by_slug, page_resources
@@ -134,8 +134,11 @@ async def get_resource(call: Call[None]) -> ResourceView:
 
 @endpoint("PATCH", "/admin/resources/{id}", role=Role.OPERATOR, resources=("id",), refusals=(404, 409))
 async def update_resource(call: Call[ResourcePatchBody]) -> ResourceView:
-    """Change a resource; an empty patch changes nothing."""
+    """Change a resource; an empty patch changes nothing. Its URI is not for keys that are for some resources only."""
     body = call.body
+    if body.uri is not None and call.operator.resources is not None:
+        # URIs are not unique: tokens for another resource could then be had by the policy and catalogue of this one.
+        raise Forbidden("this key is for some resources only, and cannot give one another URI")
     patch = ResourcePatch(
         slug=body.slug,
         uri=body.uri,
