@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from server.tests.wire.harness import Wire
-from server.tests.wire.operating import PEER, Admin, check_shape, rows
+from server.tests.wire.operating import PEER, Admin, an_admin, check_shape, rows
 
 pytestmark = pytest.mark.anyio
 
@@ -234,16 +234,24 @@ async def test_a_link_that_may_not_be_is_refused(admin: Admin, members: dict[str
     await admin.refused(status, "POST", "/admin/fronting", body=body, dry_run="true")
 
 
+DEEP_ONLY = {"name": "ada", "role": "operator", "resources": ["deep"]}
+
+
 async def test_a_linked_resource_goes_with_its_links_or_not_at_all(wire: Wire, admin: Admin) -> None:
     link = await linked(admin)
     deep = await admin.do("GET", BASE, slug="deep")
     answer = await admin.ask("DELETE", f"{BASE}/{deep['id']}")
     assert (answer.status_code, answer.json()["dependents"]) == (409, [link])
     await admin.refused(400, "PATCH", f"{BASE}/{deep['id']}", body={"slug": "deeper"})
+    key = (await admin.do("POST", "/admin/operators", expect=201, body=DEEP_ONLY))["key"]
+    async with an_admin(wire, key) as ada:
+        await ada.refused(403, "DELETE", "/admin/fronting/files/deep")
+        told = await ada.refused(403, "DELETE", f"{BASE}/{deep['id']}", cascade="true")
+    assert "one by one" in told
     await admin.do("DELETE", f"{BASE}/{deep['id']}", expect=204, cascade="true")
     assert await admin.do("GET", "/admin/fronting") == []
-    told = await rows(wire, "fronting_link.deleted", "resource.deleted")
-    assert sorted((row["detail"], row["ip"]) for row in told) == [
+    found = await rows(wire, "fronting_link.deleted", "resource.deleted")
+    assert sorted((row["detail"], row["ip"]) for row in found) == [
         (f"id={deep['id']} slug=deep cascaded_links=1", PEER),
         ("source=files target=deep reason=resource_cascade", PEER),
     ]

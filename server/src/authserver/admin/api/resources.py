@@ -161,7 +161,11 @@ async def update_resource(call: Call[ResourcePatchBody]) -> ResourceView:
     query={"cascade": Query.FLAG},
 )
 async def delete_resource(call: Call[None]) -> None:
-    """Delete a resource that nothing refers to; with ``cascade``, its fronting links go with it."""
+    """Delete a resource that nothing refers to; with ``cascade``, its fronting links go with it, which takes a key for all."""
+    if call.flag("cascade") and call.operator.resources is not None:
+        raise Forbidden(
+            "this key is for some resources only: delete the fronting links one by one, with a key for both ends"
+        )
     await call.parts.resources.delete_resource(call.path["id"], cascade=call.flag("cascade"), now=call.now)
 
 
