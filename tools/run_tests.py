@@ -1,6 +1,7 @@
 """Runs pytest over the server's tests and the end-to-end tests: one run, one PostgreSQL, one summary at the end.
 
-``run_tests.py [pytest arguments]``; without any, everything, on as many processes as there are cores (at most four).
+``run_tests.py [pytest arguments]``; without any, everything, on one process more than there are cores (at most five), as
+end-to-end tests wait for others half of the time.
 """
 
 import os
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def command(arguments: list[str]) -> list[str]:
     """Return the pytest command for what was asked on the command line."""
     paths = arguments or ["server/tests", "e2e"]
-    workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+    workers = ["-n", str(min(4, os.cpu_count() or 1) + 1), "--dist", "loadfile"]
     return [sys.executable, "-m", "pytest", *workers, *paths]
 
 

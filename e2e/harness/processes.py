@@ -18,7 +18,8 @@ STOP_SECONDS = 15
 
 # Below the ports that the system gives to outgoing connections, and apart for each test process, of other runs on this
 # machine too: a port that was free a moment ago still is, also while its server is killed and started again.
-_FIRST_PORT = 10_000 + 200 * (os.getpid() % 110)
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_FIRST_PORT = 10_000 + 2_000 * (os.getppid() % 11) + 200 * (_WORKER % 10)
 # 10080 is the one among them that browsers and Node refuse to talk to (Fetch, "port blocking").
 _PORTS = iter([port for port in range(_FIRST_PORT, _FIRST_PORT + 200) if port != 10080])
 

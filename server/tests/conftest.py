@@ -1,6 +1,7 @@
 """Fixtures that every package's tests share: the backend, the databases, the clock."""
 
 import asyncio
+import gc
 import importlib.util
 import io
 import json
@@ -31,6 +32,12 @@ ROOT = Path(__file__).parents[2]
 # Tests run beside one another: how long an example takes says nothing about the code.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector of cyclic garbage pass over what stays until the end: thousands of tests and their libraries."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -164,12 +171,18 @@ async def db(database_target: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-@pytest.fixture
-def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """What was logged so far."""
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Have the log go where it went before: commands that run in this process send it elsewhere."""
     before = vars(logs._output).copy()
-    stream = io.BytesIO()
-    configure_logging(stream=stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    yield
     vars(logs._output).clear()
     vars(logs._output).update(before)
+
+
+@pytest.fixture
+def log_lines() -> Callable[[], list[dict[str, Any]]]:
+    """What was logged so far."""
+    stream = io.BytesIO()
+    configure_logging(stream=stream)
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
