@@ -16,7 +16,7 @@ import pytest
 from e2e.harness.installation import AUTHSERVER, ROOT, Account, found
 from e2e.harness.oauth_client import OAuthClient
 from e2e.harness.person import Person
-from e2e.harness.processes import Process, free_port
+from e2e.harness.processes import Process, free_port, wait_until
 
 BUILD_SECONDS = 60
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_notes", "arguments": {}}}
@@ -113,6 +113,14 @@ def call_tool(quickstart: Quickstart, token: str) -> int:
 def is_free(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_killed_run_leaves_nothing_that_keeps_the_next_one_from_starting(quickstart: Quickstart) -> None:
+    with quickstart.start("killed.log") as process:
+        process.kill()
+        wait_until(lambda: is_free(quickstart.mcp_port), seconds=10, what="the demo server ended with its parent")
+    with quickstart.start("next.log"):
+        assert call_tool(quickstart, "nothing") == 401
 
 
 def test_the_first_run_serves_and_the_second_finds_everything_as_it_was(quickstart: Quickstart) -> None:

@@ -264,7 +264,9 @@ class Demo:
         }
         plan = self._plan
         options = ["--issuer", plan.issuer, "--port", str(plan.mcp_port), "--url", plan.mcp_url]
-        self._process = subprocess.Popen([sys.executable, str(_demo_server()), *options], env=environment)  # noqa: S603  our own file
+        # Tied to this process: one that is killed leaves nothing behind that holds the port.
+        command = [sys.executable, "-m", "authserver.cli.tied", str(_demo_server()), *options]
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)  # noqa: S603  our own file
 
     def is_running(self) -> bool:
         """Whether it has not ended by itself."""
