@@ -76,6 +76,12 @@ class Core:
     http: OutboundClient
     encryptor: Encryptor | None
 
+    async def close(self) -> None:
+        """Close the database, and what is open to a vault."""
+        await self.db.close()
+        if self.encryptor is not None:
+            await self.encryptor.close()
+
 
 async def open_core(config: Config, *, clock: Clock, migrate: bool, http: OutboundClient | None = None) -> Core:
     """Open the database, with pending migrations applied if asked, and what operators work with.
@@ -137,19 +143,20 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
     )
 
 
-async def open_keys(config: Config, *, now: int, core: Core | None = None) -> Keyring:
-    """Open the signing keys; the first one is made when there is none.
+async def open_keys(config: Config, *, now: int, core: Core | None = None, makes_first: bool = True) -> Keyring:
+    """Open the signing keys.
 
     Args:
         config: The configuration.
         now: Seconds since the epoch.
         core: Where keys live that are not files; None: they are files.
+        makes_first: Whether the first one is made when there is none.
 
     Raises:
-        KeyStoreError: They cannot be read or written.
+        KeyStoreError: They cannot be read or written, or there is none and none is made.
     """
     store = await open_key_store(config, core.db if core else None, core.encryptor if core else None)
-    return await open_keyring(store, now=now)
+    return await open_keyring(store, now=now, makes_first=makes_first)
 
 
 def administer_keys(core: Core, keyring: Keyring) -> KeyAdministration:

@@ -87,6 +87,18 @@ def test_keys_of_somebody_else_are_not_trusted(command: Command, database_target
         assert (done.code, "fault=key_not_trusted" in done.out) == (code, bool(code))
 
 
+def test_no_key_is_made_to_trust_a_trail(command: Command, tmp_path: Path) -> None:
+    done = command("admin", "audit", "verify")
+    assert done.code == 1
+    assert "give the keys to trust with --keys" in done.err
+    assert not (tmp_path / "keys").exists()
+
+
+def test_events_are_listed_from_before_there_was_time(command: Command) -> None:
+    done = command("admin", "audit", "list", "--since", "4000w")
+    assert (done.code, done.err) == (0, "")
+
+
 def test_what_cannot_be_asked_is_refused(command: Command, tmp_path: Path) -> None:
     (tmp_path / "no.json").write_text("[]")
     assert command("admin", "audit", "verify", "--checkpoint", "5:abc").err.startswith("error: --checkpoint must be")

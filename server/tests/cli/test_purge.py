@@ -59,11 +59,18 @@ def test_only_what_is_named_runs(environment: dict[str, str]) -> None:
     assert (code, [line["table"] for line in logged]) == (0, ["jti", "sessions"])
 
 
-def test_history_goes_only_when_it_is_named_with_a_retention(environment: dict[str, str]) -> None:
+def test_history_goes_only_when_it_is_named_with_a_retention(environment: dict[str, str], tmp_path: Path) -> None:
+    asyncio.run(keyring_in(tmp_path / "keys"))  # what is left of audit events is signed
     code, _, logged, _ = purge(environment, "--only=audit-events,issuances,unused-clients", "--retention", "90d")
-    # Beside them is said that a first key was made: what is left of audit events is signed.
     tables = [line["table"] for line in logged if "table" in line]
     assert (code, tables) == (0, ["audit-events", "issuances", "unused-clients"])
+
+
+def test_no_key_is_made_to_sign_what_is_left_of_the_trail(environment: dict[str, str], tmp_path: Path) -> None:
+    code, _, _, rest = purge(environment, "--only=audit-events", "--retention", "90d")
+    assert code == 1
+    assert str(tmp_path / "keys") in rest[-1]
+    assert not (tmp_path / "keys").exists()
 
 
 def test_a_failing_target_does_not_keep_the_next_from_running(environment: dict[str, str], tmp_path: Path) -> None:

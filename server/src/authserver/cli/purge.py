@@ -83,14 +83,19 @@ async def _opened(config: Config, targets: tuple[Target, ...]) -> AsyncIterator[
         return
     core = await open_core(config, clock=Clock(), migrate=False)
     try:
-        keyring = await open_keys(config, now=core.clock(), core=core)
-        signer = KeyringSigner(keyring)
-        # What no server has sealed yet cannot go.
-        await Sealer(core.db, signer, core.clock.milliseconds).seal()
-        yield core.db, signer
-        await keyring.close()
+        # A key that is made here and now would be nobody's who verifies the trail.
+        keyring = await open_keys(config, now=core.clock(), core=core, makes_first=False)
+        try:
+            signer = KeyringSigner(keyring)
+            # What no server has sealed yet cannot go.
+            sealer = Sealer(core.db, signer, core.clock.milliseconds)
+            await sealer.seal()
+            await sealer.let_go()
+            yield core.db, signer
+        finally:
+            await keyring.close()
     finally:
-        await core.db.close()
+        await core.close()
 
 
 async def _purge_one(

@@ -76,9 +76,7 @@ async def opened(config: Config, *, migrate: bool) -> AsyncIterator[Core]:
         yield core
     finally:
         await core.trail.flush()
-        await core.db.close()
-        if core.encryptor is not None:
-            await core.encryptor.close()
+        await core.close()
         flush_logs()
 
 

@@ -165,15 +165,15 @@ class Keyring:
         )
 
 
-async def open_keyring(store: KeyStore, *, now: int) -> Keyring:
-    """Make the store ready and return its keyring.
+async def open_keyring(store: KeyStore, *, now: int, makes_first: bool = True) -> Keyring:
+    """Make the store ready, unless it has to be ready, and return its keyring.
 
     Raises:
-        KeyStoreError: There is no key, and none can be made.
+        KeyStoreError: There is no key, and none is made.
         StorageUnavailable: The database that keeps them is away.
     """
     try:
-        stored = await store.prepare(now=now)
+        stored = await store.prepare(now=now) if makes_first else await store.load(now=now)
     except BaseException:
         await store.close()
         raise

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from authserver.audit.chain.hashing import list_rows, sort_rows
-from authserver.audit.chain.late import find_late_rows, first_id
+from authserver.audit.chain.late import find_late_rows
 from authserver.audit.chain.records import CHECKPOINT_TYPE, Checkpoint, Head, Statement
 from authserver.audit.chain.store import find_head, insert_checkpoint, keep_key
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import has_events, scan_events
 from authserver.protocol.errors import SigningUnavailable
-from authserver.protocol.identifiers import new_public_id
+from authserver.protocol.identifiers import first_id, new_public_id
 from authserver.protocol.statements import Signer, read_statement_key
 from authserver.storage.database import Database, StorageUnavailable, UniqueViolation, Writer
 from authserver.storage.leases import give_lease_back, is_leased_to_another, take_lease
@@ -91,8 +91,12 @@ class Sealer:
         """Seal everything that there is, at the end of a process, and let another one go on at once."""
         self._swept_at_ms = 0
         sealed = await self.seal(settled_ms=0)
-        await self._db.write(lambda tx: give_lease_back(tx, _LEASE, self._holder))
+        await self.let_go()
         return sealed
+
+    async def let_go(self) -> None:
+        """Let another process seal at once."""
+        await self._db.write(lambda tx: give_lease_back(tx, _LEASE, self._holder))
 
     async def _seal_some(self, settled_ms: int) -> int | None:
         """Write one checkpoint; None when there is nothing to seal, or it is another's to do."""

@@ -89,7 +89,7 @@ def verify_(
 async def _published_keys(core: Core) -> Sequence[object]:
     now = core.clock()
     try:
-        keyring = await open_keys(core.config, now=now, core=core)
+        keyring = await open_keys(core.config, now=now, core=core, makes_first=False)
     except KeyStoreError as exc:
         raise click.ClickException(f"{exc}; give the keys to trust with --keys") from exc
     published = [dict(key.jwk) for key in keyring.snapshot(now).public_keys.values()]

@@ -22,9 +22,7 @@ def run(config_path: str | None, work: Callable[[Core], Awaitable[T]], *, migrat
         try:
             return await work(core)
         finally:
-            await core.db.close()
-            if core.encryptor is not None:
-                await core.encryptor.close()
+            await core.close()
 
     return asyncio.run(opened())
 
