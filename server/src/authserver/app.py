@@ -331,7 +331,13 @@ def _admin_app(core: Core, keyring: Keyring, simulator: Simulator, health: Healt
     routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]
     metrics = config.observability.metrics
     if metrics.provider in {"prometheus", "both"}:
-        routes += ScrapeRoutes(db=db, path=metrics.path, clock=core.clock, monotonic=time.monotonic).routes()
+        routes += ScrapeRoutes(
+            db=db,
+            path=metrics.path,
+            destinations=config.audit.destinations,
+            clock=core.clock,
+            monotonic=time.monotonic,
+        ).routes()
     rate, burst = config.admin.requests_per_second, config.admin.burst
     return WebApp(
         routes,

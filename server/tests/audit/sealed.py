@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from authserver.audit.chain.late import first_id
 from authserver.audit.chain.parts import read_parts
 from authserver.audit.chain.report import Report
 from authserver.audit.chain.sealing import Sealer
@@ -15,7 +14,7 @@ from authserver.audit.store import append_event, scan_events
 from authserver.keys.keyfile import KeyfileStore
 from authserver.keys.keyring import Keyring, open_keyring
 from authserver.keys.statements import KeyringSigner
-from authserver.protocol.identifiers import new_id
+from authserver.protocol.identifiers import first_id, new_id
 from authserver.storage.database import Database, Value, Writer
 
 NOW = 1_790_000_000

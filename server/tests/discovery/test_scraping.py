@@ -28,7 +28,7 @@ async def scraped(routes: ScrapeRoutes) -> list[str]:
 
 async def test_clients_are_counted_in_the_database_every_half_minute(db: Database) -> None:
     clock = Clock()
-    routes = ScrapeRoutes(db=db, path="/metrics", clock=lambda: 0, monotonic=clock)
+    routes = ScrapeRoutes(db=db, path="/metrics", destinations=frozenset(), clock=lambda: 0, monotonic=clock)
     assert "authserver_active_clients 0.0" in await scraped(routes)
     await db.write(lambda tx: insert_client(tx, a_client(id="one")))
     assert "authserver_active_clients 0.0" in await scraped(routes)
@@ -41,7 +41,7 @@ async def test_clients_are_counted_in_the_database_every_half_minute(db: Databas
 
 async def test_a_database_that_is_away_leaves_the_figures_as_they_were(db: Database) -> None:
     clock = Clock()
-    routes = ScrapeRoutes(db=db, path="/metrics", clock=lambda: 0, monotonic=clock)
+    routes = ScrapeRoutes(db=db, path="/metrics", destinations=frozenset(), clock=lambda: 0, monotonic=clock)
     await db.write(lambda tx: insert_client(tx, a_client(id="one")))
     assert "authserver_active_clients 1.0" in await scraped(routes)
     await db.close()

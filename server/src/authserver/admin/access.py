@@ -1,6 +1,5 @@
 """Who may use the admin API: the bearer of a key (admin API, 1.3)."""
 
-import hashlib
 import hmac
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.config.secret import Secret
+from authserver.protocol.identifiers import hash_token
 from authserver.web.http import HttpRequest
 from authserver.web.limits import TokenBuckets, address_key
 
@@ -42,7 +42,7 @@ class Access:
             clock: Seconds since the epoch.
             monotonic: Seconds of a clock that never goes back.
         """
-        self._owner_key = _digest(api_key.reveal()) if api_key else None
+        self._owner_key = hash_token(api_key.reveal()) if api_key else None
         self._operators = operators
         self._trail = trail
         self._clock = clock
@@ -58,7 +58,7 @@ class Access:
         header = request.header(b"authorization") or ""
         key = header[len(_SCHEME) :] if header[: len(_SCHEME)].lower() == _SCHEME else ""
         # Digests have one length, so the time tells nothing, not even that.
-        if self._owner_key is not None and hmac.compare_digest(_digest(key), self._owner_key):
+        if self._owner_key is not None and hmac.compare_digest(hash_token(key), self._owner_key):
             return BUILT_IN_OWNER
         record = await self._operators.find(key)
         now = self._clock()
@@ -71,7 +71,3 @@ class Access:
         if self._owner_key is None:
             raise Unauthorized("admin API key not configured")
         raise Unauthorized("invalid API key" if key else "missing API key")
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from authserver.admin.access import Access, Unauthorized
-from authserver.admin.endpoint import AdminEndpoint, Call
+from authserver.admin.endpoint import LONGEST_PARAMETER, AdminEndpoint, Call
 from authserver.admin.parts import AdminParts
 from authserver.admin.records import Operator
 from authserver.protocol.operator_errors import Conflict, Forbidden, Invalid, NotFound, OperatorError, Unreachable
@@ -19,7 +19,6 @@ from authserver.web.errors import problem, unauthorized, wrong_method
 from authserver.web.forms import parse_query
 from authserver.web.http import JSON, NO_STORE, BodyTooLarge, ErrorShape, HttpRequest, HttpResponse
 
-_LONGEST_PARAMETER = 256
 _MOST_PROBLEMS = 20
 _LONGEST_PLACE = 200
 _LONGEST_SENTENCE = 4096
@@ -51,7 +50,7 @@ class Dispatcher:
         self._access = access
         places: dict[str, _Place] = {}
         for entry in table:
-            place = places.setdefault(entry.path, _place(entry.path))
+            place = places.setdefault(entry.path, _place(entry))
             if entry.method in place.endpoints:
                 raise ValueError(f"two endpoints answer at {entry.method} {entry.path}")
             place.endpoints[entry.method] = entry
@@ -146,9 +145,9 @@ class Dispatcher:
         return None
 
 
-def _place(path: str) -> _Place:
-    segments = tuple(None if part.startswith("{") else part for part in path.split("/"))
-    return _Place(segments, path, tuple(re.findall(r"\{(\w+)\}", path)), {})
+def _place(entry: AdminEndpoint) -> _Place:
+    segments = tuple(None if part.startswith("{") else part for part in entry.path.split("/"))
+    return _Place(segments, entry.path, entry.parameters, {})
 
 
 def _match(place: _Place, segments: list[str]) -> dict[str, str] | None:
@@ -168,7 +167,7 @@ def _allow(place: _Place) -> str:
 def _check_parameter(name: str, value: str) -> None:
     if not value:
         raise Invalid(f"{name} is required")
-    if len(value) > _LONGEST_PARAMETER:
+    if len(value) > LONGEST_PARAMETER:
         raise Invalid(f"{name} too long")
 
 

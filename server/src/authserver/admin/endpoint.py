@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict
 
 from authserver.admin.parts import AdminParts
 from authserver.admin.records import Operator, Role
-from authserver.admin.times import parse_time
 from authserver.protocol.operator_errors import Invalid
+from authserver.protocol.times import parse_time
 from authserver.web.forms import Form
 from authserver.web.http import HttpRequest, HttpResponse
 
 MAX_BODY_BYTES = 1024 * 1024
+LONGEST_PARAMETER = 256
 
 B = TypeVar("B")
 
@@ -146,6 +147,11 @@ class AdminEndpoint:
     def name(self) -> str:
         """The function's name: unique, and the operation id of the document."""
         return self.handle.__name__
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the parameters of its path, in order."""
+        return tuple(re.findall(r"\{(\w+)\}", self.path))
 
     @property
     def summary(self) -> str:

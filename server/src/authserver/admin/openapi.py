@@ -1,6 +1,5 @@
 """The OpenAPI 3.1 document, made from the table of endpoints."""
 
-import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from types import MappingProxyType
@@ -9,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from authserver.admin.endpoint import AdminEndpoint, Query
+from authserver.admin.endpoint import LONGEST_PARAMETER, AdminEndpoint, Query
 
 _SCHEMAS = "#/components/schemas/"
 _PARAMETERS = MappingProxyType(
@@ -85,8 +84,13 @@ def _build_operation(endpoint: AdminEndpoint, schemas: dict[tuple[str, str], Any
         "responses": _build_responses(endpoint, schemas),
     }
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 256}}
-        for name in re.findall(r"\{(\w+)\}", endpoint.path)
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_PARAMETER},
+        }
+        for name in endpoint.parameters
     ]
     parameters += [
         {"name": name, "in": "query", "required": False, "schema": _PARAMETERS[kind]}

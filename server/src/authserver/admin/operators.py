@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from authserver.admin.records import BUILT_IN_OWNER, ROLES, Operator, OperatorRecord, Role
 from authserver.admin.store import find_operator, find_operator_by_key, insert_operator, revoke_operator
-from authserver.admin.times import LAST_SECOND
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.protocol.identifiers import hash_token, new_secret
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
 from authserver.protocol.quoting import quoted
+from authserver.protocol.times import LAST_SECOND
 from authserver.resources.store import find_resource, find_resource_by_slug
 from authserver.storage.database import Database, UniqueViolation, Writer
 

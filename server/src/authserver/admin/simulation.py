@@ -10,13 +10,14 @@ from authserver.authorization.consent_store import find_consent
 from authserver.authorization.request import RequestChecker
 from authserver.clients.records import Client
 from authserver.clients.store import find_client
-from authserver.protocol.errors import AccessDenied, InvalidClient, OAuthError, UnauthorizedClient
+from authserver.protocol.errors import CLIENT_NOT_ACTIVE, AccessDenied, InvalidClient, OAuthError, UnauthorizedClient
 from authserver.protocol.grant_types import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, DEVICE_CODE
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.database import Database
 from authserver.telemetry.decisions import Decision
 from authserver.telemetry.notes import note
 from authserver.telemetry.origin import current_origin, reset_origin, set_origin
+from authserver.tokens.endpoint import check_registered
 from authserver.tokens.grants.client_credentials import ClientCredentialsGrant
 from authserver.tokens.grants.entry import Grant
 from authserver.traces.explaining import explain
@@ -132,11 +133,10 @@ class Simulator:
 
     async def _decide_machine(self, grant: ClientCredentialsGrant, form: Form, client: Client) -> _Found:
         note("client's grants looked at", grant_type=CLIENT_CREDENTIALS, grant_types=client.grant_types)
-        if client.is_public:
+        if client.is_public and not grant.allows_public_clients:
             note("client authentication looked at", authentication="none", expected="a confidential client")
             raise InvalidClient("a public client cannot use this grant", reason="public_client")
-        if not client.has_grant(CLIENT_CREDENTIALS):
-            raise UnauthorizedClient("client is not authorized for this grant type", reason="grant_not_registered")
+        check_registered(client, CLIENT_CREDENTIALS)
         resource, scopes = await grant.decide(form, client=client)
         return _Found(Outcome.ALLOWED, scopes, resource.id if resource else None)
 
@@ -147,7 +147,7 @@ class Simulator:
             raise InvalidClient("unknown client", reason="client_unknown")
         note("client looked up", client_id=client.id, source=client.registration_source, status=client.status)
         if not client.is_active:
-            raise InvalidClient("client is not active", reason="client_not_active")
+            raise InvalidClient(CLIENT_NOT_ACTIVE, reason="client_not_active")
         return client
 
     async def _check_user(self, user_id: str) -> None:
@@ -164,6 +164,7 @@ class Simulator:
             if resource_id is not None
             else None
         )
+        # Of redirect URIs that were allowed before: the question names none.
         allowed = consent is not None and set(scopes) <= set(consent.scopes)
         note("earlier consent looked at", allowed=allowed, result=consent.scopes if consent else ())
         return allowed

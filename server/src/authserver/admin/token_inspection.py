@@ -10,9 +10,9 @@ from authserver.protocol.identifiers import parse_id, token_digest
 from authserver.protocol.jose import InvalidToken, read_unverified_jwt
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.database import Database
-from authserver.tokens.recognition import verify_issued
+from authserver.tokens.recognition import read_presented, verify_presented
 from authserver.tokens.records import Issuance
-from authserver.tokens.store import find_issuance
+from authserver.tokens.store import find_issued
 
 MAX_TOKEN_CHARACTERS = 16 * 1024
 
@@ -62,10 +62,11 @@ class TokenInspector:
             raise Invalid("token is no JWT: only access tokens can be inspected") from exc
         claims = dict(unverified.claims)
         identifier = parse_id(str(claims.get("jti", "")))
-        issuance = None if identifier is None else await find_issuance(self.db, identifier)
+        issued = None if identifier is None else await find_issued(self.db, identifier)
+        issuance = None if issued is None else issued.issuance
         reasons: list[str] = []
         try:
-            found = await verify_issued(self.db, self.keyring, token, issuer=self.issuer, now=now)
+            found = verify_presented(read_presented(token), issued, keyring=self.keyring, issuer=self.issuer, now=now)
         except InvalidToken as exc:
             reasons.append(str(exc))
         else:

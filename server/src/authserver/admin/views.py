@@ -1,11 +1,11 @@
 """What operators are shown, by the admin API and the command line alike."""
 
-from datetime import UTC, datetime
 from typing import NotRequired
 
 from typing_extensions import TypedDict
 
 from authserver.admin.records import OperatorRecord
+from authserver.protocol.times import spell_time
 
 
 class Status(TypedDict):
@@ -26,11 +26,6 @@ class OperatorView(TypedDict):
     revoked_at: NotRequired[str]
 
 
-def build_time(seconds: int) -> str:
-    """Return a time as the API writes it: UTC, RFC 3339, whole seconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def build_operator(record: OperatorRecord) -> OperatorView:
     """Return an operator as operators are shown it."""
     operator = record.operator
@@ -38,12 +33,12 @@ def build_operator(record: OperatorRecord) -> OperatorView:
         name=operator.name,
         role=str(operator.role),
         created_by=record.created_by,
-        created_at=build_time(record.created_at),
+        created_at=spell_time(record.created_at),
     )
     if operator.resources is not None:
         view["resources"] = sorted(operator.resources)
     if record.expires_at is not None:
-        view["expires_at"] = build_time(record.expires_at)
+        view["expires_at"] = spell_time(record.expires_at)
     if record.revoked_at is not None:
-        view["revoked_at"] = build_time(record.revoked_at)
+        view["revoked_at"] = spell_time(record.revoked_at)
     return view

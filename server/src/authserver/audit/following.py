@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
-from authserver.audit.chain.late import first_id
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import scan_events
+from authserver.protocol.identifiers import first_id
 from authserver.storage.database import Reader
 
 _POLL_SECONDS = 1.0

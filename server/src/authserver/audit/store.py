@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from authserver.audit.records import AuditEvent, AuditRecord
+from authserver.protocol.identifiers import first_id
 from authserver.storage.database import Append, Reader, Row, Writer
 from authserver.storage.names import number_of
 
@@ -74,8 +75,9 @@ async def list_events(
     # One equality at most is asked of the database beside the range of ids: each has an index that ends in the id, and
     # a planner that is free to combine them picks badly.
     conditions = ["id > $1", "id < $2"]
-    last = _LATEST if until is None else _first_id(until)
-    values: list[Any] = [max(_first_id(since), after or _EARLIEST), min(before or _LATEST, last)]
+    first = _EARLIEST if since is None else first_id(since * 1000)
+    last = _LATEST if until is None else first_id(until * 1000)
+    values: list[Any] = [max(first, after or _EARLIEST), min(before or _LATEST, last)]
     for column, value in (("action", action), ("actor", actor_id), ("client", client_id)):
         if value is not None:
             values.append(value)
@@ -150,11 +152,6 @@ def _chunks(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     for start in range(0, len(ids), _IDS):
         chunk = ids[start : start + _IDS]
         yield [*chunk, *[chunk[-1]] * (_IDS - len(chunk))]
-
-
-def _first_id(since: int | None) -> bytes:
-    """Return the lowest id of a second: ids begin with milliseconds."""
-    return _EARLIEST if since is None else (since * 1000).to_bytes(6, "big") + bytes(10)
 
 
 def _record(row: Row) -> AuditRecord:

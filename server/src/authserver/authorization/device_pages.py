@@ -155,7 +155,7 @@ class DevicePages:
         answer = self._code_page(request, user, given=entered, refusal=exc)
         if retry_after is None:
             return answer
-        return HttpResponse(answer.status, answer.body, (*answer.headers, retry_after_header(retry_after)))
+        return answer.with_headers(retry_after_header(retry_after))
 
     def _code_page(
         self, request: HttpRequest, user: User, *, given: str, refusal: PageRefusal | None = None

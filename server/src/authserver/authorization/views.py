@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from authserver.authorization.records import ConsentGrant
 from authserver.protocol.identifiers import spell_id
-from authserver.resources.views import build_time
+from authserver.protocol.times import spell_time
 
 
 class ConsentView(TypedDict):
@@ -31,9 +31,9 @@ def build_consent(consent: ConsentGrant) -> ConsentView:
         client_id=consent.client_id,
         resource_id=consent.resource_id,
         scopes=list(consent.scopes),
-        created_at=build_time(consent.created_at),
-        updated_at=build_time(consent.updated_at),
+        created_at=spell_time(consent.created_at),
+        updated_at=spell_time(consent.updated_at),
     )
     if consent.revoked_at is not None:
-        view["revoked_at"] = build_time(consent.revoked_at)
+        view["revoked_at"] = spell_time(consent.revoked_at)
     return view

@@ -14,7 +14,7 @@ def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code."""
     if arguments == ["version"]:
         # Containers ask this every few seconds to see whether they are well: it does not wait for the command tree.
-        from authserver.telemetry.installed import version  # noqa: PLC0415
+        from authserver.telemetry.installed import version  # noqa: PLC0415  importlib.metadata: only who asks waits for it
 
         sys.stdout.write(f"authserver {version()}\n")
         return 0

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import orjson
@@ -12,6 +11,7 @@ from authserver.discovery.key_set import KeySet
 from authserver.discovery.metadata import Capabilities, build_server_metadata
 from authserver.discovery.openapi import build_public_document
 from authserver.protocol.dpop import PROOF_ALGORITHMS
+from authserver.protocol.times import spell_time
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import Resource
 from authserver.storage.database import Database, StorageUnavailable
@@ -167,6 +167,6 @@ class HealthRoutes:
         return self._answer(200, {"status": well, "db": "ok"})
 
     def _answer(self, status: int, members: dict[str, str]) -> HttpResponse:
-        time = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        time = spell_time(self.clock())
         body = {"status": members["status"], "time": time} | members
         return HttpResponse(status, orjson.dumps(body), (JSON, NO_STORE))

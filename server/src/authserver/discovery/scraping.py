@@ -37,6 +37,7 @@ class ScrapeRoutes:
 
     db: Database
     path: str
+    destinations: frozenset[str]
     clock: Callable[[], int]
     monotonic: Callable[[], float]
     _fresh_until: float = field(default=-1.0, init=False)
@@ -62,6 +63,8 @@ class ScrapeRoutes:
             ACTIVE_CLIENTS.set(await self.db.survey(count_active_clients))
             ACTIVE_TOKEN_FAMILIES.set(await self.db.survey(count_active_families))
             for delivery in await list_deliveries(self.db):
+                if delivery.destination not in self.destinations:
+                    continue  # configured no more: it only falls behind
                 lag = await measure_lag(self.db, delivery, now=self.clock())
                 AUDIT_DELIVERY_PENDING.labels(delivery.destination).set(lag.pending)
                 AUDIT_DELIVERY_LAG.labels(delivery.destination).set(lag.seconds)

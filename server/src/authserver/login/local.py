@@ -1,12 +1,11 @@
 """Sign-in with a password that this server checks itself."""
 
-from datetime import UTC, datetime
-
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.login.lockout import Lockout, identity_of
 from authserver.login.shared_lockout import SharedLockout
+from authserver.protocol.times import spell_time
 from authserver.storage.database import Reader
 from authserver.telemetry.metrics import AUTH_DENIED, LOGIN_ATTEMPTS
 from authserver.telemetry.notes import note
@@ -64,7 +63,7 @@ class LocalLogin:
                 locked = self._lockout.record_failure(identity)
         await self._record(verdict, reference=reference, now=now)
         if locked:
-            until = datetime.fromtimestamp(now + self._lockout.lockout, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            until = spell_time(now + self._lockout.lockout)
             actor_id = verdict.user.id if verdict.user else ""
             event = AuditEvent(
                 Action.AUTH_LOCKED_OUT, actor_id=actor_id, detail=detail(until=until), reference=reference

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from authserver.audit.chain.purging import Purge, purge_sealed
 from authserver.audit.delivery.store import lowest_delivered
+from authserver.protocol.identifiers import first_id
 from authserver.protocol.operator_errors import Invalid
 from authserver.protocol.statements import Signer
 from authserver.storage.changes import announce
@@ -202,7 +203,7 @@ _EXPIRED = {
 async def _purge_issuances(db: Database, *, end: int) -> int:
     """Delete old tokens, those first that nothing was exchanged from; return their number."""
     deleted = 0
-    while swept := await _sweep(db, _ISSUANCES, begin=b"", end=end, end_id=_first_id(end)):
+    while swept := await _sweep(db, _ISSUANCES, begin=b"", end=end, end_id=first_id(end * 1000)):
         deleted += swept
     return deleted
 
@@ -238,8 +239,3 @@ def _batch(
         return [row["reached"] for row in rows]
 
     return run
-
-
-def _first_id(second: int) -> bytes:
-    """Return the lowest identifier of a second: identifiers begin with milliseconds."""
-    return (max(second, 0) * 1000).to_bytes(6, "big") + bytes(10)

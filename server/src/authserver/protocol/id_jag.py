@@ -11,13 +11,13 @@ from typing import NoReturn
 from authserver.protocol.errors import InvalidGrant
 from authserver.protocol.jose import LEEWAY_SECONDS, Claims, InvalidToken, UnverifiedJwt, read_unverified_jwt
 from authserver.protocol.jwk import SIGNATURE_ALGORITHMS, SignatureAlgorithm, VerificationKey, find_algorithm
+from authserver.protocol.times import LAST_SECOND
 
 GRANT_PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
 MAX_SUBJECT_BYTES = 1024
 
 _TYPE = "oauth-id-jag+jwt"
 _ISSUERS_BEGIN = "https://"
-_END_OF_TIME = 253_402_300_799
 _INVALID = "identity assertion is invalid"
 _EXPIRED = "identity assertion has expired"
 _AUDIENCE = "identity assertion audience does not match"
@@ -169,7 +169,7 @@ def _check_types(claims: Claims) -> None:
 
 def _check_times(claims: Claims, *, max_age: int, now: int) -> int:
     expires_at, issued_at, not_before = (claims.get(name) for name in ("exp", "iat", "nbf"))
-    if not isinstance(expires_at, int) or expires_at > _END_OF_TIME:
+    if not isinstance(expires_at, int) or expires_at > LAST_SECOND:
         _refuse_claims()
     if now > expires_at + LEEWAY_SECONDS:
         raise InvalidGrant(_EXPIRED, reason="id_jag_expired")

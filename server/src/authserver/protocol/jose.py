@@ -110,6 +110,14 @@ class OpenedJwt:
         """
         return read_object(self._claims)
 
+    def read_payload(self) -> bytes:
+        """Return what it carries, as it is, for what is no token.
+
+        Raises:
+            InvalidToken: It is no canonical base64url.
+        """
+        return _decode(self._claims)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
@@ -132,14 +140,14 @@ class SigningKey:
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """Return an access token with these claims, signed with the key's own algorithm."""
-        return self._sealed(f"{self._header}.{base64url(orjson.dumps(claims))}")
+        return self._seal(f"{self._header}.{base64url(orjson.dumps(claims))}")
 
     def sign_payload(self, payload: bytes, *, typ: str) -> str:
         """Return a statement that is no token, as compact JWS: any bytes, under a type of its own."""
-        return self._sealed(build_signing_input(self.alg, self.kid, payload, typ=typ))
+        return self._seal(build_signing_input(self.alg, self.kid, payload, typ=typ))
 
-    def _sealed(self, signing_input: str) -> str:
-        return f"{signing_input}.{base64url(self._sign(signing_input.encode('ascii')))}"
+    def _seal(self, signing_input: str) -> str:
+        return attach_signature(signing_input, self._sign(signing_input.encode("ascii")))
 
 
 def verify_ecdsa(

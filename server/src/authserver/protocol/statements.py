@@ -3,21 +3,12 @@
 The type stands in the header, so that neither is ever taken for the other.
 """
 
-import base64
-import binascii
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import orjson
-
-from authserver.protocol.identifiers import base64url
-from authserver.protocol.jose import InvalidKey
+from authserver.protocol.jose import InvalidKey, InvalidToken, open_jwt, read_object
 from authserver.protocol.jwk import CLIENT_ALGORITHMS, VerificationKey, find_algorithm, read_carried_key
-
-_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
-_MAX_CHARACTERS = 16 * 1024
 
 
 class InvalidStatement(ValueError):  # noqa: N818  an outcome that callers turn into one of their own
@@ -80,22 +71,19 @@ def open_statement(jws: str, *, typ: str) -> OpenedStatement:
     Raises:
         InvalidStatement: It is no compact JWS of this type.
     """
-    match = _COMPACT.fullmatch(jws) if len(jws) <= _MAX_CHARACTERS else None
-    if match is None:
-        raise InvalidStatement("not a compact JWS")
     try:
-        header = orjson.loads(_decode(match[1]))
-        payload, signature = _decode(match[2]), _decode(match[3])
-    except ValueError as exc:
+        opened = open_jwt(jws)
+        header, payload = read_object(opened.header), opened.read_payload()
+    except InvalidToken as exc:
         raise InvalidStatement("not a compact JWS") from exc
-    if not isinstance(header, dict) or set(header) != {"typ", "alg", "kid"} or header["typ"] != typ:
+    if set(header) != {"typ", "alg", "kid"} or header["typ"] != typ:
         raise InvalidStatement(f"not of type {typ}")
     return OpenedStatement(
         kid=str(header["kid"]),
         alg=str(header["alg"]),
         payload=payload,
-        signing_input=f"{match[1]}.{match[2]}".encode("ascii"),
-        signature=signature,
+        signing_input=opened.signing_input,
+        signature=opened.signature,
     )
 
 
@@ -110,13 +98,3 @@ def read_statement_key(jwk: object) -> StatementKey:
         raise InvalidKey("no algorithm that is served")
     key, thumbprint = read_carried_key(jwk, alg)
     return StatementKey(thumbprint=thumbprint, alg=alg, verifies=key)
-
-
-def _decode(segment: str) -> bytes:
-    try:
-        value = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    except binascii.Error as exc:
-        raise ValueError("not base64url") from exc
-    if base64url(value) != segment:
-        raise ValueError("not the one spelling")
-    return value

@@ -1,7 +1,7 @@
-"""Times as operators write them: RFC 3339, with its offset."""
+"""Times in words: RFC 3339, with its offset."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999, UTC: what is later cannot be written as a time again."""
@@ -23,3 +23,8 @@ def parse_time(text: str) -> int | None:
         return None
     # An offset may lead out of the years that there are.
     return seconds if seconds <= LAST_SECOND else None
+
+
+def spell_time(seconds: int) -> str:
+    """Return a time as it is shown everywhere: UTC, whole seconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,11 +1,11 @@
 """How a resource is shown to operators, by the command line and the admin API alike."""
 
-from datetime import UTC, datetime
 from typing import NotRequired
 
 # Not typing's: pydantic reads these on Python 3.11 too.
 from typing_extensions import TypedDict
 
+from authserver.protocol.times import spell_time
 from authserver.resources.records import BackendKind, FrontingLink, Resource, ResourceScope
 
 
@@ -94,8 +94,8 @@ def build_resource(resource: Resource) -> ResourceView:
         "broker_provider_id": resource.broker_provider_id or "",
         "scopes": [_build_scope(scope) for scope in resource.scopes],
         "policy": policy,
-        "created_at": build_time(resource.created_at),
-        "updated_at": build_time(resource.updated_at),
+        "created_at": spell_time(resource.created_at),
+        "updated_at": spell_time(resource.updated_at),
     }
 
 
@@ -105,7 +105,7 @@ def build_link(link: FrontingLink) -> FrontingLinkView:
         "source_slug": link.source,
         "target_slug": link.target,
         "scope_map": {source: list(targets) for source, targets in link.scope_map.items()},
-        "created_at": build_time(link.created_at),
+        "created_at": spell_time(link.created_at),
         "created_by": link.created_by,
     }
 
@@ -117,8 +117,3 @@ def _build_scope(scope: ResourceScope) -> ScopeView:
     if scope.upstream:
         view["upstream"] = scope.upstream
     return view
-
-
-def build_time(seconds: int) -> str:
-    """Return a time as operators are shown it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -119,7 +119,7 @@ class TokenEndpoint:
                 now=now,
             )
             if grant.needs_registration:
-                _check_registered(client, grant_type)
+                check_registered(client, grant_type)
             response = await grant.issue(request, client=client, now=now)
             # For an answer that nothing was written for.
             await self.proofs.settle(request, now=now)
@@ -179,7 +179,12 @@ def _audit_reason(grant: Grant, exc: OAuthError) -> str:
     return exc.audit_reason
 
 
-def _check_registered(client: Client, grant_type: str) -> None:
+def check_registered(client: Client, grant_type: str) -> None:
+    """Check that a client is registered for a grant.
+
+    Raises:
+        UnauthorizedClient: It is not.
+    """
     if not client.has_grant(grant_type):
         raise UnauthorizedClient(
             f"client is not authorized for this grant type: the client is not registered for {grant_type}",

@@ -1,4 +1,4 @@
-"""What operators do with tokens: list families and machine tokens, and revoke one of them (admin API, 4)."""
+"""Revoking a family or a machine token, for operators (admin API, 4)."""
 
 from dataclasses import dataclass
 

@@ -228,14 +228,20 @@ async def _revoke_reach(tx: Writer, roots: str, *values: str | bytes, now: int) 
     await tx.settle(_ISSUANCES)
     revoked = 0
     while touched := await tx.execute(
-        "UPDATE issuance_rows SET revoked_at = $1 WHERE revoked_at IS NULL AND id IN ("
-        f"WITH RECURSIVE reach (id) AS ({roots}"
-        " UNION SELECT i.id FROM issuance_rows i JOIN reach r ON i.parent_jti = r.id) SELECT id FROM reach)",
+        f"UPDATE issuance_rows SET revoked_at = $1 WHERE revoked_at IS NULL AND id IN ({_reach(roots)})",
         now,
         *values,
     ):
         revoked += touched
     return revoked
+
+
+def _reach(roots: str) -> str:
+    """Return the query of the tokens that a query finds, and of what was exchanged from them, to the leaves."""
+    return (
+        f"WITH RECURSIVE reach (id) AS ({roots}"
+        " UNION SELECT c.id FROM issuance_rows c JOIN reach r ON c.parent_jti = r.id) SELECT id FROM reach"
+    )
 
 
 async def has_live_issuance(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> bool:
@@ -267,8 +273,7 @@ async def find_issuance(db: Reader, jti: bytes) -> Issuance | None:
 async def list_descendants(db: Reader, jti: bytes, *, limit: int) -> list[Issuance]:
     """Return the records of what was exchanged from a token, to the leaves, oldest first."""
     rows = await db.fetch_all(
-        f"{_SELECT_ISSUED} WHERE i.id IN (WITH RECURSIVE reach (id) AS (SELECT id FROM issuance_rows WHERE parent_jti = $1"
-        " UNION SELECT c.id FROM issuance_rows c JOIN reach r ON c.parent_jti = r.id) SELECT id FROM reach)"
+        f"{_SELECT_ISSUED} WHERE i.id IN ({_reach('SELECT id FROM issuance_rows WHERE parent_jti = $1')})"
         " ORDER BY i.id LIMIT $2",
         jti,
         limit,

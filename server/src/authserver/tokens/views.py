@@ -6,7 +6,7 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from authserver.protocol.identifiers import spell_id
-from authserver.resources.views import build_time
+from authserver.protocol.times import spell_time
 from authserver.tokens.records import Issuance, IssuanceKind
 
 
@@ -45,11 +45,11 @@ def build_issuance(issuance: Issuance) -> IssuanceView:
         scopes=list(issuance.scopes),
         agent_chain=list(issuance.agent_chain),
         revocable=not is_vended,
-        issued_at=build_time(issuance.issued_at),
-        expires_at=build_time(issuance.expires_at),
+        issued_at=spell_time(issuance.issued_at),
+        expires_at=spell_time(issuance.expires_at),
     )
     if issuance.revoked_at is not None:
-        view["revoked_at"] = build_time(issuance.revoked_at)
+        view["revoked_at"] = spell_time(issuance.revoked_at)
     if issuance.dpop_jkt is not None:
         view["dpop_jkt"] = issuance.dpop_jkt
     if issuance.agent_id is not None:

@@ -2,9 +2,9 @@
 
 import string
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
+from authserver.protocol.times import spell_time
 from authserver.telemetry.decisions import without_controls
 from authserver.traces.catalogue import CATALOGUE
 from authserver.traces.records import Entry, RefusalTrace
@@ -54,11 +54,6 @@ def describe(trace: RefusalTrace) -> str:
     lines.append(f"  {len(trace.steps) + 1}. refused: {trace.reason}")
     lines += ["", f"meaning: {told['meaning']}", f"fix: {told['fix']}"]
     return "\n".join(without_controls(line) for line in lines)
-
-
-def spell_time(second: int) -> str:
-    """Return a time as RFC 3339 has it."""
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _spell(value: object) -> str:

@@ -117,7 +117,7 @@ def refusal(exc: OAuthError, request: HttpRequest, shape: ErrorShape) -> HttpRes
             text = f"{exc.error}: {wire_description(exc.description, exc.reference)}\n"
             answer = HttpResponse(exc.status, text.encode("ascii"), (TEXT, NO_STORE))
     if isinstance(exc, SlowDown):
-        return HttpResponse(answer.status, answer.body, (*answer.headers, retry_after_header(exc.retry_after)))
+        return answer.with_headers(retry_after_header(exc.retry_after))
     return answer
 
 
@@ -176,7 +176,7 @@ def fault(request: HttpRequest, shape: ErrorShape, *, retry_after: int | None = 
                 status=status,
                 request_id=request.request_id,
             )
-            return HttpResponse(page.status, page.body, (*page.headers, *waiting))
+            return page.with_headers(*waiting)
         case ErrorShape.PROBLEM:
             return problem(status, f"{_FAULT} ({reference})", headers=waiting)
         case ErrorShape.PLAIN:

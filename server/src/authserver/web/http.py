@@ -189,6 +189,10 @@ class HttpResponse(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     stream: Stream | None = None
 
+    def with_headers(self, *headers: tuple[bytes, bytes]) -> "HttpResponse":
+        """Return the same answer with further headers."""
+        return self._replace(headers=(*self.headers, *headers))
+
 
 Endpoint = Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]
 """Answers at once, or waits for something first."""

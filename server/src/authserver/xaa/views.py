@@ -5,7 +5,7 @@ from typing import NotRequired
 # Not typing's: pydantic reads these on Python 3.11 too.
 from typing_extensions import TypedDict
 
-from authserver.resources.views import build_time
+from authserver.protocol.times import spell_time
 from authserver.xaa.records import SubjectMapping, TrustedIdp, XaaPolicy
 
 
@@ -56,8 +56,8 @@ def build_idp(idp: TrustedIdp) -> IdpView:
         "jwks_uri": idp.jwks_uri,
         "audience": idp.audience,
         "enabled": idp.enabled,
-        "created_at": build_time(idp.created_at),
-        "updated_at": build_time(idp.updated_at),
+        "created_at": spell_time(idp.created_at),
+        "updated_at": spell_time(idp.updated_at),
     }
 
 
@@ -72,8 +72,8 @@ def build_policy(policy: XaaPolicy) -> PolicyView:
         "scopes_unrestricted": policy.scopes is None,
         "resources": list(policy.resources),
         "enabled": policy.enabled,
-        "created_at": build_time(policy.created_at),
-        "updated_at": build_time(policy.updated_at),
+        "created_at": spell_time(policy.created_at),
+        "updated_at": spell_time(policy.updated_at),
     }
 
 
@@ -83,7 +83,7 @@ def build_mapping(mapping: SubjectMapping) -> MappingView:
         "id": mapping.id,
         "idp_id": mapping.idp_id,
         "idp_subject": mapping.idp_subject,
-        "created_at": build_time(mapping.created_at),
+        "created_at": spell_time(mapping.created_at),
     }
     if mapping.local_user_id is not None:
         view["local_user_id"] = mapping.local_user_id

@@ -3,24 +3,22 @@
 import contextlib
 
 import orjson
-from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Call, Query, endpoint
 from authserver.admin.records import Role
-from authserver.admin.views import build_time
-from authserver.audit.chain.late import first_id
 from authserver.audit.following import follow_events
 from authserver.audit.reading import AuditQuestion
 from authserver.audit.records import AuditRecord
-from authserver.protocol.identifiers import parse_id, spell_id
-from authserver.web.http import JSON, NO_STORE, HttpResponse
+from authserver.audit.views import AuditEventView, build_event
+from authserver.protocol.errors import SlowDown
+from authserver.protocol.identifiers import first_id, parse_id
+from authserver.web.http import NO_STORE, HttpResponse
 from authserver.web.streaming import Stream
 
 FILTERS = {"action": Query.TEXT, "actor_id": Query.TEXT, "client_id": Query.TEXT, "since": Query.TIME}
 _MOST = 2**31
 _MOST_STREAMS = 32
 _QUIET_SECONDS = 15
-_TOO_MANY = b'{"error":"slow_down","error_description":"too many streams"}'
 _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream"),
     NO_STORE,
@@ -28,19 +26,6 @@ _STREAM_HEADERS = (
     (b"x-accel-buffering", b"no"),
 )
 _streams: set[object] = set()
-
-
-class AuditEventView(TypedDict):
-    """A row of the trail; every member is there, if empty."""
-
-    id: str
-    action: str
-    actor_id: str
-    client_id: str
-    ip: str
-    detail: str
-    trace_id: str
-    created_at: str
 
 
 @endpoint(
@@ -63,25 +48,11 @@ async def list_audit_events(call: Call[None]) -> list[AuditEventView]:
     return [build_event(event) for event in await call.parts.audit.read(question, now=call.now)]
 
 
-def build_event(event: AuditRecord) -> AuditEventView:
-    """Return a row as the API shows it."""
-    return AuditEventView(
-        id=spell_id(event.id),
-        action=event.action,
-        actor_id=event.actor_id,
-        client_id=event.client_id,
-        ip=event.ip,
-        detail=event.detail,
-        trace_id=event.trace_id,
-        created_at=build_time(event.created_at),
-    )
-
-
 @endpoint("GET", "/admin/audit/stream", role=Role.AUDITOR, query=FILTERS)
 async def stream_audit_events(call: Call[None]) -> HttpResponse:
     """Send what happens as it happens: server-sent events, from since or behind Last-Event-ID on, else from now on."""
     if len(_streams) >= _MOST_STREAMS:
-        return HttpResponse(429, _TOO_MANY, (JSON, NO_STORE, (b"retry-after", b"5")))
+        raise SlowDown("too many streams", reason="rate_limited", retry_after=5)
     since = call.time("since")
     last = parse_id(call.request.header(b"last-event-id") or "")
     earliest = call.parts.audit.earliest(since, now=call.now)

@@ -7,11 +7,12 @@ from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Body, Call, Query, endpoint
 from authserver.admin.records import Role
-from authserver.admin.views import Status, build_time
+from authserver.admin.views import Status
 from authserver.clients.administration import ClientChanges, NewClient
 from authserver.clients.records import Client
 from authserver.clients.store import find_client, list_clients
 from authserver.protocol.operator_errors import NotFound
+from authserver.protocol.times import spell_time
 
 _PAGE = 50
 
@@ -140,7 +141,7 @@ async def create_client(call: Call[ClientBody]) -> CreatedClient:
         registration_source=client.registration_source,
         agent=client.is_agent,
         agent_description=client.agent_description,
-        issued_at=build_time(client.issued_at),
+        issued_at=spell_time(client.issued_at),
     )
     if registered.client_secret is not None:
         created["client_secret"] = registered.client_secret
@@ -229,8 +230,8 @@ def build_client(client: Client) -> ClientView:
         agent=client.is_agent,
         agent_description=client.agent_description,
         cimd_url=client.cimd_url,
-        issued_at=build_time(client.issued_at),
-        updated_at=build_time(client.updated_at),
+        issued_at=spell_time(client.issued_at),
+        updated_at=spell_time(client.updated_at),
     )
     if client.jwks is not None:
         view["jwks"] = orjson.loads(client.jwks)

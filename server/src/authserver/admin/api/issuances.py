@@ -4,7 +4,7 @@ from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Call, Query, endpoint
 from authserver.admin.records import Role
-from authserver.resources.views import build_time
+from authserver.protocol.times import spell_time
 from authserver.tokens.administration import LISTED, MOST_LISTED, SINCE
 from authserver.tokens.records import IssuanceFilter
 from authserver.tokens.views import IssuanceView, build_issuance
@@ -57,7 +57,7 @@ async def list_all_issuances(call: Call[None]) -> Issuances:
     found = await call.parts.issuances.list_issuances(wanted, since=since, limit=limit, now=call.now)
     return Issuances(
         issuances=[build_issuance(issuance) for issuance in found],
-        since=build_time(since) if wanted.jti is None else _ZERO,
+        since=spell_time(since) if wanted.jti is None else _ZERO,
         count=len(found),
     )
 

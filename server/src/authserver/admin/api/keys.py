@@ -6,10 +6,10 @@ from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Call, endpoint
 from authserver.admin.records import Role
-from authserver.admin.views import build_time
 from authserver.keys.keystore import KeyInUse, KeyStoreError, UnknownKey
 from authserver.keys.records import KeyListing
 from authserver.protocol.operator_errors import Conflict, NotFound
+from authserver.protocol.times import spell_time
 from authserver.telemetry.logs import get_logger
 from authserver.web.errors import problem
 from authserver.web.http import HttpResponse
@@ -86,12 +86,12 @@ def _view(key: KeyListing) -> KeyView:
         use="sig",
         status=key.status,
         store=key.store,
-        created_at=build_time(key.created_at),
+        created_at=spell_time(key.created_at),
     )
     if key.rotated_at is not None:
-        view["rotated_at"] = build_time(key.rotated_at)
+        view["rotated_at"] = spell_time(key.rotated_at)
     if key.retires_at is not None:
-        view["retires_at"] = build_time(key.retires_at)
+        view["retires_at"] = spell_time(key.retires_at)
     return view
 
 

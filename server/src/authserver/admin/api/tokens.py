@@ -6,10 +6,10 @@ from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Call, Query, endpoint
 from authserver.admin.records import Role
-from authserver.admin.views import build_time
 from authserver.authorization.family_store import Family, count_families, list_families
 from authserver.protocol.identifiers import spell_id
 from authserver.protocol.operator_errors import NotFound
+from authserver.protocol.times import spell_time
 from authserver.storage.database import Reader
 from authserver.tokens.machine_store import MachineToken, count_machine_tokens, list_machine_tokens
 from authserver.users.store import find_user
@@ -50,18 +50,7 @@ class LoggedOut(TypedDict):
 async def list_tokens(call: Call[None]) -> TokenList:
     """List families and machine tokens, newest first, each paged by itself."""
     client_id, user_id = call.query.get("client_id"), call.query.get("user_id")
-    limit, offset = _page(call)
-
-    async def read(reader: Reader) -> TokenList:
-        families = await list_families(reader, limit=limit, offset=offset, user_id=user_id, client_id=client_id)
-        total = await count_families(reader, user_id=user_id, client_id=client_id)
-        if user_id is not None:
-            return TokenList(tokens=[_family(family) for family in families], total=total)
-        machines = await list_machine_tokens(reader, limit=limit, offset=offset, client_id=client_id)
-        total += await count_machine_tokens(reader, client_id=client_id)
-        return TokenList(tokens=[*map(_family, families), *map(_machine_token, machines)], total=total)
-
-    return await call.parts.db.survey(read)
+    return await _list(call, client_id=client_id, user_id=user_id)
 
 
 @endpoint("DELETE", "/admin/tokens/{jti}", role=Role.OPERATOR, status=204, unknown=400)
@@ -76,9 +65,7 @@ async def list_tokens_of_user(call: Call[None]) -> TokenList:
     user_id = call.path["id"]
     if await find_user(call.parts.db, user_id) is None:
         raise NotFound("user not found")
-    limit, offset = _page(call)
-    families = await list_families(call.parts.db, limit=limit, offset=offset, user_id=user_id)
-    return TokenList(tokens=[*map(_family, families)], total=await count_families(call.parts.db, user_id=user_id))
+    return await _list(call, client_id=None, user_id=user_id)
 
 
 @endpoint("DELETE", "/admin/users/{id}/tokens", role=Role.OPERATOR, refusals=(404,))
@@ -88,9 +75,21 @@ async def log_user_out(call: Call[None]) -> LoggedOut:
     return LoggedOut(user_id=user_id, tokens_revoked=await call.parts.accounts.force_logout(user_id, now=call.now))
 
 
-def _page(call: Call[None]) -> tuple[int, int]:
+async def _list(call: Call[None], *, client_id: str | None, user_id: str | None) -> TokenList:
+    """Return a page of families and, unless it is about a user, one of machine tokens; counting may read all."""
     limit = call.lenient_number("limit", default=_PAGE, least=1)
-    return limit, call.lenient_number("offset", default=0, least=0)
+    offset = call.lenient_number("offset", default=0, least=0)
+
+    async def read(reader: Reader) -> TokenList:
+        families = await list_families(reader, limit=limit, offset=offset, user_id=user_id, client_id=client_id)
+        total = await count_families(reader, user_id=user_id, client_id=client_id)
+        if user_id is not None:
+            return TokenList(tokens=[_family(family) for family in families], total=total)
+        machines = await list_machine_tokens(reader, limit=limit, offset=offset, client_id=client_id)
+        total += await count_machine_tokens(reader, client_id=client_id)
+        return TokenList(tokens=[*map(_family, families), *map(_machine_token, machines)], total=total)
+
+    return await call.parts.db.survey(read)
 
 
 def _family(family: Family) -> TokenView:
@@ -102,7 +101,7 @@ def _family(family: Family) -> TokenView:
         scope=family.scope,
         resource=family.resource or "",
         status="active" if family.revoked_at is None else "revoked",
-        created_at=build_time(family.created_at),
+        created_at=spell_time(family.created_at),
     )
 
 
@@ -114,8 +113,8 @@ def _machine_token(token: MachineToken) -> TokenView:
         scope=token.scopes,
         resource=token.resource,
         status="active",
-        created_at=build_time(token.issued_at),
-        expires_at=build_time(token.expires_at),
+        created_at=spell_time(token.issued_at),
+        expires_at=spell_time(token.expires_at),
     )
 
 

@@ -4,8 +4,9 @@ from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Body, Call, Query, endpoint
 from authserver.admin.records import Role
-from authserver.admin.views import Status, build_time
+from authserver.admin.views import Status
 from authserver.protocol.operator_errors import Invalid, NotFound
+from authserver.protocol.times import spell_time
 from authserver.users.records import User, UserRole
 from authserver.users.store import find_user, list_users
 
@@ -130,7 +131,7 @@ def build_user(user: User) -> UserView:
         role=user.role,
         status=user.status,
         provider=user.provider,
-        created_at=build_time(user.created_at),
+        created_at=spell_time(user.created_at),
     )
 
 

@@ -13,6 +13,7 @@ from authserver.audit.chain.records import NOTHING, Checkpoint, Head
 from authserver.audit.chain.store import list_newest_checkpoints
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import count_events, scan_events
+from authserver.protocol.identifiers import first_id
 from authserver.storage.database import Database, Reader
 from authserver.telemetry.logs import get_logger
 
@@ -20,11 +21,6 @@ LATE_SECONDS = 120
 _PAGE = 256
 
 _log = get_logger("audit")
-
-
-def first_id(milliseconds: int) -> bytes:
-    """Return the lowest id of a millisecond."""
-    return max(milliseconds, 0).to_bytes(6, "big") + bytes(10)
 
 
 def milliseconds_of(identifier: bytes) -> int:

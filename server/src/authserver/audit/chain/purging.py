@@ -14,10 +14,10 @@ from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.store import append_event, delete_events
 from authserver.audit.trail import detail
-from authserver.audit.views import spell_time
 from authserver.protocol.identifiers import new_id
 from authserver.protocol.operator_errors import Conflict
 from authserver.protocol.statements import Signer, read_statement_key
+from authserver.protocol.times import spell_time
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.logs import get_logger
 

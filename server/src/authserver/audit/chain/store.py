@@ -42,12 +42,6 @@ async def find_head(db: Reader) -> Head:
     )
 
 
-async def find_checkpoint(db: Reader, number: int) -> Checkpoint | None:
-    """Return the checkpoint of a number, or None."""
-    row = await db.fetch_one(f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE number = $1", number)
-    return None if row is None else _checkpoint(row)
-
-
 async def list_checkpoints(db: Reader, *, after: int, limit: int = _PAGE) -> list[Checkpoint]:
     """Return a page of checkpoints, the lowest numbers first."""
     rows = await db.fetch_all(

@@ -13,9 +13,10 @@ import orjson
 from authserver.audit.catalogue import Severity, severity
 from authserver.audit.delivery.records import Batch, DeliveryFailed, SentEvent
 from authserver.audit.events import Action
-from authserver.audit.views import spell_time, view_event
+from authserver.audit.views import view_event
 from authserver.config.secret import Secret
 from authserver.outbound.client import OutboundClient, OutboundError
+from authserver.protocol.times import spell_time
 
 _TIMEOUT_SECONDS = 10
 _MOST_ANSWER_BYTES = 64 * 1024

@@ -5,18 +5,18 @@ import contextlib
 import click
 import orjson
 
-from authserver.audit.chain.late import first_id
 from authserver.audit.following import follow_events
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import list_events
-from authserver.audit.views import spell_time, view_event
+from authserver.audit.views import view_event
 from authserver.cli.admin.audit_delivery import delivery
 from authserver.cli.admin.audit_proof import checkpoint, export, verify_
 from authserver.cli.admin.opening import as_json, as_text, run
 from authserver.cli.groups import Group
 from authserver.cli.options import Duration
 from authserver.core import Core
-from authserver.protocol.identifiers import spell_id
+from authserver.protocol.identifiers import first_id, spell_id
+from authserver.protocol.times import spell_time
 from authserver.telemetry.decisions import without_controls
 
 _MOST = 1000

@@ -8,9 +8,9 @@ import click
 from authserver.audit.delivery.batches import measure_lag
 from authserver.audit.delivery.records import Delivery
 from authserver.audit.delivery.store import list_deliveries
-from authserver.audit.views import spell_time
 from authserver.cli.admin.opening import as_json, as_text, run
 from authserver.core import Core
+from authserver.protocol.times import spell_time
 
 
 @click.command("delivery")

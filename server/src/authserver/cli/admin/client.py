@@ -1,7 +1,6 @@
 """``authserver admin client`` (cli.md §4)."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -16,6 +15,7 @@ from authserver.clients.registration import Registered
 from authserver.clients.store import find_client, list_clients
 from authserver.core import Core
 from authserver.protocol.operator_errors import NotFound
+from authserver.protocol.times import spell_time
 from authserver.tokens.usage import find_last_used
 
 
@@ -199,7 +199,7 @@ def get(config_path: str | None, *, client_id: str) -> None:
 
     client, last_used = run(config_path, find)
     click.echo(
-        f"{_line(client, last_used)} issued_at={_time(client.issued_at)}"
+        f"{_line(client, last_used)} issued_at={spell_time(client.issued_at)}"
         f" auth_method={client.token_endpoint_auth_method} application_type={client.application_type or 'web'}"
         f" grant_types={','.join(client.grant_types)} redirect_uris={','.join(client.redirect_uris)}"
         f" scope={as_text(client.scope)}"
@@ -207,14 +207,10 @@ def get(config_path: str | None, *, client_id: str) -> None:
 
 
 def _line(client: Client, last_used: int | None) -> str:
-    used = "never" if last_used is None else _time(last_used)
+    used = "never" if last_used is None else spell_time(last_used)
     return (
         f"id={client.id} name={client.name} status={client.status} source={client.registration_source} last_used={used}"
     )
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _read_jwks(path: str | None) -> object:

@@ -8,7 +8,7 @@ from authserver.cli.admin.opening import as_json, require, run
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
 from authserver.protocol.identifiers import spell_id
-from authserver.resources.views import build_time
+from authserver.protocol.times import spell_time
 
 
 @click.group("grant", cls=Group)
@@ -29,7 +29,7 @@ def list_user_grants(config_path: str | None, *, user_id: str, json_wanted: bool
         return
     click.echo(f"consent_grants ({len(consents)}):")
     for consent in consents:
-        revoked = "" if consent.revoked_at is None else f" revoked_at={build_time(consent.revoked_at)}"
+        revoked = "" if consent.revoked_at is None else f" revoked_at={spell_time(consent.revoked_at)}"
         click.echo(
             f"  id={spell_id(consent.id)} user_id={consent.user_id} client_id={consent.client_id}"
             f" resource_id={consent.resource_id} scopes=[{' '.join(consent.scopes)}]{revoked}"

@@ -6,7 +6,7 @@ from authserver.cli.admin.opening import as_json, require, run
 from authserver.cli.groups import Group
 from authserver.cli.options import Duration, switch
 from authserver.core import Core
-from authserver.resources.views import build_time
+from authserver.protocol.times import spell_time
 from authserver.telemetry.decisions import without_controls
 from authserver.tokens.administration import LISTED, LONGEST_SINCE, MOST_LISTED
 from authserver.tokens.records import Issuance, IssuanceFilter
@@ -51,7 +51,7 @@ def list_(
         now = core.clock()
         begin = now - int(since)
         found = await core.issuances.list_issuances(wanted, since=begin, limit=limit, now=now)
-        return "" if jti else build_time(begin), list(found)
+        return "" if jti else spell_time(begin), list(found)
 
     begin, issuances = run(config_path, read)
     if json_wanted:

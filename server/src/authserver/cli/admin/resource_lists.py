@@ -19,7 +19,6 @@ class _Words:
     spoken: str
     help: str
     flag: str
-    entry: str
     entries: str
 
 
@@ -30,7 +29,6 @@ _LISTS = (
         spoken="runtime client",
         help="Which clients act as a resource: they may introspect its tokens.",
         flag="--client-id",
-        entry="client_id",
         entries="client_ids",
     ),
     _Words(
@@ -39,7 +37,6 @@ _LISTS = (
         spoken="allowed client",
         help="Which clients may exchange other clients' tokens for a resource.",
         flag="--client-id",
-        entry="client_id",
         entries="allowed_client_ids",
     ),
     _Words(
@@ -48,7 +45,6 @@ _LISTS = (
         spoken="return URL",
         help="Where the Connect flow of a broker resource may return to.",
         flag="--url",
-        entry="return_url",
         entries="allowed_return_urls",
     ),
 )
@@ -73,7 +69,7 @@ def _group(words: _Words) -> Group:
         require(slug, "--slug")
         require(entry, words.flag)
         left = run(config_path, lambda core: core.policy_lists.add(words.which, slug, entry, now=core.clock()))
-        click.echo(f"{words.spoken} added: slug={slug} {words.entry}={entry} {_spell(words, left)}")
+        click.echo(f"{words.spoken} added: slug={slug} {words.which.entry}={entry} {_spell(words, left)}")
 
     @group.command("remove", help=f"Take a {words.spoken} off the list.")
     @slug_flag
@@ -83,7 +79,7 @@ def _group(words: _Words) -> Group:
         require(slug, "--slug")
         require(entry, words.flag)
         left = run(config_path, lambda core: core.policy_lists.remove(words.which, slug, entry, now=core.clock()))
-        click.echo(f"{words.spoken} removed: slug={slug} {words.entry}={entry} {_spell(words, left)}")
+        click.echo(f"{words.spoken} removed: slug={slug} {words.which.entry}={entry} {_spell(words, left)}")
 
     @group.command("list", help="Print the list.")
     @slug_flag

@@ -8,8 +8,9 @@ import click
 from authserver.cli.admin.opening import as_json, run
 from authserver.cli.groups import Group
 from authserver.core import Core
+from authserver.protocol.times import spell_time
 from authserver.telemetry.decisions import without_controls
-from authserver.traces.explaining import describe, explain, spell_time
+from authserver.traces.explaining import describe, explain
 from authserver.traces.records import RefusalTrace
 from authserver.traces.store import find_trace, list_traces
 
