@@ -1,5 +1,5 @@
 # The front door. `make help` lists what there is.
-.PHONY: help setup run check format test e2e ci fuzz bench bench-growth generate lock clean
+.PHONY: help setup run check format test e2e kills ci fuzz bench bench-growth generate lock clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -41,6 +41,9 @@ test: setup ## every test: both databases, browser, Node; T=path for some
 
 e2e: setup ## the end-to-end tests alone
 	@$(BIN)/python tools/run_tests.py e2e
+
+kills: setup ## kill -9 under load, fifty times on each database and fifty with two workers: six minutes
+	@KILL_ROUNDS=$(or $(KILL_ROUNDS),50) $(BIN)/python tools/run_tests.py e2e/test_kill.py
 
 ci: check test ## what a change must pass
 

@@ -164,6 +164,11 @@ class Process:
         self._child.kill()
         self._child.wait(STOP_SECONDS)
 
+    def kill_group(self) -> None:
+        """End the process and all that it started, between two instructions."""
+        os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait(STOP_SECONDS)
+
     def wait(self) -> int:
         """Wait for a process that ends by itself; return its exit code."""
         return self._child.wait(START_SECONDS)
