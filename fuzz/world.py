@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from authserver.app import Limits, Server, build_limits, build_server
+from authserver.app import Server, build_server
 from authserver.authorization.device_limits import DeviceLimits
 from authserver.clients.administration import NewClient
 from authserver.clients.registration import Registered
@@ -31,6 +31,7 @@ from authserver.login.site import site_of
 from authserver.protocol.grant_types import CLIENT_CREDENTIALS, DEVICE_CODE, JWT_BEARER
 from authserver.protocol.identifiers import new_secret
 from authserver.protocol.pkce import s256_challenge
+from authserver.public_app import Limits, build_limits
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, ResourceScope
 from authserver.telemetry import logs

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import uvloop
 
-from authserver.app import Limits, Server, build_server
+from authserver.app import Server, build_server
 from authserver.config.features import check_features
 from authserver.config.loader import LoadedConfig, with_session_secret
 from authserver.config.model import Config
@@ -18,6 +18,7 @@ from authserver.core import Clock, Core, open_core, open_keys
 from authserver.keys.keyring import Keyring
 from authserver.maintenance.seed import seed_resources
 from authserver.protocol.errors import SigningUnavailable
+from authserver.public_app import Limits
 from authserver.resources.records import BackendKind
 from authserver.resources.store import find_resource_by_slug
 from authserver.storage.database import StorageUnavailable

@@ -22,7 +22,7 @@ from authserver.telemetry.logs import get_logger, name_worker
 from authserver.telemetry.sharing import share_metrics, use_share
 
 if TYPE_CHECKING:
-    from authserver.app import Limits
+    from authserver.public_app import Limits
     from authserver.web.run import Listener
 
 _log = get_logger("main")
@@ -54,8 +54,8 @@ def supervise(loaded: LoadedConfig, config: Config, count: int) -> None:
 
 
 def _supervise(loaded: LoadedConfig, config: Config, count: int, directory: Path) -> None:
-    from authserver.app import build_limits  # noqa: PLC0415  imports the instruments
     from authserver.cli import serving  # noqa: PLC0415  so does this
+    from authserver.public_app import build_limits  # noqa: PLC0415  imports the instruments
     from authserver.telemetry.metrics import create_shares  # noqa: PLC0415  is where they are
     from authserver.web.run import bind  # noqa: PLC0415  counts connections
 
