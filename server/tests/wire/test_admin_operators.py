@@ -171,3 +171,14 @@ async def test_keys_of_operators_are_told_from_the_owners(wire: Wire) -> None:
     for key in (f"apo_{API_KEY}", API_KEY[:-1], "apo_", "apo_" + "A" * 43):
         async with an_admin(wire, key) as nobody:
             assert (await nobody.ask("GET", OPERATORS)).status_code == 401
+
+
+async def test_a_resource_whose_slug_is_the_id_of_another_does_not_get_its_keys(wire: Wire, admin: Admin) -> None:
+    body = {"slug": "files", "backend_kind": "mint", "uri": "https://files.example"}
+    files = await admin.do("POST", "/admin/resources", expect=201, body=body)
+    await wire.core.db.write(lambda tx: tx.execute("UPDATE resources SET id = 'notes' WHERE id = $1", files["id"]))
+    for named in (["notes"], ["files", "notes"]):
+        told = await admin.refused(400, "POST", OPERATORS, body={"name": "ada", "role": "operator", "resources": named})
+        assert told == "one resource has the slug and another the id 'notes': name it by the other"
+    assert (await create(admin, resources=["files"]))["resources"] == ["notes"]
+    assert (await create(admin, name="bob", resources=[wire.resource.id]))["resources"] == [wire.resource.id]

@@ -111,10 +111,14 @@ class OperatorAdministration:
             raise Invalid("an owner is for everything: leave resources out, or give another role")
         if not 1 <= len(named) <= _MOST_RESOURCES:
             raise Invalid(f"resources must name 1..{_MOST_RESOURCES}")
-        found = set()
+        found: set[str] = set()
         for name in named:
-            resource = await find_resource_by_slug(self._db, name) or await find_resource(self._db, name)
-            if resource is None:
+            both = (await find_resource_by_slug(self._db, name), await find_resource(self._db, name))
+            ids = {resource.id for resource in both if resource is not None}
+            if not ids:
                 raise Invalid(f"resource not found: {quoted(name)}")
-            found.add(resource.id)
+            if len(ids) > 1:
+                # Whoever may change a slug could else have a key for another resource made out to theirs, or the reverse.
+                raise Invalid(f"one resource has the slug and another the id {quoted(name)}: name it by the other")
+            found |= ids
         return frozenset(found)
