@@ -3,7 +3,7 @@
 #
 #   bootstrap.sh python    .venv with the locked packages and the `authserver` command
 #   bootstrap.sh node      the end-to-end tests' Node packages
-#   bootstrap.sh system    PostgreSQL and a browser: installed when root on Debian, else named
+#   bootstrap.sh system    PostgreSQL and a browser: installed when root on Debian, else named; Prometheus: unpacked into .venv
 #
 # It asks nothing. What it cannot install it names in one line; the tests that need it then fail and say so themselves.
 set -eu
@@ -63,8 +63,26 @@ setup_node() {
     PATH="$wheel/bin:$PATH" "$wheel/bin/node" "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --silent
 }
 
+# Installed, the package would start a service that listens on port 9090.
+unpack_prometheus() {
+    into="$PWD/$VENV/prometheus"
+    rm -rf "$into" && mkdir -p "$into" || return 1
+    say "fetching prometheus into $into"
+    (
+        cd "$into"
+        apt-get download -qq prometheus 2>/dev/null || {
+            can_apt && apt-get update -qq >&2 && apt-get download -qq prometheus 2>/dev/null
+        } || exit 1
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/prometheus ./usr/bin/promtool
+        rm prometheus_*.deb
+    )
+}
+
 setup_system() {
     missing=
+    if ! { has prometheus && has promtool; } && ! [ -x "$VENV/prometheus/usr/bin/promtool" ]; then
+        unpack_prometheus || missing="$missing prometheus"
+    fi
     if [ -z "${AUTHPLANE_TEST_POSTGRES_DSN:-}" ] && ! has initdb && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1
     then
         # An ordinary user runs the PostgreSQL of the lock. Root may not run it, and others may not read root's files.

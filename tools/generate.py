@@ -5,13 +5,16 @@ To add a file, add a line to ``GENERATED``: its path in the repository and the f
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from generate_admin import admin_document, public_document
 from generate_cli import cli_page
 from generate_clients import clients_page
 from generate_config import example_file, reference_page
+from generate_dashboards import DASHBOARDS, dashboard
 from generate_doctor import doctor_page
+from generate_metrics import metrics_page
 from generate_threats import threats_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,11 +22,13 @@ GENERATED: list[tuple[str, Callable[[], str]]] = [
     ("docs/reference/configuration.md", reference_page),
     ("docs/reference/authserver.example.yaml", example_file),
     ("docs/reference/cli.md", cli_page),
+    ("docs/reference/metrics.md", metrics_page),
     ("docs/reference/admin-openapi.json", admin_document),
     ("docs/reference/public-openapi.json", public_document),
     ("docs/clients.md", clients_page),
     ("docs/doctor.md", doctor_page),
     ("docs/security/threats.md", threats_page),
+    *((f"deploy/grafana/{uid}.json", partial(dashboard, uid)) for uid in DASHBOARDS),
 ]
 
 

@@ -66,7 +66,7 @@ class ScrapeRoutes:
                 if delivery.destination not in self.destinations:
                     continue  # configured no more: it only falls behind
                 lag = await measure_lag(self.db, delivery, now=self.clock())
-                AUDIT_DELIVERY_PENDING.labels(delivery.destination).set(lag.pending)
-                AUDIT_DELIVERY_LAG.labels(delivery.destination).set(lag.seconds)
+                AUDIT_DELIVERY_PENDING.set(lag.pending, delivery.destination)
+                AUDIT_DELIVERY_LAG.set(lag.seconds, delivery.destination)
         except StorageUnavailable as exc:
             _log.warning("clients and families not counted", error=str(exc))

@@ -27,7 +27,7 @@ OTHER = "other"
 _PRECREATED_CHILDREN = 64
 _OPEN_CHILDREN = 4096
 
-Child = TypeVar("Child", _PrometheusCounter, _PrometheusHistogram)
+Child = TypeVar("Child", _PrometheusCounter, _PrometheusHistogram, _PrometheusGauge)
 Labels = dict[str, frozenset[str] | None]
 """Label name to the closed set of its values; None for operator-named ones (slugs, route templates)."""
 
@@ -73,32 +73,60 @@ class _Family(Generic[Child]):
         return child
 
 
-class Counter:
+class Instrument:
+    """What all have.
+
+    Attributes:
+        name: As it is scraped, without what histograms append.
+        documentation: What it means.
+        labels: Its labels with their values.
+    """
+
+    def __init__(self, name: str, documentation: str, labels: Labels | None = None) -> None:
+        self.name = name
+        self.documentation = documentation
+        self.labels = labels or {}
+
+
+class Counter(Instrument):
     """Counts events."""
 
     def __init__(self, name: str, documentation: str, labels: Labels | None = None) -> None:
-        labels = labels or {}
-        parent = _PrometheusCounter(name, documentation, tuple(labels), registry=REGISTRY)
-        self._family = _Family(parent, labels)
-        self.child = self._family.child
+        super().__init__(name, documentation, labels)
+        parent = _PrometheusCounter(name, documentation, tuple(self.labels), registry=REGISTRY)
+        self.child = _Family(parent, self.labels).child
 
     def inc(self, *label_values: str) -> None:
         """Count one event with these label values, in the order of declaration."""
         self.child(*label_values).inc()
 
 
-class Histogram:
+class Histogram(Instrument):
     """Measures durations in seconds."""
 
     def __init__(self, name: str, documentation: str, labels: Labels | None = None) -> None:
-        labels = labels or {}
-        parent = _PrometheusHistogram(name, documentation, tuple(labels), buckets=BUCKETS, registry=REGISTRY)
-        self._family = _Family(parent, labels)
-        self.child = self._family.child
+        super().__init__(name, documentation, labels)
+        parent = _PrometheusHistogram(name, documentation, tuple(self.labels), buckets=BUCKETS, registry=REGISTRY)
+        self.child = _Family(parent, self.labels).child
 
     def observe(self, seconds: float, *label_values: str) -> None:
         """Record a duration with these label values, in the order of declaration."""
         self.child(*label_values).observe(seconds)
+
+
+class Gauge(Instrument):
+    """Shows a count of rows in the database, which survives restarts and is the same on every instance."""
+
+    def __init__(self, name: str, documentation: str, labels: Labels | None = None) -> None:
+        super().__init__(name, documentation, labels)
+        parent = _PrometheusGauge(
+            name, documentation, tuple(self.labels), registry=REGISTRY, multiprocess_mode="mostrecent"
+        )
+        self.child = _Family(parent, self.labels).child
+
+    def set(self, value: float, *label_values: str) -> None:
+        """Show what was counted last."""
+        self.child(*label_values).set(value)
 
 
 class _Totals(Collector):
@@ -299,28 +327,17 @@ HTTP_REQUEST_DURATION = Histogram(
     {"http_method": values.HTTP_METHODS, "http_route": None, "http_status_code": None},
 )
 
-# Gauges: set from a count in the database, so that they survive restarts and agree on every instance.
+# Gauges. A destination that is not configured is not shown.
 
-ACTIVE_CLIENTS = _PrometheusGauge(
-    "authserver_active_clients", "Active registered clients", registry=REGISTRY, multiprocess_mode="mostrecent"
-)
-ACTIVE_TOKEN_FAMILIES = _PrometheusGauge(
-    "authserver_active_token_families",
-    "Token families that are not revoked",
-    registry=REGISTRY,
-    multiprocess_mode="mostrecent",
-)
-AUDIT_DELIVERY_PENDING = _PrometheusGauge(
+ACTIVE_CLIENTS = Gauge("authserver_active_clients", "Active registered clients")
+ACTIVE_TOKEN_FAMILIES = Gauge("authserver_active_token_families", "Token families that are not revoked")
+AUDIT_DELIVERY_PENDING = Gauge(
     "authserver_audit_delivery_pending",
     "Sealed audit events that a destination does not have yet",
-    ("destination",),
-    registry=REGISTRY,
-    multiprocess_mode="mostrecent",
+    {"destination": None},
 )
-AUDIT_DELIVERY_LAG = _PrometheusGauge(
+AUDIT_DELIVERY_LAG = Gauge(
     "authserver_audit_delivery_lag_seconds",
     "Age of the first audit event that a destination does not have yet",
-    ("destination",),
-    registry=REGISTRY,
-    multiprocess_mode="mostrecent",
+    {"destination": None},
 )
