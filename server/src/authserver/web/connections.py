@@ -10,8 +10,8 @@ from typing import cast
 
 import httptools
 
-from authserver.web.crowd import Crowd, Timeouts
-from authserver.web.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_head, without_offer
+from authserver.web.crowd import LINGER_SECONDS, MAX_SURPLUS, Crowd, Timeouts
+from authserver.web.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_head, new_parser, without_offer
 from authserver.web.http import MAX_TARGET_BYTES, HttpRequest
 from authserver.web.routing import split_target
 from authserver.web.server import Answer, WebApp
@@ -22,9 +22,6 @@ from authserver.web.turned_away import turn_away
 _MAX_PIPELINED = 32
 # A body that nobody has read so far is not taken further than that.
 _MOST_UNREAD_BYTES = 64 * 1024
-# Connections above the bound that are told so; further ones are closed without a word.
-_MAX_SURPLUS = 64
-_LINGER_SECONDS = 2.0
 
 
 class Connection(asyncio.Protocol):
@@ -43,7 +40,7 @@ class Connection(asyncio.Protocol):
         self._deadline = self._loop.time() + timeouts.read
         self._peer = ""
         # What is read: the request whose body comes in, unless it was answered meanwhile.
-        self._parser = self._new_parser()
+        self._parser = new_parser(self)
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._header_bytes = 0
@@ -120,7 +117,7 @@ class Connection(asyncio.Protocol):
         self._peer = str(peer[0]) if peer else ""
         if self._is_draining:
             # It came before the end was told, and may have asked.
-            self._deadline = self._loop.time() + _LINGER_SECONDS
+            self._deadline = self._loop.time() + LINGER_SECONDS
         surplus = self._crowd.enter(self) - self._crowd.most
         if surplus <= 0 or self._crowd.make_room(self):
             return
@@ -128,8 +125,8 @@ class Connection(asyncio.Protocol):
         self._is_surplus = True
         # It holds no place that it could give to the next.
         self._crowd.attend(self)
-        self._deadline = self._loop.time() + _LINGER_SECONDS
-        if surplus > _MAX_SURPLUS:
+        self._deadline = self._loop.time() + LINGER_SECONDS
+        if surplus > MAX_SURPLUS:
             self.end("surplus")
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -179,12 +176,6 @@ class Connection(asyncio.Protocol):
             if self._unfinished_bytes > MAX_HEAD_BYTES:
                 self._refuse(431)
 
-    def _new_parser(self) -> httptools.HttpRequestParser:
-        parser = httptools.HttpRequestParser(self)
-        # Else what is behind a request that asks for the end spoils the answer to it.
-        parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return parser
-
     def _parse(self, data: bytes) -> None:
         """Parse, without taking up another protocol: clients may offer HTTP/2, and are served HTTP/1.1 (RFC 9110 §7.8).
 
@@ -198,7 +189,7 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserUpgrade as offer:
                 rest = memoryview(rest)[offer.args[0] :]
                 head = without_offer(self._parser, self._url, self._headers)
-                self._parser = self._new_parser()
+                self._parser = new_parser(self)
                 self._parser.feed_data(head)
             else:
                 return
@@ -405,4 +396,4 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
         self._is_lingering = True
         self._resume()
-        self._deadline = self._loop.time() + _LINGER_SECONDS
+        self._deadline = self._loop.time() + LINGER_SECONDS

@@ -13,6 +13,10 @@ from authserver.telemetry.metrics import CONNECTIONS_ENDED
 
 _log = get_logger("http")
 
+# Connections above the bound that are told so; further ones are closed without a word.
+MAX_SURPLUS = 64
+# A client that got its last answer has this long to read it.
+LINGER_SECONDS = 2.0
 # What was cancelled has as long to give back what it holds.
 _CANCEL_SECONDS = 2.0
 

@@ -1,4 +1,4 @@
-"""What the head of a request must be, beyond what the parser sees to."""
+"""Reads the head of a request: the parser, and what the head must be beyond what the parser sees to."""
 
 import re
 from collections.abc import Sequence
@@ -13,6 +13,14 @@ _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 Pairs = Sequence[tuple[bytes, bytes]]
+
+
+def new_parser(protocol: object) -> httptools.HttpRequestParser:
+    """Return a parser that tells ``protocol`` what it reads."""
+    parser = httptools.HttpRequestParser(protocol)
+    # Else what is behind a request that asks for the end spoils the answer to it.
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
 
 
 def check_head(version: str, headers: Pairs) -> None:
