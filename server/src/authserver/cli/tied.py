@@ -14,6 +14,8 @@ def main() -> None:
     """Run the file that the command line names, as if it had been called itself."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     del sys.argv[0]
+    # What lies beside the file is found, and nothing of the directory that we happen to be in.
+    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))  # noqa: PTH100, PTH120  pathlib would be imported for this
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 
