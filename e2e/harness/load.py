@@ -48,14 +48,21 @@ class Load:
         client: Whose requests they send.
         person: Has allowed the client already.
         tolerates: Called with each answer that is not a success; raises when it should not have come.
+        insists: Whether a form that was refused goes out again; otherwise its client begins anew.
     """
 
     def __init__(
-        self, client: OAuthClient, person: Person, *, tolerates: Callable[[httpx2.Response], None] | None = None
+        self,
+        client: OAuthClient,
+        person: Person,
+        *,
+        tolerates: Callable[[httpx2.Response], None] | None = None,
+        insists: bool = True,
     ) -> None:
         self._client = client
         self._cookies = person.cookies()
         self._tolerates = tolerates
+        self._insists = insists
         self._stopped = asyncio.Event()
         self.sessions: list[Session] = []
         self.answered = 0
@@ -80,7 +87,7 @@ class Load:
             await asyncio.gather(*(self._work(http, on_answer) for _ in range(clients)))
 
     async def send(self, http: httpx2.AsyncClient, session: Session, form: dict[str, str]) -> bool:
-        """Send a form until it succeeds; False when its answer was lost or the load ends.
+        """Send a form until it succeeds; False when its answer was lost, the load ends, or a refusal is taken for good.
 
         A refusal that is tolerated says that nothing was spent: the same form goes out again, as the retry guide has it.
         """
@@ -99,7 +106,7 @@ class Load:
                 session.answers.append(answer.json())
                 return True
             self._take_refusal(answer, session.story())
-            if self._stopped.is_set():
+            if self._stopped.is_set() or not self._insists:
                 return False
             await self._pause()
         raise AssertionError(f"never answered; {session.story()}")
