@@ -1,5 +1,6 @@
 """Who may register clients: the mode of the configuration, or the one that operators set while the server runs."""
 
+import asyncio
 from dataclasses import replace
 from enum import StrEnum
 
@@ -41,6 +42,7 @@ class RegistrationMode:
         self._trail = trail
         self._configured = DcrMode(configured)
         self._current = self._configured
+        self._reading = asyncio.Lock()
 
     @property
     def current(self) -> DcrMode:
@@ -49,10 +51,14 @@ class RegistrationMode:
 
     async def refresh(self) -> None:
         """Read the mode that operators set. Call it at boot, whether or not the admin listener is on."""
-        self._current = self._choose(await find_setting(self._db, _KEY))
+        # One reading at a time: what is installed last was read last.
+        async with self._reading:
+            self._current = self._choose(await find_setting(self._db, _KEY))
 
-    async def set(self, mode: str, *, actor_id: str, now: int) -> None:
-        """Put a mode in force here at once, and in every other process within two seconds.
+    async def set(self, mode: str, *, actor_id: str, now: int) -> DcrMode:
+        """Put a mode in force here at once, and in every other process within two seconds; return it.
+
+        One that was set before changes nothing.
 
         Raises:
             Invalid: It is none of the three.
@@ -66,14 +72,19 @@ class RegistrationMode:
         event = AuditEvent(Action.DCR_MODE_UPDATED, actor_id=actor_id)
 
         async def store(tx: Writer) -> None:
-            old = self._choose(await find_setting(tx, _KEY))
-            await put_setting(tx, _KEY, wanted, now=now)
+            # First, because its row is what changes of the mode wait for: one at a time.
             await announce(tx, SETTINGS_TOPIC)
-            changed = replace(event, detail=f"dcr mode changed from {old} to {wanted}")
+            stored = await find_setting(tx, _KEY)
+            if stored == wanted:
+                return
+            await put_setting(tx, _KEY, wanted, now=now)
+            changed = replace(event, detail=f"dcr mode changed from {self._choose(stored)} to {wanted}")
             await self._trail.append(tx, changed, now=now)
 
         await self._db.write(store)
-        self._current = wanted
+        # Read, not remembered: of two changes at once, the one that was committed last may be told so first.
+        await self.refresh()
+        return wanted
 
     def _choose(self, persisted: str | None) -> DcrMode:
         if persisted is None:

@@ -27,8 +27,7 @@ async def get_registration_mode(call: Call[None]) -> Mode:
 @endpoint("PATCH", "/admin/settings/dcr", role=Role.OWNER)
 async def set_registration_mode(call: Call[ModeBody]) -> Mode:
     """Put a mode in force, here at once and elsewhere within two seconds; it outlives restarts."""
-    await call.parts.mode.set(call.body.mode or "", actor_id=call.operator.name, now=call.now)
-    return Mode(mode=call.parts.mode.current)
+    return Mode(mode=await call.parts.mode.set(call.body.mode or "", actor_id=call.operator.name, now=call.now))
 
 
 ENDPOINTS = (get_registration_mode, set_registration_mode)
