@@ -13,10 +13,9 @@ from authserver.audit.chain.report import FaultKind
 from authserver.audit.chain.sealing import ROWS, Sealer
 from authserver.audit.chain.store import find_head, list_checkpoints
 from authserver.audit.chain.verification import Pinned
-from authserver.keys.keystore import Change
 from authserver.keys.statements import KeyringSigner
 from authserver.protocol.identifiers import new_id, spell_id
-from server.tests.audit.sealed import NOW, Trail, change_row, keyring_in, remove_row
+from server.tests.audit.sealed import NOW, Trail, change_row, keyring_in, remove_row, unrecorded
 from server.tests.conftest import open_target
 
 pytestmark = pytest.mark.anyio
@@ -229,10 +228,6 @@ async def test_a_trail_sealed_with_a_key_of_somebody_else_is_found(trail: Trail,
     assert [fault.kind for fault in (await trail.verify()).faults] == [FaultKind.KEY_NOT_TRUSTED]
     untrusting = await trail.verify(trusted=[])
     assert (untrusting.is_intact, untrusting.is_vouched_for) == (True, False)
-
-
-async def unrecorded(kid: str, change: Change | None = None) -> None:
-    """The row of a rotation would be one more in the trail."""
 
 
 async def test_after_a_rotation_either_key_vouches_for_the_whole_trail(trail: Trail) -> None:

@@ -1,17 +1,20 @@
 """What a purge of audit events leaves can be verified."""
 
 import json
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from authserver.audit.chain.parts import Part, PurgedMeanwhile, read_parts
 from authserver.audit.chain.purging import Purge, purge_sealed
 from authserver.audit.chain.report import FaultKind
 from authserver.audit.chain.store import find_head, list_checkpoints
-from authserver.audit.chain.verification import Pinned
+from authserver.audit.chain.verification import Pinned, verify, verify_database
 from authserver.audit.store import list_events
 from authserver.keys.statements import KeyringSigner
-from server.tests.audit.sealed import Trail, keyring_in, remove_row
+from authserver.storage.database import Row, Value
+from server.tests.audit.sealed import Trail, keyring_in, remove_row, unrecorded
 
 pytestmark = pytest.mark.anyio
 
@@ -128,3 +131,64 @@ async def test_the_checkpoint_at_which_a_purge_ended_is_known(trail: Trail) -> N
     assert (await trail.verify(pinned=Pinned(head.number, head.hash))).is_intact
     changed = await trail.verify(pinned=Pinned(first.number, head.hash))
     assert [fault.kind for fault in changed.faults] == [FaultKind.CHECKPOINT_CHANGED]
+
+
+class PurgedWhileRead:
+    """A database in which a purge follows the reading of the first checkpoints, before their rows are read."""
+
+    def __init__(self, trail: Trail, *ages: int) -> None:
+        self._trail = trail
+        self._ages = list(ages)
+
+    async def fetch_one(self, sql: str, *args: Value) -> Row | None:
+        return await self._trail.db.fetch_one(sql, *args)
+
+    async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
+        rows = await self._trail.db.fetch_all(sql, *args)
+        if "FROM audit_checkpoints" in sql and args[0] == 0 and self._ages:
+            assert await purge(self._trail, age=self._ages.pop(0)) > 0
+        return rows
+
+
+async def test_a_verification_that_met_a_purge_is_made_anew(trail: Trail) -> None:
+    await grow_by_the_hour(trail, 3, 2, 4, 1)
+    report = await verify_database(PurgedWhileRead(trail, 2 * HOUR + 60), trusted=trail.jwks)
+    assert (report.is_intact, report.first, report.purged) == (True, 3, 5)
+
+
+async def test_a_verification_that_meets_a_purge_each_time_says_so(trail: Trail) -> None:
+    await grow_by_the_hour(trail, 1, 1, 1, 1)
+    purges = PurgedWhileRead(trail, 3 * HOUR + 60, 2 * HOUR + 60, HOUR + 60)
+    with pytest.raises(PurgedMeanwhile):
+        await verify_database(purges, trusted=trail.jwks)
+
+
+@pytest.mark.parametrize("parts_before", range(5))
+async def test_an_export_that_met_a_purge_is_none(trail: Trail, parts_before: int) -> None:
+    await grow_by_the_hour(trail, 3, 2, 4, 1)
+    parts = read_parts(trail.db)
+    for _ in range(parts_before):
+        await anext(parts)
+    assert await purge(trail, age=2 * HOUR + 60) == 5
+    if parts_before:
+        with pytest.raises(PurgedMeanwhile):
+            _ = [part async for part in parts]
+    else:
+        assert (await verify(parts, trusted=trail.jwks)).is_intact
+
+
+async def test_what_is_sealed_with_a_new_key_while_the_trail_is_read_is_not_sealed_yet(trail: Trail) -> None:
+    await trail.grow(2, 2)
+    trusted, parts = trail.jwks, read_parts(trail.db)
+    begun = await anext(parts)
+    await trail.keyring.rotate(trail.clock() // 1000, unrecorded)
+    trail.clock.pass_seconds(20)
+    await trail.grow(2)
+
+    async def all_parts() -> AsyncIterator[Part]:
+        yield begun
+        async for part in parts:
+            yield part
+
+    report = await verify(all_parts(), trusted=trusted)
+    assert (report.is_intact, report.checkpoints, report.unsealed) == (True, 2, 2)

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from authserver.audit.chain.hashing import leaf_ids
 from authserver.audit.chain.records import NOTHING, Checkpoint
-from authserver.audit.chain.store import find_tombstone, list_checkpoints, list_keys
+from authserver.audit.chain.store import find_head, find_tombstone, list_checkpoints, list_keys
 from authserver.audit.records import AuditRecord
 from authserver.audit.store import find_events, scan_events
+from authserver.protocol.operator_errors import Conflict
 from authserver.storage.database import Reader
 
 _PAGE = 512
@@ -46,12 +47,32 @@ class Unsealed:
 Part = Beginning | Sealed | Unsealed
 
 
+class PurgedMeanwhile(Conflict):
+    """A purge of audit events ran while the trail was read."""
+
+
 async def read_parts(db: Reader) -> AsyncIterator[Part]:
-    """Yield the trail of a database: the beginning, every checkpoint with its rows, and the rows that none lists."""
-    yield Beginning(await list_keys(db), await find_tombstone(db))
+    """Yield the trail of a database: the beginning, every checkpoint with its rows, and the rows that none lists.
+
+    It is the trail of one moment: what is sealed later counts as not sealed, and is not looked at with keys of before.
+
+    Raises:
+        PurgedMeanwhile: Rows went while they were read, so that what was yielded says nothing.
+    """
+    tombstone = await find_tombstone(db)
+    last = (await find_head(db)).number
+    yield Beginning(await list_keys(db), tombstone)
+    async for part in _read(db, last=last):
+        yield part
+    if await find_tombstone(db) != tombstone:
+        raise PurgedMeanwhile("audit events were purged meanwhile; try again")
+
+
+async def _read(db: Reader, *, last: int) -> AsyncIterator[Part]:
+    """Yield the checkpoints up to a number and all other rows."""
     unlisted: dict[bytes, AuditRecord] = {}
     after, number = NOTHING, 0
-    while page := await list_checkpoints(db, after=number):
+    while page := [each for each in await list_checkpoints(db, after=number) if each.number <= last]:
         for checkpoint in page:
             found: dict[bytes, AuditRecord] = {}
             wanted = set(leaf_ids(checkpoint.leaves))

@@ -1,12 +1,13 @@
 """Verifies a trail part by part, in memory that does not grow with it."""
 
+import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from authserver.audit.chain.hashing import LEAF_BYTES, hash_row, leaf, read_leaves
 from authserver.audit.chain.late import LATE_SECONDS, milliseconds_of
-from authserver.audit.chain.parts import Beginning, Part, Sealed, Unsealed
+from authserver.audit.chain.parts import Beginning, Part, PurgedMeanwhile, Sealed, Unsealed, read_parts
 from authserver.audit.chain.records import (
     CHECKPOINT_TYPE,
     NO_HASH,
@@ -30,6 +31,9 @@ from authserver.protocol.statements import (
     open_statement,
     read_statement_key,
 )
+from authserver.storage.database import Reader
+
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,23 @@ async def verify(parts: AsyncIterator[Part], *, trusted: Iterable[object] = (), 
             case Unsealed():
                 verifier.take_unsealed(part.row)
     return verifier.finish()
+
+
+async def verify_database(db: Reader, *, trusted: Sequence[object] = (), pinned: Pinned | None = None) -> Report:
+    """Verify the trail of a database; anew when a purge of it ran meanwhile.
+
+    Args:
+        db: Where it is.
+        trusted: As for ``verify``.
+        pinned: As for ``verify``.
+
+    Raises:
+        PurgedMeanwhile: One ran each time.
+    """
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(PurgedMeanwhile):
+            return await verify(read_parts(db), trusted=trusted, pinned=pinned)
+    return await verify(read_parts(db), trusted=trusted, pinned=pinned)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from authserver.audit.chain.parts import read_parts
 from authserver.audit.chain.records import is_hash
 from authserver.audit.chain.report import Report
 from authserver.audit.chain.store import find_head
-from authserver.audit.chain.verification import Pinned, verify
+from authserver.audit.chain.verification import Pinned, verify, verify_database
 from authserver.cli.admin.opening import as_json, run
 from authserver.core import Core, open_keys
 from authserver.keys.keystore import KeyStoreError
@@ -77,7 +77,7 @@ def verify_(
 
     async def check(core: Core) -> Report:
         trusted = await _published_keys(core) if keys is None else keys
-        return await verify(read_parts(core.db), trusted=trusted, pinned=expected)
+        return await verify_database(core.db, trusted=trusted, pinned=expected)
 
     if exported is None:
         report = run(config_path, check)
