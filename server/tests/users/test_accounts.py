@@ -152,6 +152,8 @@ async def test_only_what_is_given_is_changed(db: Database, accounts: Accounts) -
     assert changed == replace(user, name="Ada L", version=2, updated_at=NOW + 5)
     assert await find_user(db, user.id) == changed
     assert "user.updated" in {event.action for event in await _audit(db)}
+    assert await accounts.update_user(user.id, email="a@b", name="Ada L", now=NOW + 9) == changed
+    assert [event.action for event in await _audit(db)].count("user.updated") == 1
 
 
 async def test_an_address_cannot_be_changed_to_anothers(accounts: Accounts) -> None:
@@ -192,7 +194,7 @@ async def test_disabling_ends_sessions_and_enabling_lets_in_again(db: Database, 
     assert {"user.disabled", "user.enabled"} <= {event.action for event in await _audit(db)}
 
 
-async def test_a_new_password_replaces_the_old_one_and_ends_sessions(accounts: Accounts) -> None:
+async def test_a_new_password_replaces_the_old_one_and_ends_sessions(db: Database, accounts: Accounts) -> None:
     user = await accounts.create_user(email="a@b", password=PASSWORD, now=NOW)
 
     changed = await accounts.set_password(user.id, "another password", now=NOW)
@@ -200,6 +202,8 @@ async def test_a_new_password_replaces_the_old_one_and_ends_sessions(accounts: A
     assert changed.session_epoch == 1
     assert not (await accounts.verify_password(changed, PASSWORD)).accepted
     assert (await accounts.verify_password(changed, "another password")).accepted
+    (row,) = [event for event in await _audit(db) if event.action == "user.password_set"]
+    assert row.detail == f"user={user.id}"
 
 
 async def test_a_federated_user_gets_no_password(db: Database, accounts: Accounts) -> None:

@@ -89,6 +89,7 @@ CATALOGUE = {
     Action.USER_OIDC_LOGIN_FAILED: Entry(_NOTICE, ("reason", "provider_sub")),
     Action.USER_CREATED: Entry(_NOTICE, ("user",)),
     Action.USER_UPDATED: Entry(_NOTICE, ("user",)),
+    Action.USER_PASSWORD_SET: Entry(_WARNING, ("user",)),
     Action.USER_DISABLED: Entry(_NOTICE, ("user",)),
     Action.USER_ENABLED: Entry(_NOTICE, ("user",)),
     Action.USER_DELETED: Entry(_WARNING, ("user", "force")),

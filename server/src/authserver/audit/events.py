@@ -46,6 +46,7 @@ class Action(StrEnum):
     USER_OIDC_LOGIN_FAILED = "user.oidc_login_failed"
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"
+    USER_PASSWORD_SET = "user.password_set"
     USER_DISABLED = "user.disabled"
     USER_ENABLED = "user.enabled"
     USER_DELETED = "user.deleted"

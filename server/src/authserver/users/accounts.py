@@ -128,7 +128,7 @@ class Accounts:
         return user
 
     async def update_user(self, user_id: str, *, email: str | None = None, name: str | None = None, now: int) -> User:
-        """Change what is given; None leaves it as it is.
+        """Change what is given; None leaves it as it is, and what is as wanted already is not written.
 
         Raises:
             NotFound: There is no such user.
@@ -160,7 +160,7 @@ class Accounts:
                 raise Invalid("the user signs in through another provider and has no password here")
             return replace(user, password_hash=password_hash, session_epoch=user.session_epoch + 1)
 
-        return await self._change(user_id, Action.USER_UPDATED, changed, now=now)
+        return await self._change(user_id, Action.USER_PASSWORD_SET, changed, now=now)
 
     async def disable_user(self, user_id: str, *, now: int) -> User:
         """Shut a user out: sign-in, sessions and tokens stop working.
@@ -270,7 +270,10 @@ class Accounts:
             user = await find_user(tx, user_id)
             if user is None:
                 raise NotFound(f"user not found: {user_id}")
-            after = replace(changed(user), updated_at=now)
+            wanted = changed(user)
+            if wanted == user:
+                return user
+            after = replace(wanted, updated_at=now)
             if not await update_user(tx, after):
                 raise Conflict("user was changed by someone else at the same time")
             await self._trail.append(tx, event, now=now)
