@@ -72,12 +72,14 @@ async def save_consent(tx: Writer, grant: ConsentGrant) -> None:
 
 
 async def revoke_consent(tx: Writer, consent_id: bytes, *, now: int) -> ConsentGrant | None:
-    """Revoke a consent, unless it was before; return it, or None when there is none."""
+    """Revoke a consent, unless it was before; return it as it was, or None when there is none."""
     row = await tx.fetch_one(
-        f"UPDATE consent_grants SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1 RETURNING {_COLUMNS}",
-        consent_id,
-        now,
+        f"UPDATE consent_grants SET updated_at = updated_at WHERE id = $1 RETURNING {_COLUMNS}", consent_id
     )
+    if row is not None:
+        await tx.execute(
+            "UPDATE consent_grants SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", consent_id, now
+        )
     return _grant(row) if row else None
 
 

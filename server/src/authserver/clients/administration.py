@@ -13,7 +13,14 @@ from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.clients.registration import Registered, build_client
 from authserver.clients.secrets import ClientSecrets
 from authserver.clients.served import ServedMetadata
-from authserver.clients.store import delete_client, find_client, insert_client, update_client
+from authserver.clients.store import (
+    delete_client,
+    find_client,
+    insert_client,
+    may_be_id,
+    revoke_client,
+    update_client,
+)
 from authserver.protocol.client_metadata import PRIVATE_KEY_JWT, ClientMetadata, parse_registration
 from authserver.protocol.errors import OAuthError
 from authserver.protocol.identifiers import new_secret
@@ -122,7 +129,7 @@ class ClientAdministration:
         return registered
 
     async def update(self, client_id: str, changes: ClientChanges, *, now: int) -> Client:
-        """Change a client; the whole result is checked anew.
+        """Change a client; the whole result is checked anew. What is as wanted already is not written.
 
         Raises:
             NotFound: There is no such client.
@@ -141,7 +148,7 @@ class ClientAdministration:
         )
         if metadata.token_endpoint_auth_method == PRIVATE_KEY_JWT:
             wanted = replace(wanted, jwks=metadata.jwks, jwks_uri=metadata.jwks_uri)
-        return await self._update(wanted, Action.CLIENT_UPDATED, now=now)
+        return client if wanted == client else await self._update(wanted, Action.CLIENT_UPDATED, now=now)
 
     async def rotate_secret(self, client_id: str, *, now: int) -> Registered:
         """Give a client a new secret; the old one is dead at once.
@@ -186,15 +193,27 @@ class ClientAdministration:
         return await self._update(wanted, Action.CLIENT_REACTIVATED, now=now)
 
     async def revoke(self, client_id: str, *, now: int) -> Client:
-        """Stop a client for ever. May be run again.
+        """Stop a client for ever, whatever it is at the moment. May be run again.
 
         Raises:
             NotFound: There is no such client.
         """
-        client = await self._get(client_id)
-        if client.status is ClientStatus.REVOKED:
+        if not may_be_id(client_id):
+            raise _not_found()
+        event = _event(Action.CLIENT_REVOKED, client_id)
+
+        async def revoke(tx: Writer) -> Client:
+            is_changed = await revoke_client(tx, client_id, now=now)
+            client = await find_client(tx, client_id)
+            if client is None:
+                raise _not_found()
+            if is_changed:
+                if client.is_agent:
+                    await announce(tx, TOPIC)
+                await self._trail.append(tx, event, now=now)
             return client
-        return await self._update(replace(client, status=ClientStatus.REVOKED), Action.CLIENT_REVOKED, now=now)
+
+        return await self._db.write(revoke)
 
     async def delete(self, client_id: str, *, force: bool = False, now: int) -> None:
         """Delete a client with its authorizations and consent grants; what was issued stays on record.
@@ -211,7 +230,7 @@ class ClientAdministration:
             if force:
                 await self._tokens.revoke_all(tx, client_id, now)
             if not await delete_client(tx, client_id):
-                raise NotFound("client not found")
+                raise _not_found()
             await announce(tx, TOPIC)
             await self._trail.append(tx, event, now=now)
 
@@ -220,7 +239,7 @@ class ClientAdministration:
     async def _get(self, client_id: str) -> Client:
         client = await find_client(self._db, client_id)
         if client is None:
-            raise NotFound("client not found")
+            raise _not_found()
         return client
 
     async def _update(self, wanted: Client, action: Action, *, now: int) -> Client:
@@ -296,6 +315,10 @@ def _describe_keys(client: Client, changes: ClientChanges) -> dict[str, object]:
     if client.token_endpoint_auth_method != PRIVATE_KEY_JWT:
         return {}
     return {"jwks": orjson.loads(client.jwks) if client.jwks is not None else None, "jwks_uri": client.jwks_uri}
+
+
+def _not_found() -> NotFound:
+    return NotFound("client not found")
 
 
 def _event(action: Action, client_id: str, what: str = "") -> AuditEvent:

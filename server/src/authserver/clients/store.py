@@ -142,6 +142,17 @@ async def update_client(tx: Writer, client: Client) -> bool:
     return changed == 1
 
 
+async def revoke_client(tx: Writer, client_id: str, *, now: int) -> bool:
+    """Stop a client for ever, whatever its version; False when there is none, or it was revoked before."""
+    touched = await tx.execute(
+        "UPDATE clients SET status = $2, updated_at = $3, version = version + 1 WHERE id = $1 AND status <> $2",
+        client_id,
+        ClientStatus.REVOKED,
+        now,
+    )
+    return touched == 1
+
+
 async def update_secret_hash(tx: Writer, client_id: str, *, old: str, new: str) -> None:
     """Store the same secret in another form, unless it was rotated meanwhile. The version stays: nothing changed."""
     await tx.execute("UPDATE clients SET secret_hash = $3 WHERE id = $1 AND secret_hash = $2", client_id, old, new)

@@ -109,7 +109,7 @@ class ResourceAdministration:
         return resource
 
     async def update_resource(self, resource_id: str, patch: ResourcePatch, *, now: int) -> Resource:
-        """Change what is given; an empty patch writes nothing.
+        """Change what is given; a patch that changes nothing writes nothing.
 
         Raises:
             NotFound: There is no such resource.
@@ -125,6 +125,8 @@ class ResourceAdministration:
             if not patch.changed_fields:
                 return before
             after = _checked(_patched(before, patch, now=now))
+            if replace(after, updated_at=before.updated_at) == before:
+                return before
             if patch.policy is not None:
                 await self._check_clients(tx, after.policy)
             await check_links_fit(tx, before, after)

@@ -85,7 +85,7 @@ class FrontingAdministration:
     async def update(
         self, source: str, target: str, scope_map: ScopeMap | None, *, by: str | None = None, now: int
     ) -> FrontingLink:
-        """Give a link another scope map; without one nothing is written.
+        """Give a link another scope map; without one, and when it has that one already, nothing is written.
 
         Raises:
             NotFound: There is no such link.
@@ -100,7 +100,11 @@ class FrontingAdministration:
             if scope_map is None:
                 return before
             check_ends(*(await _locked(tx, before.source_id, before.target_id)), scope_map)
+            # Again, now that nobody changes it.
+            before = await _get(tx, source, target)
             after = replace(before, scope_map=scope_map)
+            if after == before:
+                return before
             if not await update_link(tx, after):
                 raise _not_found(source, target)
             await announce(tx, TOPIC)

@@ -26,6 +26,8 @@ class ConsentRevocation:
     async def revoke(self, consent_id: str, *, now: int) -> None:
         """Revoke a consent, the families and codes that came of it, and every token under it; an unknown id is none.
 
+        May be run again: it then looks for what is still in force, and is recorded if there was any.
+
         All of it is one transaction. When that fails for another reason than a database that is away, the consent alone is
         revoked, so that nothing new comes of it, and the trail says what is still in force.
 
@@ -63,12 +65,15 @@ class ConsentRevocation:
             resource_id=consent.resource_id,
             now=now,
         )
+        if consent.revoked_at is not None and not issuances and not families:
+            return
         text = detail(**_fields(consent), revoked_issuances=issuances, revoked_families=families)
         await self.trail.append(tx, replace(event, detail=text), now=now)
 
     async def _revoke_alone(self, tx: Writer, consent_id: bytes, event: AuditEvent, *, now: int) -> None:
         consent = await revoke_consent(tx, consent_id, now=now)
         if consent is not None:
+            # Also when it was revoked before: what rests on it is said to be in force.
             text = detail(**_fields(consent), cascade="failed", family_cascade="failed")
             await self.trail.append(tx, replace(event, detail=text), now=now)
 

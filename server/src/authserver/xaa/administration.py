@@ -41,7 +41,10 @@ class IdpDraft:
 
 
 class IdpAdministration:
-    """The operators' side of the registry. Each change is announced and audited in its own transaction."""
+    """The operators' side of the registry. Each change is audited in its own transaction.
+
+    It begins with the announcement, whose row is what changes wait for: one at a time, whichever process makes them.
+    """
 
     def __init__(
         self, db: Database, trail: AuditTrail, http: OutboundClient, keys: ProviderKeys, *, own_issuer: str
@@ -79,11 +82,12 @@ class IdpAdministration:
         event = AuditEvent(Action.IDP_REGISTERED, actor_id=operator_name())
 
         async def register(tx: Writer) -> None:
+            await announce(tx, TOPIC)
             for other in await list_idps(tx):
                 if may_share_subjects(idp.issuer, other.issuer):
                     raise Invalid(f"issuer cannot be told apart from {other.issuer} where a colon follows")
             await insert_idp(tx, idp)
-            await self._finish(tx, event, idp, now=now)
+            await self._record(tx, event, idp, now=now)
 
         try:
             await self._db.write(register)
@@ -110,7 +114,7 @@ class IdpAdministration:
     async def update(
         self, idp_id: str, *, name: str | None = None, enabled: bool | None = None, now: int
     ) -> TrustedIdp:
-        """Change what is given; nothing else of a provider can be changed.
+        """Change what is given; nothing else of a provider can be changed. What is as wanted already is not written.
 
         Raises:
             NotFound: There is no such provider.
@@ -122,13 +126,21 @@ class IdpAdministration:
 
         async def update(tx: Writer) -> TrustedIdp:
             if name is not None or enabled is not None:
-                await update_idp(tx, idp_id, name=name, enabled=enabled, now=now)
+                await announce(tx, TOPIC)
             idp = await find_idp(tx, idp_id)
             if idp is None:
                 raise _no_such(idp_id)
-            if name is not None or enabled is not None:
-                await self._finish(tx, event, idp, now=now)
-            return idp
+            if name in {None, idp.name} and enabled in {None, idp.enabled}:
+                return idp
+            await update_idp(tx, idp_id, name=name, enabled=enabled, now=now)
+            changed = replace(
+                idp,
+                name=idp.name if name is None else name,
+                enabled=idp.enabled if enabled is None else enabled,
+                updated_at=now,
+            )
+            await self._record(tx, event, changed, now=now)
+            return changed
 
         return await self._db.write(update)
 
@@ -141,10 +153,11 @@ class IdpAdministration:
         event = AuditEvent(Action.IDP_DELETED, actor_id=operator_name())
 
         async def delete(tx: Writer) -> None:
+            await announce(tx, TOPIC)
             idp = await find_idp(tx, idp_id)
             if idp is None or not await delete_idp(tx, idp_id):
                 raise _no_such(idp_id)
-            await self._finish(tx, event, idp, now=now)
+            await self._record(tx, event, idp, now=now)
 
         await self._db.write(delete)
         XAA_IDP_OPERATIONS.inc("delete")
@@ -159,11 +172,12 @@ class IdpAdministration:
         event = AuditEvent(Action.IDP_KEYS_REFRESHED, actor_id=operator_name())
 
         async def forget(tx: Writer) -> TrustedIdp:
+            await announce(tx, TOPIC)
             await raise_keys_version(tx, idp_id)
             idp = await find_idp(tx, idp_id)
             if idp is None:
                 raise _no_such(idp_id)
-            await self._finish(tx, event, idp, now=now)
+            await self._record(tx, event, idp, now=now)
             return idp
 
         idp = await self._db.write(forget)
@@ -173,8 +187,7 @@ class IdpAdministration:
             raise Unreachable(f"the keys of {idp.issuer} cannot be had: {exc}") from exc
         return idp
 
-    async def _finish(self, tx: Writer, event: AuditEvent, idp: TrustedIdp, *, now: int) -> None:
-        await announce(tx, TOPIC)
+    async def _record(self, tx: Writer, event: AuditEvent, idp: TrustedIdp, *, now: int) -> None:
         await self._trail.append(tx, replace(event, detail=detail(id=idp.id, issuer=idp.issuer)), now=now)
 
 

@@ -12,7 +12,7 @@ from authserver.protocol.identifiers import new_public_id
 from authserver.protocol.operator_errors import Invalid, NotFound
 from authserver.protocol.scopes import parse_scopes
 from authserver.storage.changes import announce
-from authserver.storage.database import Database, Reader, UniqueViolation, Writer
+from authserver.storage.database import Database, Reader, ReferenceViolation, UniqueViolation, Writer
 from authserver.xaa.administration import check_name
 from authserver.xaa.records import SubjectMapping, XaaPolicy
 from authserver.xaa.registry import TOPIC
@@ -71,7 +71,7 @@ class PolicyPatch:
 
 
 class PolicyAdministration:
-    """Policies. Each change is announced and audited in its own transaction."""
+    """Policies. Each change is announced and audited in its own transaction, one at a time as those of providers."""
 
     def __init__(self, db: Database, trail: AuditTrail) -> None:
         self._db = db
@@ -108,9 +108,10 @@ class PolicyAdministration:
         event = AuditEvent(Action.XAA_POLICY_CREATED, actor_id=operator_name())
 
         async def create(tx: Writer) -> None:
+            await announce(tx, TOPIC)
             await _check_idp(tx, idp_id)
             await insert_policy(tx, policy)
-            await self._finish(tx, event, policy, now=now)
+            await self._record(tx, event, policy, now=now)
 
         await self._db.write(create)
         return policy
@@ -128,7 +129,7 @@ class PolicyAdministration:
         return await _get_policy(self._db, policy_id)
 
     async def update(self, policy_id: str, patch: PolicyPatch, *, now: int) -> XaaPolicy:
-        """Change what is given; an empty patch writes nothing.
+        """Change what is given; a patch that changes nothing writes nothing.
 
         Raises:
             Invalid: A field breaks its rule.
@@ -137,13 +138,15 @@ class PolicyAdministration:
         event = AuditEvent(Action.XAA_POLICY_UPDATED, actor_id=operator_name())
 
         async def update(tx: Writer) -> XaaPolicy:
+            if not patch.is_empty:
+                await announce(tx, TOPIC)
             before = await _get_policy(tx, policy_id)
-            if patch.is_empty:
+            if patch.apply(before, now=before.updated_at) == before:
                 return before
             after = patch.apply(before, now=now)
             _check_policy(after)
             await update_policy(tx, after)
-            await self._finish(tx, event, after, now=now)
+            await self._record(tx, event, after, now=now)
             return after
 
         return await self._db.write(update)
@@ -157,14 +160,14 @@ class PolicyAdministration:
         event = AuditEvent(Action.XAA_POLICY_DELETED, actor_id=operator_name())
 
         async def delete(tx: Writer) -> None:
+            await announce(tx, TOPIC)
             policy = await _get_policy(tx, policy_id)
             await delete_policy(tx, policy_id)
-            await self._finish(tx, event, policy, now=now)
+            await self._record(tx, event, policy, now=now)
 
         await self._db.write(delete)
 
-    async def _finish(self, tx: Writer, event: AuditEvent, policy: XaaPolicy, *, now: int) -> None:
-        await announce(tx, TOPIC)
+    async def _record(self, tx: Writer, event: AuditEvent, policy: XaaPolicy, *, now: int) -> None:
         text = detail(id=policy.id, idp_id=policy.idp_id, name=policy.name)
         await self._trail.append(tx, replace(event, detail=text), now=now)
 
@@ -206,6 +209,9 @@ class MappingAdministration:
             await self._db.write(create)
         except UniqueViolation as exc:
             raise Invalid("idp_subject is mapped already") from exc
+        except ReferenceViolation as exc:
+            # Deleted since it was looked for.
+            raise NotFound(f"trusted IdP not found: {idp_id}") from exc
         return mapping
 
     async def every(self, *, idp_id: str | None = None) -> AsyncIterator[SubjectMapping]:
