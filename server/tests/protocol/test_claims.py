@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from authserver.protocol.claims import build_access_token_claims
+from authserver.protocol.claims import SignIn, build_access_token_claims
 
 USER_TOKEN: dict[str, Any] = {
     "issuer": "https://as.example",
@@ -64,3 +64,8 @@ def test_a_token_without_a_required_claim_is_not_built(argument: str, claim: str
     empty = 0 if argument.endswith("_at") else ""
     with pytest.raises(ValueError, match=f"without {claim}$"):
         build_access_token_claims(**USER_TOKEN | {argument: empty})
+
+
+def test_a_sign_in_is_told_by_time_and_method() -> None:
+    claims = build_access_token_claims(**USER_TOKEN, sign_in=SignIn(at=1_789_999_000, methods=("pwd",)))
+    assert list(claims.items())[-2:] == [("auth_time", 1_789_999_000), ("amr", ["pwd"])]

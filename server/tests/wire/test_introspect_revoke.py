@@ -43,6 +43,8 @@ async def test_the_runtime_client_learns_what_the_token_says(wire: Wire, now: in
         "exp": now + 900,
         "iat": now,
         "nbf": now,
+        "auth_time": now,
+        "amr": ["pwd"],
         "token_type": "Bearer",
     }
     assert "token.introspected" in dict(await wire.audit())

@@ -42,6 +42,8 @@ async def test_a_code_becomes_tokens_that_say_what_was_allowed(wire: Wire, now: 
         "iat": now,
         "nbf": now,
         "exp": now + 900,
+        "auth_time": now,
+        "amr": ["pwd"],
     }
     assert ("token.issued", "family=") in [(action, detail[:7]) for action, detail in await wire.audit()]
 

@@ -12,6 +12,7 @@ from authserver.authorization.consent_store import find_consent, lock_consent, s
 from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
 from authserver.authorization.store import attach_code, delete_pending, find_pending, insert_authorization
 from authserver.authorization.tickets import Ticket
+from authserver.login.records import LoginSession
 from authserver.protocol.errors import PageRefusal
 from authserver.protocol.identifiers import hash_token, new_id, new_secret
 from authserver.storage.database import Database, ReferenceViolation, Writer
@@ -66,16 +67,16 @@ class Decisions:
         )
         return is_covered(request, grant, cross_site=cross_site)
 
-    async def issue_code(self, request: AuthorizationRequest, *, user_id: str, now: int) -> str:
+    async def issue_code(self, request: AuthorizationRequest, session: LoginSession, *, now: int) -> str:
         """Return a code for a request that a remembered consent covers."""
         code = new_secret()
-        await self._insert(request, user_id=user_id, code=code, now=now)
+        await self._insert(request, session, code=code, now=now)
         AUTH_FLOW_DURATION.observe(0)
         return code
 
-    async def open(self, request: AuthorizationRequest, *, user_id: str, now: int) -> bytes:
+    async def open(self, request: AuthorizationRequest, session: LoginSession, *, now: int) -> bytes:
         """Keep a request until its user has answered; return the session id of the consent page."""
-        return await self._insert(request, user_id=user_id, code=None, now=now)
+        return await self._insert(request, session, code=None, now=now)
 
     async def find(self, session_id: bytes, *, user_id: str, now: int) -> Authorization | None:
         """Return a request that waits for this user, or None."""
@@ -89,12 +90,15 @@ class Decisions:
             self.db, user_id=pending.user_id, client_id=pending.client_id, resource_id=pending.resource_id
         )
 
-    async def approve(self, pending: Authorization, approved: tuple[str, ...], *, now: int) -> str:
+    async def approve(
+        self, pending: Authorization, approved: tuple[str, ...], session: LoginSession, *, now: int
+    ) -> str:
         """Write the user's yes and the code in one transaction; return the code.
 
         Args:
             pending: The request the page showed.
             approved: The scopes that were left ticked, all of them requested ones.
+            session: That of the browser in which the user said so.
             now: Seconds since the epoch.
 
         Raises:
@@ -120,6 +124,7 @@ class Decisions:
                 consented=pending.resource_id is not None,
                 now=now,
                 expires_at=now + LIFETIME,
+                authenticated_at=session.authenticated_at,
             ):
                 return False
             if pending.resource_id is not None:
@@ -221,7 +226,9 @@ class Decisions:
         await self.trail.record(event, now=now)
         CONSENT_DECISIONS.inc("denied")
 
-    async def _insert(self, request: AuthorizationRequest, *, user_id: str, code: str | None, now: int) -> bytes:
+    async def _insert(
+        self, request: AuthorizationRequest, session: LoginSession, *, code: str | None, now: int
+    ) -> bytes:
         identifier = new_id(self.clock_ms())
         code_hash = hash_token(code) if code is not None else None
         await self.db.write(
@@ -229,11 +236,13 @@ class Decisions:
                 tx,
                 identifier,
                 request,
-                user_id=user_id,
+                user_id=session.user_id,
                 code_hash=code_hash,
                 consented=code is not None,
                 now=now,
                 expires_at=now + LIFETIME,
+                # Of a request that waits, the session that answers it counts.
+                authenticated_at=session.authenticated_at if code is not None else None,
             )
         )
         return identifier

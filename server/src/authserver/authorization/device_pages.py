@@ -11,6 +11,7 @@ from authserver.authorization.records import DeviceRequest
 from authserver.authorization.showing import document_host, get_shown_resource, in_catalog_order, note_user
 from authserver.clients.records import Client
 from authserver.clients.store import find_client
+from authserver.login.records import LoginSession
 from authserver.login.routes import login_path
 from authserver.login.sessions import Sessions, describe_account
 from authserver.login.site import Site
@@ -66,14 +67,14 @@ class DevicePages:
             raise PageRefusal(
                 "Not Authenticated", "You are not signed in any more.", status=401, next_step=_ON_THE_DEVICE
             )
-        _, user = found
+        session, user = found
         note_user(user)
         session_id = form.get("session_id")
         if not self.sessions.is_own_form(request, session_id or _CODE_FORM, form.get("csrf_token")):
             raise PageRefusal("Invalid Request", "This answer did not come from our page.", status=403, reason="csrf")
         if session_id is None:
             return await self._ask(request, form, user, now=now)
-        return await self._answer(form, session_id, user, now=now)
+        return await self._answer(form, session_id, session, now=now)
 
     async def _ask(self, request: HttpRequest, form: Form, user: User, *, now: int) -> HttpResponse:
         """Show what the device with this code asks for."""
@@ -110,7 +111,7 @@ class DevicePages:
             csrf_token=self.sessions.csrf_token(request, session_id),
         )
 
-    async def _answer(self, form: Form, session_id: str, user: User, *, now: int) -> HttpResponse:
+    async def _answer(self, form: Form, session_id: str, session: LoginSession, *, now: int) -> HttpResponse:
         """Write the user's yes or no, in the order of the consent page (public API §6.2)."""
         identifier = parse_id(session_id)
         waiting = None if identifier is None else await self.devices.find_shown(identifier, now=now)
@@ -120,7 +121,7 @@ class DevicePages:
         if waiting is None:
             raise PageRefusal("Consent Error", _EXPIRED, reason="device_answered", next_step=_ON_THE_DEVICE)
         if action == "deny":
-            if not await self.devices.deny(waiting, user_id=user.id, now=now):
+            if not await self.devices.deny(waiting, user_id=session.user_id, now=now):
                 raise PageRefusal("Consent Error", _EXPIRED, reason="device_answered", next_step=_ON_THE_DEVICE)
             return page("authorization/device_done.html", is_allowed=False)
         ticked = tuple(form.values("scopes"))
@@ -132,7 +133,7 @@ class DevicePages:
         await self._get_client(waiting)
         await get_shown_resource(self.catalog, waiting.resource_id)
         approved = tuple(scope for scope in waiting.scopes if scope in ticked)
-        await self.devices.approve(waiting, approved, user_id=user.id, now=now)
+        await self.devices.approve(waiting, approved, session, now=now)
         return page("authorization/device_done.html", is_allowed=True)
 
     async def _get_client(self, waiting: DeviceRequest) -> Client:

@@ -19,6 +19,7 @@ from authserver.authorization.device_store import (
 from authserver.authorization.records import AuthorizationRequest, ConsentGrant, DeviceRequest
 from authserver.authorization.store import insert_authorization
 from authserver.config.sections.grants import DeviceConfig
+from authserver.login.records import LoginSession
 from authserver.protocol.errors import PageRefusal, SlowDown
 from authserver.protocol.identifiers import TokenHash, hash_device_code, new_id, new_secret
 from authserver.protocol.user_codes import new_user_code
@@ -105,19 +106,21 @@ class Devices:
             self.db, user_id=user_id, client_id=request.client_id, resource_id=request.resource_id
         )
 
-    async def approve(self, request: DeviceRequest, approved: tuple[str, ...], *, user_id: str, now: int) -> None:
+    async def approve(
+        self, request: DeviceRequest, approved: tuple[str, ...], session: LoginSession, *, now: int
+    ) -> None:
         """Write the user's yes: the request becomes an authorization whose code is the device code.
 
         Args:
             request: What the page showed.
             approved: The scopes that were left ticked, all of them requested ones.
-            user_id: Who says so.
+            session: That of the browser in which a user said so.
             now: Seconds since the epoch.
 
         Raises:
             PageRefusal: Another answer was faster, time ran out meanwhile, or the Resource was deleted.
         """
-        scope = " ".join(approved)
+        user_id, scope = session.user_id, " ".join(approved)
         resource = request.resource or request.resource_id
         event = AuditEvent(
             Action.CONSENT_GRANTED,
@@ -148,6 +151,7 @@ class Devices:
                 consented=request.resource_id is not None,
                 now=now,
                 expires_at=max(request.expires_at, now + COLLECTED_WITHIN),
+                authenticated_at=session.authenticated_at,
             )
             await self._remember(tx, request, approved, user_id=user_id, now=now)
             await self.trail.append(tx, event, now=now)

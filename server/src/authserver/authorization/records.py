@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
+from authserver.protocol.claims import SignIn
 from authserver.protocol.identifiers import TokenHash
+
+# Every browser session begins with a password. A second way to sign in needs a column beside authenticated_at.
+_SIGN_IN_METHODS = ("pwd",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,7 @@ class Authorization:
         retry_request: Digest of the request that rotated it.
         retry_response: The answer, sealed under a key derived from the rotated token.
         rotated_at: When that was.
+        authenticated_at: When the user signed in whose browser session answered; None while pending, and when not known.
     """
 
     id: bytes
@@ -65,11 +70,17 @@ class Authorization:
     retry_request: bytes | None
     retry_response: bytes | None
     rotated_at: int | None
+    authenticated_at: int | None
 
     @property
     def scopes(self) -> tuple[str, ...]:
         """The names in ``scope``, in its order."""
         return tuple(self.scope.split())
+
+    @property
+    def sign_in(self) -> SignIn | None:
+        """How the user signed in who answered; None when it is not known."""
+        return None if self.authenticated_at is None else SignIn(at=self.authenticated_at, methods=_SIGN_IN_METHODS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

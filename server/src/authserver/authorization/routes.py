@@ -141,7 +141,7 @@ class AuthorizationPages:
                 note("sign-in looked for", found=reason)
                 raise LoginRequired(reason)
             return self._to_login(request, form, found[0] if found else None, now=now)
-        _, user = found
+        session, user = found
         note_user(user)
         # A redirect of ours can stand between another site and this request, so only a browser that says that its user
         # came directly, or says nothing at all, is taken to have done so (ruling R27).
@@ -150,12 +150,12 @@ class AuthorizationPages:
             asked, user_id=user.id, cross_site=cross_site
         )
         if remembered:
-            code = await self.decisions.issue_code(asked, user_id=user.id, now=now)  # 13
+            code = await self.decisions.issue_code(asked, session, now=now)  # 13
             return code_answer(asked.redirect_uri, code=code, state=asked.state, issuer=self.issuer)
         if "none" in prompt:
             note("consent looked for", found="none that covers these scopes and this redirect URI", result=asked.scopes)
             raise ConsentRequired("the user has not agreed yet")
-        session_id = await self.decisions.open(asked, user_id=user.id, now=now)
+        session_id = await self.decisions.open(asked, session, now=now)
         return redirect(self.site.path(f"/consent?session_id={spell_id(session_id)}"))
 
     def _to_login(self, request: HttpRequest, form: Form, seen: LoginSession | None, *, now: int) -> HttpResponse:
@@ -217,15 +217,16 @@ class AuthorizationPages:
         found = await self.sessions.find(request, now=now)  # 2
         if found is None:
             raise PageRefusal("Not Authenticated", "You are not signed in any more.", status=401)
-        note_user(found[1])
+        session, user = found
+        note_user(user)
         if not self.sessions.is_own_form(request, session_id, form.get("csrf_token")):  # 3
             raise PageRefusal("Invalid Request", "This answer did not come from our page.", status=403, reason="csrf")
-        pending = await self._find_pending(session_id, found[1], now=now)
+        pending = await self._find_pending(session_id, user, now=now)
         if form.get("action") == "deny":  # 4
             return await self._denied(pending, now=now)
         if form.get("action") != "allow":  # 5
             raise PageRefusal("Invalid Form", _UNREADABLE)
-        return await self._approved(pending, tuple(form.values("scopes")), now=now)
+        return await self._approved(pending, tuple(form.values("scopes")), session, now=now)
 
     async def _denied(self, pending: Authorization | None, *, now: int) -> HttpResponse:
         refusal = AccessDenied("the user denied the request", reason="user_denied")
@@ -235,7 +236,9 @@ class AuthorizationPages:
             pending.redirect_uri, refusal, client_id=pending.client_id, state=pending.state, issuer=self.issuer
         )
 
-    async def _approved(self, pending: Authorization | None, ticked: tuple[str, ...], *, now: int) -> HttpResponse:
+    async def _approved(
+        self, pending: Authorization | None, ticked: tuple[str, ...], session: LoginSession, *, now: int
+    ) -> HttpResponse:
         note("answer compared", result=ticked, requested=pending.scopes if pending else None)
         if not ticked:  # 6
             raise PageRefusal("No Permissions Selected", "Tick at least one permission, or deny the request.")
@@ -251,7 +254,7 @@ class AuthorizationPages:
         except PageRefusal as exc:
             raise PageRefusal("Consent Error", exc.message, reason=exc.reason) from exc
         approved = tuple(scope for scope in pending.scopes if scope in ticked)
-        code = await self.decisions.approve(pending, approved, now=now)
+        code = await self.decisions.approve(pending, approved, session, now=now)
         return code_answer(pending.redirect_uri, code=code, state=pending.state, issuer=self.issuer)
 
     async def _find_pending(self, session_id: str, user: User, *, now: int) -> Authorization | None:

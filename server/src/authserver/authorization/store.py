@@ -9,7 +9,7 @@ from authserver.users.store import status_of
 _COLUMNS = (
     "a.id, a.client_id, a.user_id, a.redirect_uri, a.scope, a.resource_id, a.resource, a.state, a.code_challenge,"
     " a.dpop_jkt, a.consented, a.created_at, a.expires_at, a.consumed_at, a.revoked_at,"
-    " a.retry_token_hash, a.retry_request, a.retry_response, a.rotated_at"
+    " a.retry_token_hash, a.retry_request, a.retry_response, a.rotated_at, a.authenticated_at"
 )
 
 _WIDTH = _COLUMNS.count(",") + 1
@@ -45,6 +45,7 @@ _AUTHORIZATIONS = Append(
         "consented": "boolean",
         "created_at": "bigint",
         "expires_at": "bigint",
+        "authenticated_at": "bigint",
     },
 )
 
@@ -55,9 +56,9 @@ _REFRESH_TOKENS = Append(
 
 _ATTACH_CODE = Claim(
     table="authorizations",
-    assignments="code_hash = $2, scope = $4, consented = $5, expires_at = $7",
+    assignments="code_hash = $2, scope = $4, consented = $5, expires_at = $7, authenticated_at = $8",
     condition="id = $1 AND user_id = $3 AND code_hash IS NULL AND revoked_at IS NULL AND expires_at > $6",
-    types=("bytea", "bytea", "text", "text", "boolean", "bigint", "bigint"),
+    types=("bytea", "bytea", "text", "text", "boolean", "bigint", "bigint", "bigint"),
 )
 
 _CONSUME_CODE = Claim(
@@ -114,6 +115,7 @@ def _authorization(row: Row) -> Authorization:
         retry_request,
         retry_response,
         rotated_at,
+        authenticated_at,
     ) = row[:_WIDTH]
     return Authorization(
         id=authorization_id,
@@ -135,6 +137,7 @@ def _authorization(row: Row) -> Authorization:
         retry_request=retry_request,
         retry_response=retry_response,
         rotated_at=rotated_at,
+        authenticated_at=authenticated_at,
     )
 
 
@@ -148,6 +151,7 @@ async def insert_authorization(
     consented: bool,
     now: int,
     expires_at: int,
+    authenticated_at: int | None,
 ) -> None:
     """Record a request of a signed-in user: pending, or with its code at once when consent is remembered."""
     await tx.append(
@@ -166,6 +170,7 @@ async def insert_authorization(
         consented,
         now,
         expires_at,
+        authenticated_at,
     )
 
 
@@ -191,9 +196,12 @@ async def attach_code(
     consented: bool,
     now: int,
     expires_at: int,
+    authenticated_at: int,
 ) -> bool:
     """Give a pending request its code and the approved scope. Of any number of submits, one gets True."""
-    return await tx.claim(_ATTACH_CODE, authorization_id, code_hash, user_id, scope, consented, now, expires_at)
+    return await tx.claim(
+        _ATTACH_CODE, authorization_id, code_hash, user_id, scope, consented, now, expires_at, authenticated_at
+    )
 
 
 async def delete_pending(tx: Writer, authorization_id: bytes, *, user_id: str) -> bool:

@@ -1,8 +1,22 @@
 """The claims of the access tokens we issue (RFC 9068; tokens, section 2)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 _REQUIRED = ("iss", "sub", "aud", "client_id", "jti", "iat", "exp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """When and how a user proved who they are; it stays that of the login, however often a token is refreshed.
+
+    Attributes:
+        at: Seconds since the epoch.
+        methods: As RFC 8176 names them.
+    """
+
+    at: int
+    methods: tuple[str, ...]
 
 
 def build_access_token_claims(
@@ -19,6 +33,7 @@ def build_access_token_claims(
     act: Mapping[str, object] | None = None,
     agent_id: str | None = None,
     agent_chain: Sequence[str] | None = None,
+    sign_in: SignIn | None = None,
 ) -> dict[str, object]:
     """Return the claims of one token, always in the same order.
 
@@ -35,6 +50,7 @@ def build_access_token_claims(
         act: Who acts for the subject, newest outermost (RFC 8693 §4.1).
         agent_id: The issuing client's id, when it is registered as an agent.
         agent_chain: Who acted, oldest first.
+        sign_in: How the user signed in who allowed it (RFC 9068 §2.2.1), if one did and it is known.
 
     Raises:
         ValueError: A claim that every token has is empty: such a token must not be signed.
@@ -53,6 +69,8 @@ def build_access_token_claims(
         "act": act,
         "agent_id": agent_id,
         "agent_chain": agent_chain,
+        "auth_time": sign_in.at if sign_in else None,
+        "amr": list(sign_in.methods) if sign_in else None,
     }
     empty = [name for name in _REQUIRED if not claims[name]]
     if empty:

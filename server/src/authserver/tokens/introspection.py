@@ -27,7 +27,10 @@ from authserver.web.forms import Form
 
 _log = get_logger("token")
 
-_COPIED = ("scope", "client_id", "sub", "iss", "jti", "exp", "iat", "nbf", "cnf", "act", "agent_id", "agent_chain")
+_COPIED = (
+    *("scope", "client_id", "sub", "iss", "jti", "exp", "iat", "nbf"),
+    *("cnf", "act", "agent_id", "agent_chain", "auth_time", "amr"),
+)
 _NAMED_DENIALS = frozenset({"client_not_active", "assertion_replayed"})
 _INACTIVE: dict[str, Any] = {"active": False}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from authserver.clients.records import Client
 from authserver.keys.keyring import Keyring
 from authserver.protocol.actors import MAX_AGENT_CHAIN, Act, actors_of
-from authserver.protocol.claims import build_access_token_claims
+from authserver.protocol.claims import SignIn, build_access_token_claims
 from authserver.protocol.errors import InvalidRequest
 from authserver.protocol.identifiers import new_id, spell_id, token_digest
 from authserver.resources.catalog import ResourceCatalog
@@ -34,6 +34,7 @@ class TokenSpec:
         act: Who acts for the subject, newest outermost (RFC 8693 §4.1), or None.
         consent_client_id: The client whose consent it rests on, or None.
         parent_jti: The token it is exchanged from, or None.
+        sign_in: How the user signed in who answered, where the token comes of such an answer; None when it is not known.
     """
 
     kind: IssuanceKind
@@ -49,6 +50,7 @@ class TokenSpec:
     act: Act | None = None
     consent_client_id: str | None = None
     parent_jti: bytes | None = None
+    sign_in: SignIn | None = None
 
 
 class TokenIssuer:
@@ -94,6 +96,7 @@ class TokenIssuer:
             act=spec.act,
             agent_id=agent_id,
             agent_chain=agent_chain,
+            sign_in=spec.sign_in,
         )
         access_token = await self._keyring.sign(claims, now=now)
         is_machine = spec.kind is IssuanceKind.MACHINE and spec.subject == spec.client.id

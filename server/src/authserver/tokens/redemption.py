@@ -179,6 +179,7 @@ class Redemption:
             jkt=request.jkt,
             authorization_id=code.id,
             consent_client_id=client.id,
+            sign_in=code.sign_in,
         )
         return await self.issuer.mint(spec, now=now)
 

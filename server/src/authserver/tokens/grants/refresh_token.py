@@ -143,6 +143,7 @@ class RefreshTokenGrant:
             jkt=request.jkt,
             authorization_id=family.id,
             consent_client_id=client.id,
+            sign_in=family.sign_in,
         )
         minted = await self.issuer.mint(spec, now=now)
         successor = new_secret()
