@@ -4,16 +4,13 @@ import time
 from urllib.parse import urlsplit
 
 from authserver.admin.access import Access
-from authserver.admin.parts import AdminParts
 from authserver.admin.routes import AdminRoutes
 from authserver.admin.simulation import Simulator
-from authserver.admin.token_inspection import TokenInspector
-from authserver.audit.reading import AuditReading
-from authserver.core import Core, administer_keys
+from authserver.core import Core, administer_keys, build_admin_parts
 from authserver.discovery.routes import HealthRoutes
 from authserver.discovery.scraping import ScrapeRoutes
+from authserver.keys.administration import KeyAdministration
 from authserver.keys.keyring import Keyring
-from authserver.telemetry.installed import version
 from authserver.web.http import ErrorShape
 from authserver.web.limits import TokenBuckets
 from authserver.web.server import WebApp
@@ -21,7 +18,13 @@ from authserver.web.server import WebApp
 
 def build_admin_app(core: Core, keyring: Keyring, simulator: Simulator, health: HealthRoutes) -> WebApp:
     """Return what operators reach."""
-    config, db, parts = core.config, core.db, _parts(core, keyring, simulator)
+    config, db = core.config, core.db
+    keys = administer_keys(core, keyring)
+
+    async def opened_keys() -> KeyAdministration:
+        return keys
+
+    parts = build_admin_parts(core, keys=opened_keys, simulator=lambda: simulator)
     access = Access(config.admin.api_key, core.operators, core.trail, clock=core.clock, monotonic=time.monotonic)
     base_path = urlsplit(config.server.issuer).path.rstrip("/")
     routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]
@@ -44,36 +47,4 @@ def build_admin_app(core: Core, keyring: Keyring, simulator: Simulator, health: 
         limited_by="admin.requests_per_second, admin.burst",
         component="admin-http",
         errors=ErrorShape.PROBLEM,
-    )
-
-
-def _parts(core: Core, keyring: Keyring, simulator: Simulator) -> AdminParts:
-    bounds = core.config.admin
-    return AdminParts(
-        config=core.config,
-        db=core.db,
-        clock=core.clock,
-        clock_ms=core.clock.milliseconds,
-        started_at=core.clock(),
-        version=version(),
-        trail=core.trail,
-        audit=AuditReading(
-            db=core.db, default_lookback=bounds.audit_default_lookback, max_lookback=bounds.audit_max_lookback
-        ),
-        keys=administer_keys(core, keyring),
-        mode=core.mode,
-        clients=core.clients,
-        operators=core.operators,
-        accounts=core.accounts,
-        tokens=core.tokens,
-        resources=core.resources,
-        policy_lists=core.policy_lists,
-        fronting=core.fronting,
-        consents=core.consents,
-        issuances=core.issuances,
-        simulator=simulator,
-        inspector=TokenInspector(db=core.db, keyring=keyring, issuer=core.config.server.issuer),
-        idps=core.idps,
-        xaa_policies=core.xaa_policies,
-        subject_mappings=core.subject_mappings,
     )

@@ -3,9 +3,12 @@
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from authserver.admin.operators import OperatorAdministration
+from authserver.admin.parts import AdminParts
 from authserver.audit.events import Action
+from authserver.audit.reading import AuditReading
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail
 from authserver.clients.administration import ClientAdministration, ClientTokens
@@ -26,6 +29,7 @@ from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.resources.policy_lists import PolicyLists
 from authserver.storage.database import Database, Reader, Writer
 from authserver.storage.opening import open_database
+from authserver.telemetry.installed import version
 from authserver.tokens.administration import IssuanceAdministration
 from authserver.tokens.consent_revocation import ConsentRevocation
 from authserver.tokens.family_administration import TokenAdministration
@@ -37,6 +41,9 @@ from authserver.users.store import find_user
 from authserver.xaa.administration import IdpAdministration
 from authserver.xaa.policy_administration import MappingAdministration, PolicyAdministration
 from authserver.xaa.provider_keys import ProviderKeys
+
+if TYPE_CHECKING:
+    from authserver.admin.simulation import Simulator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,3 +174,37 @@ def administer_keys(core: Core, keyring: Keyring) -> KeyAdministration:
         return lambda tx: core.trail.append(tx, row, now=now)
 
     return KeyAdministration(db=core.db, keyring=keyring, prepare=prepare)
+
+
+def build_admin_parts(
+    core: Core, *, keys: Callable[[], Awaitable[KeyAdministration]], simulator: "Callable[[], Simulator]"
+) -> AdminParts:
+    """Return what the endpoints of the admin API work with, in a server or behind a command."""
+    bounds = core.config.admin
+    return AdminParts(
+        config=core.config,
+        db=core.db,
+        clock=core.clock,
+        clock_ms=core.clock.milliseconds,
+        started_at=core.clock(),
+        version=version(),
+        trail=core.trail,
+        audit=AuditReading(
+            db=core.db, default_lookback=bounds.audit_default_lookback, max_lookback=bounds.audit_max_lookback
+        ),
+        keys=keys,
+        mode=core.mode,
+        clients=core.clients,
+        operators=core.operators,
+        accounts=core.accounts,
+        tokens=core.tokens,
+        resources=core.resources,
+        policy_lists=core.policy_lists,
+        fronting=core.fronting,
+        consents=core.consents,
+        issuances=core.issuances,
+        simulator=simulator,
+        idps=core.idps,
+        xaa_policies=core.xaa_policies,
+        subject_mappings=core.subject_mappings,
+    )

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Callable
+from typing import Protocol
 
 from authserver.admin.operators import OperatorAdministration
 from authserver.admin.records import BUILT_IN_OWNER, Operator
@@ -19,6 +20,17 @@ _ROW_SECONDS = 60
 
 class Unauthorized(Exception):  # noqa: N818  the word of the admin API
     """The request shows no key that lets anybody in, in one sentence."""
+
+
+class Gate(Protocol):
+    """Knows who sends a request."""
+
+    async def identify(self, request: HttpRequest) -> Operator:
+        """Return who it is.
+
+        Raises:
+            Unauthorized: Nobody who may send one.
+        """
 
 
 class Access:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from authserver.admin.access import Access, Unauthorized
+from authserver.admin.access import Gate, Unauthorized
 from authserver.admin.endpoint import LONGEST_PARAMETER, AdminEndpoint, Call
 from authserver.admin.parts import AdminParts
 from authserver.admin.records import Operator
@@ -40,14 +40,14 @@ class _Place:
 class Dispatcher:
     """Serves what the table names."""
 
-    def __init__(self, table: Iterable[AdminEndpoint], parts: AdminParts, access: Access) -> None:
+    def __init__(self, table: Iterable[AdminEndpoint], parts: AdminParts, gate: Gate) -> None:
         """Sort the paths by their number of segments, those without parameters first.
 
         Raises:
             ValueError: Two endpoints have the same method and path.
         """
         self._parts = parts
-        self._access = access
+        self._gate = gate
         places: dict[str, _Place] = {}
         for entry in table:
             place = places.setdefault(entry.path, _place(entry))
@@ -74,7 +74,7 @@ class Dispatcher:
         if endpoint is None:
             return wrong_method(request, _allow(place), ErrorShape.PROBLEM)
         try:
-            operator = await self._access.identify(request)
+            operator = await self._gate.identify(request)
         except Unauthorized as exc:
             return unauthorized(str(exc))
         if operator.role < endpoint.role:
@@ -115,7 +115,7 @@ class Dispatcher:
 
     async def _may_go_on(self, request: HttpRequest) -> bool:
         try:
-            await self._access.identify(request)
+            await self._gate.identify(request)
         except Unauthorized:
             return False
         return True

@@ -1,11 +1,10 @@
 """What the endpoints of the admin API work with."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from authserver.admin.operators import OperatorAdministration
-from authserver.admin.simulation import Simulator
-from authserver.admin.token_inspection import TokenInspector
 from authserver.audit.reading import AuditReading
 from authserver.audit.trail import AuditTrail
 from authserver.clients.administration import ClientAdministration
@@ -23,16 +22,22 @@ from authserver.users.accounts import Accounts
 from authserver.xaa.administration import IdpAdministration
 from authserver.xaa.policy_administration import MappingAdministration, PolicyAdministration
 
+if TYPE_CHECKING:
+    # The grants behind it: no command waits for them.
+    from authserver.admin.simulation import Simulator
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminParts:
-    """The parts that ``app.py`` hands to the admin API; an endpoint that needs one more adds it here and there.
+    """The parts that ``core.py`` hands to the admin API; an endpoint that needs one more adds it here and there.
 
     Attributes:
         clock: Seconds since the epoch.
         clock_ms: Milliseconds of it.
         started_at: When this process began to serve.
         version: Of this program.
+        keys: Returns the signing keys; opens them for a command, when an endpoint first asks.
+        simulator: Returns what answers questions; a server has it, a command has not.
     """
 
     config: Config
@@ -43,7 +48,7 @@ class AdminParts:
     version: str
     trail: AuditTrail
     audit: AuditReading
-    keys: KeyAdministration
+    keys: Callable[[], Awaitable[KeyAdministration]]
     mode: RegistrationMode
     clients: ClientAdministration
     operators: OperatorAdministration
@@ -52,8 +57,7 @@ class AdminParts:
     fronting: FrontingAdministration
     consents: ConsentRevocation
     issuances: IssuanceAdministration
-    simulator: Simulator
-    inspector: TokenInspector
+    simulator: Callable[[], "Simulator"]
     idps: IdpAdministration
     xaa_policies: PolicyAdministration
     subject_mappings: MappingAdministration

@@ -13,6 +13,7 @@ from authserver.clients.records import Client
 from authserver.clients.store import find_client, list_clients
 from authserver.protocol.operator_errors import NotFound
 from authserver.protocol.times import spell_time
+from authserver.tokens.usage import find_last_used
 
 _PAGE = 50
 
@@ -46,7 +47,11 @@ class ClientPatch(Body):
 
 
 class ClientView(TypedDict):
-    """A client."""
+    """A client.
+
+    ``last_used`` is where it was asked for, and absent of one that never began an authorization or got a token;
+    ``application_type`` where one was registered.
+    """
 
     id: str
     name: str
@@ -65,6 +70,8 @@ class ClientView(TypedDict):
     jwks: NotRequired[dict[str, Any]]
     jwks_uri: NotRequired[str]
     dpop_bound_access_tokens: NotRequired[bool]
+    application_type: NotRequired[str]
+    last_used: NotRequired[str]
 
 
 class CreatedClient(TypedDict):
@@ -96,10 +103,16 @@ class RotatedSecret(TypedDict):
     "GET",
     "/admin/clients",
     role=Role.READ_ONLY,
-    query={"limit": Query.NUMBER, "offset": Query.NUMBER, "status": Query.TEXT, "source": Query.TEXT},
+    query={
+        "limit": Query.NUMBER,
+        "offset": Query.NUMBER,
+        "status": Query.TEXT,
+        "source": Query.TEXT,
+        "last_used": Query.FLAG,
+    },
 )
 async def list_all_clients(call: Call[None]) -> list[ClientView]:
-    """List clients, newest first."""
+    """List clients, newest first; if asked, with when each was last used, which takes longer."""
     clients = await list_clients(
         call.parts.db,
         limit=call.lenient_number("limit", default=_PAGE, least=1),
@@ -107,6 +120,8 @@ async def list_all_clients(call: Call[None]) -> list[ClientView]:
         status=call.query.get("status"),
         source=call.query.get("source"),
     )
+    if call.flag("last_used"):
+        return [await _with_last_used(call, client) for client in clients]
     return [build_client(client) for client in clients]
 
 
@@ -153,8 +168,8 @@ async def get_client(call: Call[None]) -> ClientView:
     """Show a client."""
     client = await find_client(call.parts.db, call.path["id"])
     if client is None:
-        raise NotFound("client not found")
-    return build_client(client)
+        raise NotFound(f"client not found: {call.path['id']}")
+    return await _with_last_used(call, client)
 
 
 @endpoint("PATCH", "/admin/clients/{id}", role=Role.OPERATOR, refusals=(409,), unknown=400)
@@ -239,6 +254,16 @@ def build_client(client: Client) -> ClientView:
         view["jwks_uri"] = client.jwks_uri
     if client.dpop_bound_access_tokens:
         view["dpop_bound_access_tokens"] = True
+    if client.application_type is not None:
+        view["application_type"] = client.application_type
+    return view
+
+
+async def _with_last_used(call: Call[None], client: Client) -> ClientView:
+    view = build_client(client)
+    last_used = await find_last_used(call.parts.db, client.id)
+    if last_used is not None:
+        view["last_used"] = spell_time(last_used)
     return view
 
 

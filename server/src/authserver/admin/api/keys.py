@@ -46,14 +46,15 @@ class RotatedKey(TypedDict):
 @endpoint("GET", "/admin/keys", role=Role.READ_ONLY)
 async def list_keys(call: Call[None]) -> KeyList:
     """List the keys that are published."""
-    return KeyList(keys=[_view(key) for key in call.parts.keys.list_keys(now=call.now)])
+    return KeyList(keys=[_view(key) for key in (await call.parts.keys()).list_keys(now=call.now)])
 
 
 @endpoint("POST", "/admin/keys/rotate", role=Role.OWNER)
 async def rotate_keys(call: Call[None]) -> RotatedKey | HttpResponse:
     """Put a new key in front; it signs as soon as every process publishes it."""
     try:
-        key = await call.parts.keys.rotate(now=call.now, operator=call.operator.name)
+        keys = await call.parts.keys()
+        key = await keys.rotate(now=call.now, operator=call.operator.name)
     except KeyStoreError as exc:
         return _fault("key rotation failed", exc)
     return RotatedKey(kid=key.kid, alg=key.alg)
@@ -63,7 +64,8 @@ async def rotate_keys(call: Call[None]) -> RotatedKey | HttpResponse:
 async def retire_key(call: Call[None]) -> HttpResponse | None:
     """Publish a key no more: nobody takes what it signed any longer. Not the one that signs."""
     try:
-        await call.parts.keys.retire(call.path["kid"], now=call.now, operator=call.operator.name)
+        keys = await call.parts.keys()
+        await keys.retire(call.path["kid"], now=call.now, operator=call.operator.name)
     except UnknownKey as exc:
         raise NotFound("there is no published key of this kid") from exc
     except KeyInUse as exc:

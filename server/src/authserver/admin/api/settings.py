@@ -21,6 +21,7 @@ class Mode(TypedDict):
 @endpoint("GET", "/admin/settings/dcr", role=Role.READ_ONLY)
 async def get_registration_mode(call: Call[None]) -> Mode:
     """Show who may register clients dynamically, or by a metadata document."""
+    await call.parts.mode.refresh()
     return Mode(mode=call.parts.mode.current)
 
 

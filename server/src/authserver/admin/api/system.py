@@ -152,7 +152,7 @@ async def get_system_status(call: Call[None]) -> SystemStatus:
         uptime_secs=seconds,
         subsystems=[
             Subsystem(name="storage", status=await _storage_status(call), driver=config.storage.driver),
-            Subsystem(name="signing", status=_signing_status(call), driver=config.signing.key_store),
+            Subsystem(name="signing", status=await _signing_status(call), driver=config.signing.key_store),
             encryption,
         ],
     )
@@ -202,9 +202,9 @@ async def _storage_status(call: Call[None]) -> str:
     return "healthy"
 
 
-def _signing_status(call: Call[None]) -> str:
+async def _signing_status(call: Call[None]) -> str:
     try:
-        call.parts.keys.keyring.current(call.now)
+        (await call.parts.keys()).keyring.current(call.now)
     except KeyStoreError as exc:
         _log.warning("no signing key", error=str(exc))
         return "unhealthy"

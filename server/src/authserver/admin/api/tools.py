@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 from authserver.admin.endpoint import Body, Call, endpoint
 from authserver.admin.records import Role
 from authserver.admin.simulation import Question
+from authserver.admin.token_inspection import TokenInspector
 from authserver.protocol.grant_types import AUTHORIZATION_CODE
 from authserver.tokens.views import IssuanceView, build_issuance
 
@@ -70,7 +71,7 @@ async def simulate(call: Call[SimulationBody]) -> VerdictView:
         resource=body.resource or "",
         scope=body.scope,
     )
-    verdict = await call.parts.simulator.simulate(question, now=call.now)
+    verdict = await call.parts.simulator().simulate(question, now=call.now)
     return VerdictView(
         outcome=verdict.outcome,
         scopes=list(verdict.scopes),
@@ -83,7 +84,10 @@ async def simulate(call: Call[SimulationBody]) -> VerdictView:
 @endpoint("POST", "/admin/tools/token-inspect", role=Role.AUDITOR)
 async def inspect_token(call: Call[TokenBody]) -> InspectionView:
     """Take an access token apart."""
-    found = await call.parts.inspector.inspect(call.body.token or "", now=call.now)
+    parts = call.parts
+    keyring = (await parts.keys()).keyring
+    inspector = TokenInspector(db=parts.db, keyring=keyring, issuer=parts.config.server.issuer)
+    found = await inspector.inspect(call.body.token or "", now=call.now)
     return InspectionView(
         header=found.header,
         claims=found.claims,
