@@ -7,7 +7,7 @@ import click
 
 from authserver.cli.tree import cli
 
-_SHARED = frozenset({"--config", "--help"})
+_SHARED = frozenset({"--config", "--help", "--server", "--api-key", "--api-key-file"})
 _INTRODUCTION = """# Command line
 
 <!-- Made from the code by tools/generate.py; edit the commands in server/src/authserver/cli instead. -->
@@ -17,6 +17,9 @@ on the database and the key files directly, and asks nothing. It exits with 0 on
 one line `error: …` on standard error. `--config PATH` names the configuration file and may stand anywhere on the line;
 `--help` (`-h`) explains any command. Boolean flags are written bare, or with `=true` or `=false`. Where a variable is
 named, it stands in for a flag that was not given.
+
+With `--server URL` (`AUTHPLANE_ADMIN_URL`), anywhere on the line, a command of `authserver admin` works through the admin
+listener of a server instead: [from elsewhere](../remote.md).
 """
 
 

@@ -1,22 +1,15 @@
 """``authserver admin client`` (cli.md §4)."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
 
-from authserver.cli.admin.opening import as_text, require, run, split_list
+from authserver.cli.admin.calling import Api, calls_api
+from authserver.cli.admin.opening import as_text, require, split_list
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
-from authserver.clients.administration import ClientChanges, NewClient
-from authserver.clients.records import Client, ClientStatus, RegistrationSource
-from authserver.clients.registration import Registered
-from authserver.clients.store import find_client, list_clients
-from authserver.core import Core
-from authserver.protocol.operator_errors import NotFound
-from authserver.protocol.times import spell_time
-from authserver.tokens.usage import find_last_used
 
 
 @click.group("client", cls=Group)
@@ -51,9 +44,9 @@ def command() -> None:
 @click.option("--jwks-file", help="With private_key_jwt: a file with its public keys, a JSON Web Key Set.")
 @switch("--agent", help="The client is an agent.")
 @click.option("--agent-description", default="", help="At most 255 bytes.")
-@click.pass_obj
+@calls_api()
 def create(
-    config_path: str | None,
+    api: Api,
     *,
     name: str,
     grant_types: str,
@@ -67,20 +60,19 @@ def create(
 ) -> None:
     """Create a client; a secret, if it gets one, is printed once."""
     require(name, "--name")
-    new = NewClient(
-        name=name,
-        redirect_uris=split_list(redirect_uris) or (),
-        grant_types=split_list(grant_types) or (),
-        auth_method=auth_method,
-        jwks=_read_jwks(jwks_file),
-        jwks_uri=jwks_uri,
-        scope=scope,
-        is_agent=agent,
-        agent_description=agent_description,
-    )
-    registered = run(config_path, lambda core: core.clients.create(new, now=core.clock()))
-    click.echo(f"client created: id={registered.client.id} name={registered.client.name}")
-    _print_secret(registered)
+    new = {
+        "client_name": name,
+        "redirect_uris": split_list(redirect_uris),
+        "grant_types": split_list(grant_types),
+        "token_endpoint_auth_method": auth_method,
+        "jwks": _read_jwks(jwks_file),
+        "jwks_uri": jwks_uri,
+        "scope": scope,
+        "agent": agent,
+        "agent_description": agent_description,
+    }
+    created = api.call("POST /admin/clients", body=new)
+    api.tell(created, f"client created: id={created['client_id']} name={created['client_name']}", *_secret(created))
 
 
 @command.command("update")
@@ -91,9 +83,9 @@ def create(
 @click.option("--grant-types", help="Comma list.")
 @click.option("--jwks-uri", help="Of a private_key_jwt client: where its public keys are fetched from now on.")
 @click.option("--jwks-file", help="Of a private_key_jwt client: a file with its new public keys.")
-@click.pass_obj
+@calls_api()
 def update(
-    config_path: str | None,
+    api: Api,
     *,
     client_id: str,
     name: str | None,
@@ -105,111 +97,94 @@ def update(
 ) -> None:
     """Change a client; what is not given stays."""
     require(client_id, "--id")
-    changes = ClientChanges(
-        name=name,
-        redirect_uris=split_list(redirect_uris),
-        grant_types=split_list(grant_types),
-        scope=scope,
-        jwks=_read_jwks(jwks_file),
-        jwks_uri=jwks_uri,
-    )
-    client = run(config_path, lambda core: core.clients.update(client_id, changes, now=core.clock()))
-    click.echo(f"client updated: id={client.id} name={client.name}")
+    changes = {
+        "client_name": name,
+        "redirect_uris": split_list(redirect_uris),
+        "grant_types": split_list(grant_types),
+        "scope": scope,
+        "jwks": _read_jwks(jwks_file),
+        "jwks_uri": jwks_uri,
+    }
+    client = api.call("PATCH /admin/clients/{id}", id=client_id, body=changes)
+    api.tell(client, f"client updated: id={client['id']} name={client['name']}")
 
 
 @command.command("delete")
 @click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
 @switch("--force", help="Also with live tokens, which are revoked.")
-@click.pass_obj
-def delete(config_path: str | None, *, client_id: str, force: bool) -> None:
+@calls_api()
+def delete(api: Api, *, client_id: str, force: bool) -> None:
     """Delete a client."""
     require(client_id, "--id")
-    run(config_path, lambda core: core.clients.delete(client_id, force=force, now=core.clock()))
-    click.echo(f"client deleted: id={client_id}")
+    answer = api.call("DELETE /admin/clients/{id}", id=client_id, query={"force": force})
+    api.tell(answer, f"client deleted: id={client_id}")
 
 
 @command.command("rotate-secret")
 @click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
-@click.pass_obj
-def rotate_secret(config_path: str | None, *, client_id: str) -> None:
+@calls_api()
+def rotate_secret(api: Api, *, client_id: str) -> None:
     """Give a confidential client a new secret; the old one ends at once."""
     require(client_id, "--id")
-    registered = run(config_path, lambda core: core.clients.rotate_secret(client_id, now=core.clock()))
-    click.echo(f"secret rotated: client_id={registered.client.id}")
-    _print_secret(registered)
+    rotated = api.call("POST /admin/clients/{id}/rotate-secret", id=client_id)
+    api.tell(rotated, f"secret rotated: client_id={rotated['client_id']}", *_secret(rotated))
 
 
-def _change_status(name: str, done: str, change: Callable[[Core, str], Awaitable[Client]]) -> None:
+def _change_status(verb: str, done: str) -> None:
     """Add a command that takes a client from one status to another."""
 
-    @command.command(name, help=f"The client is {done} from now on.")
+    @command.command(verb, help=f"The client is {done} from now on.")
     @click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
-    @click.pass_obj
-    def run_change(config_path: str | None, *, client_id: str) -> None:
+    @calls_api()
+    def change(api: Api, *, client_id: str) -> None:
         require(client_id, "--id")
-        client = run(config_path, lambda core: change(core, client_id))
-        click.echo(f"client {done}: id={client.id}")
+        status = api.call(f"PATCH /admin/clients/{{id}}/{verb}", id=client_id)
+        api.tell(status, f"client {done}: id={client_id}")
 
 
-_change_status("suspend", "suspended", lambda core, client_id: core.clients.suspend(client_id, now=core.clock()))
-_change_status(
-    "reactivate", "reactivated", lambda core, client_id: core.clients.reactivate(client_id, now=core.clock())
-)
-_change_status("revoke", "revoked", lambda core, client_id: core.clients.revoke(client_id, now=core.clock()))
+_change_status("suspend", "suspended")
+_change_status("reactivate", "reactivated")
+_change_status("revoke", "revoked")
 
 
 @command.command("list")
-@click.option("--status", type=click.Choice([str(status) for status in ClientStatus]), help="Only those of it.")
-@click.option(
-    "--source", type=click.Choice([str(source) for source in RegistrationSource]), help="Only those that came so."
-)
+@click.option("--status", type=click.Choice(["active", "suspended", "revoked"]), help="Only those of it.")
+@click.option("--source", type=click.Choice(["admin", "dcr", "cimd"]), help="Only those that came so.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
-@click.pass_obj
-def list_(config_path: str | None, *, status: str | None, source: str | None, limit: int) -> None:
+@calls_api()
+def list_(api: Api, *, status: str | None, source: str | None, limit: int) -> None:
     """List clients, newest first, with when each was last used."""
-
-    async def every(core: Core) -> list[tuple[Client, int | None]]:
-        clients = await list_clients(
-            core.db,
-            limit=limit,
-            status=ClientStatus(status) if status else None,
-            source=RegistrationSource(source) if source else None,
-        )
-        return [(client, await find_last_used(core.db, client.id)) for client in clients]
-
-    clients = run(config_path, every)
-    for client, last_used in clients:
-        click.echo(_line(client, last_used))
-    if not clients:
-        click.echo("no clients found")
+    query = {"limit": limit, "status": status, "source": source, "last_used": True}
+    clients = api.call("GET /admin/clients", query=query)
+    api.tell_list(clients, map(_line, clients), none="no clients found")
 
 
 @command.command("get")
 @click.option("--id", "client_id", envvar="AUTHSERVER_CLIENT_ID", default="", help="Required.")
-@click.pass_obj
-def get(config_path: str | None, *, client_id: str) -> None:
+@calls_api()
+def get(api: Api, *, client_id: str) -> None:
     """Show one client, with what it registered and when it was last used."""
     require(client_id, "--id")
-
-    async def find(core: Core) -> tuple[Client, int | None]:
-        client = await find_client(core.db, client_id)
-        if client is None:
-            raise NotFound(f"client not found: {client_id}")
-        return client, await find_last_used(core.db, client_id)
-
-    client, last_used = run(config_path, find)
-    click.echo(
-        f"{_line(client, last_used)} issued_at={spell_time(client.issued_at)}"
-        f" auth_method={client.token_endpoint_auth_method} application_type={client.application_type or 'web'}"
-        f" grant_types={','.join(client.grant_types)} redirect_uris={','.join(client.redirect_uris)}"
-        f" scope={as_text(client.scope)}"
+    client = api.call("GET /admin/clients/{id}", id=client_id)
+    api.tell(
+        client,
+        f"{_line(client)} issued_at={client['issued_at']}"
+        f" auth_method={client['token_endpoint_auth_method']} application_type={client.get('application_type', 'web')}"
+        f" grant_types={','.join(client['grant_types'])} redirect_uris={','.join(client['redirect_uris'])}"
+        f" scope={as_text(client['scope'])}",
     )
 
 
-def _line(client: Client, last_used: int | None) -> str:
-    used = "never" if last_used is None else spell_time(last_used)
+def _line(client: dict[str, Any]) -> str:
     return (
-        f"id={client.id} name={client.name} status={client.status} source={client.registration_source} last_used={used}"
+        f"id={client['id']} name={client['name']} status={client['status']} source={client['registration_source']}"
+        f" last_used={client.get('last_used', 'never')}"
+    )
+
+
+def _secret(client: dict[str, Any]) -> list[str]:
+    return (
+        [f"client_secret={client['client_secret']} (shown once, store securely)"] if "client_secret" in client else []
     )
 
 
@@ -223,8 +198,3 @@ def _read_jwks(path: str | None) -> object:
         raise click.ClickException(f"--jwks-file cannot be read: {exc.strerror}") from exc
     except orjson.JSONDecodeError as exc:
         raise click.ClickException("--jwks-file is not JSON") from exc
-
-
-def _print_secret(registered: Registered) -> None:
-    if registered.client_secret is not None:
-        click.echo(f"client_secret={registered.client_secret} (shown once, store securely)")

@@ -2,9 +2,9 @@
 
 import click
 
-from authserver.cli.admin.opening import run
+from authserver.cli.admin.calling import Api, calls_api
+from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
-from authserver.core import Core
 
 
 @click.group("dcr", cls=Group)
@@ -13,24 +13,18 @@ def command() -> None:
 
 
 @command.command("get")
-@click.pass_obj
-def get(config_path: str | None) -> None:
+@calls_api()
+def get(api: Api) -> None:
     """Print the mode in force: what an operator set, else what the configuration says."""
-
-    async def read(core: Core) -> str:
-        await core.mode.refresh()
-        return core.mode.current
-
-    click.echo(f"DCR mode: {run(config_path, read)}")
+    answer = api.call("GET /admin/settings/dcr")
+    api.tell(answer, f"DCR mode: {answer['mode']}")
 
 
 @command.command("set")
 @click.option("--mode", default="", help="open, admin_only or approved_redirects. Required.")
-@click.pass_obj
-def set_(config_path: str | None, *, mode: str) -> None:
+@calls_api()
+def set_(api: Api, *, mode: str) -> None:
     """Put a mode in force; running servers follow within two seconds."""
-    if not mode:
-        raise click.ClickException("--mode is required")
-    run(config_path, lambda core: core.mode.set(mode, actor_id="admin", now=core.clock()))
-    click.echo(f"DCR mode set to: {mode}")
-    click.echo("running servers follow within seconds")
+    require(mode, "--mode")
+    answer = api.call("PATCH /admin/settings/dcr", body={"mode": mode})
+    api.tell(answer, f"DCR mode set to: {answer['mode']}", "running servers follow within seconds")

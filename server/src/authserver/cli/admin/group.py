@@ -1,6 +1,11 @@
 """``authserver admin``: the nouns."""
 
+from typing import Any
+
+import click
+
 from authserver.cli.groups import LazyGroup
+from authserver.cli.server_options import SERVER_OPTIONS, offer_server
 
 _NOUNS = (
     "client",
@@ -18,8 +23,24 @@ _NOUNS = (
     "operator",
 )
 
-command = LazyGroup(
+
+class _AdminGroup(LazyGroup):
+    """The nouns: their commands take ``--server``."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.params += SERVER_OPTIONS
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a noun."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            offer_server(command)
+        return command
+
+
+command = _AdminGroup(
     name="admin",
-    help="Work on the database and the signing keys directly, with the server running or not.",
+    help="Administer: on the database and the signing keys directly, or with --server through an admin listener.",
     modules={noun: f"authserver.cli.admin.{noun}" for noun in _NOUNS},
 )

@@ -1,0 +1,124 @@
+"""Runs endpoints of the admin API in this process, as the built-in owner, on the database of the configuration."""
+
+import asyncio
+import importlib
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from authserver.admin.dispatching import Dispatcher
+from authserver.admin.endpoint import AdminEndpoint
+from authserver.admin.parts import AdminParts
+from authserver.admin.records import Operator, Role
+from authserver.cli.admin.transport import Answer
+from authserver.config.loader import load_config
+from authserver.core import Clock, Core, administer_keys, build_admin_parts, open_core, open_keys
+from authserver.keys.administration import KeyAdministration
+from authserver.keys.keyring import Keyring
+from authserver.web.http import HttpRequest
+
+if TYPE_CHECKING:
+    from authserver.admin.simulation import Simulator
+
+# The whole table takes a fifth of a second that no command has to wait for.
+_MODULES = MappingProxyType(
+    {
+        "audit": ("audit",),
+        "clients": ("clients",),
+        "fronting": ("fronting",),
+        "grants": ("grants",),
+        "idps": ("xaa",),
+        "issuances": ("issuances",),
+        "keys": ("keys",),
+        "operators": ("operators",),
+        "resources": ("resources", "resource_policies", "fronting"),
+        "settings": ("settings",),
+        "tokens": ("tokens",),
+        "users": ("users", "tokens", "grants"),
+        "xaa": ("xaa",),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Lets everybody in: who can read the configuration needs no key."""
+
+    operator: Operator
+
+    async def identify(self, request: HttpRequest) -> Operator:
+        """Return the owner."""
+        del request
+        return self.operator
+
+
+class Local:
+    """The endpoints in this process; what they work on is opened when the first is asked."""
+
+    def __init__(self, config_path: str | None, *, actor: str, migrate: bool) -> None:
+        """Take what will be opened.
+
+        Args:
+            config_path: The configuration file, or None.
+            actor: Whom the audit rows name.
+            migrate: Whether pending migrations are applied.
+        """
+        self._config_path = config_path
+        self._owner = _Owner(Operator(name=actor, role=Role.OWNER))
+        self._migrate = migrate
+        self._runner = asyncio.Runner()
+        self._closing = AsyncExitStack()
+        self._parts: AdminParts | None = None
+        self._keyring: Keyring | None = None
+        self._dispatchers: dict[str, Dispatcher] = {}
+
+    def send(self, method: str, target: str, body: bytes) -> Answer:
+        """Answer a request."""
+        return self._runner.run(self._send(method, target, body))
+
+    def foreign(self, answer: Answer) -> str:
+        """Return what went wrong: an endpoint answers nothing else."""
+        return f"the endpoint answers {answer.status} {answer.content_type}"
+
+    def close(self) -> None:
+        """Close keys and database."""
+        with self._runner:
+            self._runner.run(self._closing.aclose())
+
+    async def _send(self, method: str, target: str, body: bytes) -> Answer:
+        path, _, query = target.partition("?")
+        request = HttpRequest(method=method, headers=[], raw_path=path.encode(), query=query.encode())
+        request.arrive(body)
+        request.end()
+        parts = self._parts or await self._open()
+        response = await self._dispatcher(parts, path.split("/")[2]).serve(request, request.raw_path)
+        return Answer(response.status, dict(response.headers).get(b"content-type", b"").decode(), response.body)
+
+    def _dispatcher(self, parts: AdminParts, noun: str) -> Dispatcher:
+        if noun not in self._dispatchers:
+            self._dispatchers[noun] = Dispatcher(endpoints_below(noun), parts, self._owner)
+        return self._dispatchers[noun]
+
+    async def _open(self) -> AdminParts:
+        config = load_config(self._config_path).config
+        core = await open_core(config, clock=Clock(), migrate=self._migrate)
+        self._closing.push_async_callback(core.close)
+        self._parts = build_admin_parts(core, keys=lambda: self._keys(core), simulator=_no_simulator)
+        return self._parts
+
+    async def _keys(self, core: Core) -> KeyAdministration:
+        if self._keyring is None:
+            self._keyring = await open_keys(core.config, now=core.clock(), core=core)
+            self._closing.push_async_callback(self._keyring.close)
+        return administer_keys(core, self._keyring)
+
+
+def endpoints_below(noun: str) -> list[AdminEndpoint]:
+    """Return the endpoints whose path goes on so behind ``/admin/``, and perhaps a few others."""
+    modules = (importlib.import_module(f"authserver.admin.api.{name}") for name in _MODULES[noun])
+    return [entry for module in modules for entry in module.ENDPOINTS]
+
+
+def _no_simulator() -> "Simulator":
+    raise RuntimeError("no command asks the simulator")
