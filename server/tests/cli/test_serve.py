@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ def free_port() -> int:
 class Server:
     """``authserver serve`` in a process of its own, its log read line by line."""
 
-    def __init__(self, *words: str, environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, *words: str, environment: dict[str, str], log: Path, program: Sequence[str] = ("-m", "authserver")
+    ) -> None:
         self.port = free_port()
         self.issuer = f"http://localhost:{self.port}"
         self._log = log
@@ -41,7 +43,7 @@ class Server:
         }
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "authserver", "serve", *words],
+                [sys.executable, *program, "serve", *words],
                 env=inherited | listener | environment,
                 cwd=log.parent,
                 stdout=output,
@@ -86,8 +88,9 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
     """Starts servers on one database, and leaves none behind."""
     with contextlib.ExitStack() as stack:
 
-        def start(*words: str, **more: str) -> Server:
-            server = Server(*words, environment=environment | more, log=tmp_path / f"serve-{free_port()}.log")
+        def start(*words: str, program: Sequence[str] = ("-m", "authserver"), **more: str) -> Server:
+            log = tmp_path / f"serve-{free_port()}.log"
+            server = Server(*words, environment=environment | more, log=log, program=program)
             stack.callback(server.end)
             stack.callback(server.process.kill)
             return server
@@ -253,3 +256,35 @@ def test_keys_that_were_lost_are_told_at_the_next_start(
     again.wait_until_it_says("http server listening")
     assert again.line("the signing keys are gone")["level"] == "ERROR"
     again.stop()
+
+
+# As the command, but a loop that does not turn is noticed after seconds, not after a minute.
+IMPATIENT = """
+from authserver.cli import worker_group
+worker_group.BEAT_SECONDS, worker_group.HUNG_SECONDS = 1, 8
+from authserver.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("database_target", ["postgres"], indirect=True)
+def test_a_worker_that_hangs_is_replaced_and_one_that_works_is_not(start: Start) -> None:
+    server = start("--workers", "2", program=["-c", IMPATIENT])
+    server.wait_until_it_says("http server listening")
+    first = {line["worker"]: line["pid"] for line in server.lines if line["msg"] == "worker serves"}
+    os.kill(first[1], signal.SIGSTOP)
+    server.wait_until_it_says("worker hangs")
+
+    def serving() -> dict[int, int]:
+        return {line["worker"]: line["pid"] for line in server.lines if line["msg"] == "worker serves"}
+
+    deadline = time.monotonic() + SECONDS
+    while serving() == first:
+        assert time.monotonic() < deadline, server.lines
+        time.sleep(0.02)
+    assert serving()[0] == first[0]
+    for _ in range(10):
+        assert httpx2.get(f"http://127.0.0.1:{server.port}/ready", timeout=SECONDS).status_code == 200
+    assert server.stop() == (0, "")
+    # The neighbour turned all the while, and was heard to.
+    assert [line["pid"] for line in server.lines if line["msg"] in {"worker hangs", "worker died"}] == [first[1]] * 2

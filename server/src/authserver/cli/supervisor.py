@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from authserver.cli.explained import explain
-from authserver.cli.worker_group import READY, WorkerGroup
+from authserver.cli.worker_group import BEAT_SECONDS, READY, WorkerGroup, beat
 from authserver.config.loader import LoadedConfig
 from authserver.config.model import Config
 from authserver.config.workers import shared_between
@@ -111,6 +111,11 @@ class _Work:
 
         def started(_addresses: list[tuple[str, int]]) -> None:
             channel.send(READY)
+            go_on()
+
+        def go_on() -> None:
+            beat(channel)
+            asyncio.get_running_loop().call_later(BEAT_SECONDS, go_on)
 
         asyncio.get_running_loop().add_reader(channel, end_alone)
         async with serving.opened(self.config, migrate=False) as core:

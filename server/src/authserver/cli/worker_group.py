@@ -1,8 +1,9 @@
-"""A group of equal worker processes: started by forking, watched, restarted when they die, and ended together.
+"""A group of equal worker processes: started by forking, watched, restarted when they die or hang, and ended together.
 
 The supervisor runs one thread and no event loop, so forking it is safe. It and each worker hold the two ends of a channel:
-the worker writes a byte when it serves, and whoever dies closes its end, which the other one sees at once. Thus no worker
-outlives its supervisor, however that ended.
+the worker writes a byte when it serves, and another one every few seconds from its event loop; whoever dies closes its end,
+which the other one sees at once. Thus no worker outlives its supervisor, however that ended, and one whose loop has not
+turned for a minute is replaced.
 """
 
 import contextlib
@@ -22,6 +23,10 @@ from authserver.telemetry.logs import flush_logs, get_logger
 _log = get_logger("supervisor")
 
 READY = b"r"
+ALIVE = b"."
+BEAT_SECONDS = 5.0
+# Longer than any disk, name server or debugger-free pause takes; a worker that waits for the database turns meanwhile.
+HUNG_SECONDS = 60.0
 _STOPPING = frozenset({signal.SIGINT, signal.SIGTERM})
 _SIGNALS = _STOPPING | {signal.SIGHUP}
 # A worker that served this long is started again at once when it dies; before, the pause doubles each time.
@@ -30,6 +35,8 @@ _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 # A worker that drained closes its database, too.
 _CLOSING_SECONDS = 3.0
+
+_MOST_BEATS = 256
 
 Main = Callable[[int, socket.socket], int]
 """What a worker does: takes its number and its end of the channel, and returns the exit code."""
@@ -45,12 +52,14 @@ class _Worker:
 
     Attributes:
         ready_at: Since when it serves; None: not yet.
+        heard_at: When its loop turned last, as far as we know; None: it does not serve yet, or was killed.
     """
 
     number: int
     pid: int
     channel: socket.socket
     ready_at: float | None = None
+    heard_at: float | None = None
 
 
 class WorkerGroup:
@@ -70,6 +79,7 @@ class WorkerGroup:
         self._workers: dict[int, _Worker] = {}
         self._due: dict[int, float] = {}
         self._failures = [0] * count
+        self._looked_at = time.monotonic()
 
     def __enter__(self) -> Self:
         """Have signals arrive as bytes, between two steps of the loop."""
@@ -116,7 +126,7 @@ class WorkerGroup:
         for number in range(self._count):
             self._fork(number, main)
         while True:
-            for received in self._wait(self._seconds_to_restart()):
+            for received in self._wait(self._seconds_to_look()):
                 if isinstance(received, _Worker):
                     self._handle(received, any_served=has_started or any(w.ready_at for w in self._workers.values()))
                 elif received in _STOPPING:
@@ -134,15 +144,18 @@ class WorkerGroup:
             ):
                 has_started = True
                 on_started()
+            self._kill_hung()
             for number in [number for number, due in self._due.items() if due <= time.monotonic()]:
                 del self._due[number]
                 self._fork(number, main)
 
     def _handle(self, worker: _Worker, *, any_served: bool) -> None:
-        """Take note of a worker that became ready or died."""
-        if worker.channel.recv(1) == READY:
-            worker.ready_at = time.monotonic()
-            _log.info("worker serves", worker=worker.number, pid=worker.pid)
+        """Take note of a worker that became ready, goes on or died."""
+        if received := worker.channel.recv(_MOST_BEATS):
+            if READY in received:
+                worker.ready_at = time.monotonic()
+                _log.info("worker serves", worker=worker.number, pid=worker.pid)
+            worker.heard_at = time.monotonic()
             return
         status = self._reap(worker)
         ended = f"signal {-status}" if status < 0 else f"status {status}"
@@ -162,8 +175,28 @@ class WorkerGroup:
             return 0.0
         return float(min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10)))
 
-    def _seconds_to_restart(self) -> float | None:
-        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
+    def _seconds_to_look(self) -> float:
+        """Return how long the loop may wait: until a successor is due, or a worker may be found to hang."""
+        return max(0.0, min([BEAT_SECONDS, *(due - time.monotonic() for due in self._due.values())]))
+
+    def _kill_hung(self) -> None:
+        """Kill each worker whose loop has stopped turning; its end is then seen as any other."""
+        now = time.monotonic()
+        # Somebody who was stopped or starved with all the others has heard nothing, and knows nothing.
+        has_listened = now - self._looked_at < 2 * BEAT_SECONDS
+        self._looked_at = now
+        for worker in self._workers.values():
+            if worker.heard_at is None:
+                continue
+            if not has_listened:
+                worker.heard_at = now
+            elif now - worker.heard_at >= HUNG_SECONDS:
+                _log.error("worker hangs", worker=worker.number, pid=worker.pid, seconds=round(now - worker.heard_at))
+                if time.monotonic() - now >= BEAT_SECONDS:
+                    # The log does not take lines: that may be all that the worker waits for. Look again later.
+                    return
+                worker.heard_at = None
+                _send(worker, signal.SIGKILL)
 
     def _drain(self) -> None:
         """Tell all workers to end, and kill those that have not when their time is over."""
@@ -177,7 +210,7 @@ class WorkerGroup:
                 self._kill()
                 return
             for received in self._wait(seconds):
-                if isinstance(received, _Worker) and received.channel.recv(1) != READY:
+                if isinstance(received, _Worker) and not received.channel.recv(_MOST_BEATS):
                     self._reap(received)
 
     def _kill(self) -> None:
@@ -232,6 +265,12 @@ class WorkerGroup:
         self._selector.close()
         self._signals.close()
         self._signalled.close()
+
+
+def beat(channel: socket.socket) -> None:
+    """Tell the supervisor that this worker goes on. It never waits: a supervisor that does not listen is not told."""
+    with contextlib.suppress(OSError):
+        channel.send(ALIVE, socket.MSG_DONTWAIT)
 
 
 def _send(worker: _Worker, number: int) -> None:
