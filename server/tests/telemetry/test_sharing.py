@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 SECONDS = 30
-# Two processes count, one of them twice over: killed, and another in its place. Then a third one adds up.
+# Two processes count, each of them twice over: killed, and another in its place. Then a third one adds up.
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
@@ -26,7 +26,7 @@ def count(number):
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
 
-for number in (0, 1, 0):
+for number in (0, 1, 0, 1):
     count(number)
 sys.stdout.buffer.write(at_zero + b"=====" + metrics.scrape())
 """
@@ -59,12 +59,14 @@ def run(*arguments: str) -> str:
 def test_what_processes_counted_is_added_up_whether_or_not_they_live(tmp_path: Path) -> None:
     at_zero, _, after = run(PROGRAM, str(tmp_path)).partition("=====")
     lines = after.splitlines()
-    assert "authserver_key_rotation_total 3.0" in lines
-    assert "authserver_introspection_duration_seconds_count 3.0" in lines
+    assert "authserver_key_rotation_total 4.0" in lines
+    assert "authserver_introspection_duration_seconds_count 4.0" in lines
     assert 'authserver_introspection_duration_seconds_bucket{le="0.001"} 0.0' in lines
-    assert 'authserver_introspection_duration_seconds_bucket{le="0.005"} 3.0' in lines
-    assert 'authserver_http_requests_total{http_method="GET",http_route="/0",http_status_code="200"} 2.0' in lines
-    assert "authserver_active_clients 7.0" in lines, "the figure set last"
+    assert 'authserver_introspection_duration_seconds_bucket{le="0.005"} 4.0' in lines
+    for number in (0, 1):
+        labels = f'http_method="GET",http_route="/{number}",http_status_code="200"'
+        assert f"authserver_http_requests_total{{{labels}}} 2.0" in lines
+    assert "authserver_active_clients 8.0" in lines, "the figure set last"
     assert "authserver_key_rotation_total 0.0" in at_zero.splitlines()
     files = [path.name for path in tmp_path.iterdir()]
     assert sorted(files) == sorted(

@@ -17,12 +17,29 @@ _INSTRUMENTS = "authserver.telemetry.metrics"
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
+class _Place:
+    """The number of a worker, for one process to count as.
+
+    The library goes to the file of another place when it sees one, and reads what stands there. Thus two of the same number
+    are not equal: who takes the place of a dead worker has inherited what the supervisor knows of that file, which is old.
+    """
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __str__(self) -> str:
+        """Name the file."""
+        return str(self._number)
+
+
 class _Share:
     """Where this process counts; nowhere but in memory by default."""
 
     directory = ""
     count = 0
-    number = 0
+    place = _Place(0)
 
 
 _share = _Share()
@@ -42,12 +59,12 @@ def share_metrics(directory: Path, count: int) -> None:
         raise RuntimeError(f"{_INSTRUMENTS} was imported before metrics were shared")
     _share.directory, _share.count = str(directory), count
     os.environ[_VARIABLE] = _share.directory  # noqa: TID251  the library asks for it there
-    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: _share.number)  # type: ignore[no-untyped-call]  # the library leaves it so
+    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: _share.place)  # type: ignore[no-untyped-call]  # the library leaves it so
 
 
 def use_share(number: int) -> None:
-    """Count as this one of the processes from now on."""
-    _share.number = number
+    """Count as this one of the processes from now on; to be called by each process that was forked."""
+    _share.place = _Place(number)
 
 
 def shares() -> range:
