@@ -80,7 +80,8 @@ def stat(title: str, query: Query, *, unit: str = "short", width: int = 6, alarm
 
 _REQUESTS = "authserver_http_requests_total"
 _ERRORS = rate(_REQUESTS, where='http_status_code=~"5.."')[0]
-_ERROR_RATIO = (f"{_ERRORS} / clamp_min({rate(_REQUESTS)[0]}, 1e-9)", "5xx")
+# Before the first error there is no such series.
+_ERROR_RATIO = (f"({_ERRORS} or vector(0)) / clamp_min({rate(_REQUESTS)[0]}, 1e-9)", "5xx")
 _EXCHANGE_ISSUANCE = 'grant_type="token_exchange"'
 
 OVERVIEW: Sequence[Row] = (

@@ -10,7 +10,11 @@ How they are read, and what they mean with several workers: [observability.md](.
 in buckets of {", ".join(f"{bucket:g}" for bucket in metrics.BUCKETS)}. A label without values takes those of the
 installation: routes, slugs, grants, reasons of refusals, audit actions.
 """
-_KINDS = {"Counters": metrics.Counter, "Histograms": metrics.Histogram, "Figures from the database": metrics.Gauge}
+_KINDS: dict[str, type[metrics.Instrument]] = {
+    "Counters": metrics.Counter,
+    "Histograms": metrics.Histogram,
+    "Figures from the database": metrics.Gauge,
+}
 
 
 def metrics_page() -> str:

@@ -23,6 +23,63 @@ ENCRYPTION_ERRORS = frozenset(
         "base64_decode",
     }
 )
+# Reasons of refusals that are there from the start. Others may join them: the words are those of the audit trail.
+CLIENT_DENIALS = frozenset(
+    {
+        "client_not_found",
+        "client_not_active",
+        "invalid_client_secret",
+        "missing_client_secret",
+        "public_client",
+        "grant_not_registered",
+        "broker_resource",
+        "resource_not_found",
+        "client_without_scopes",
+        "self_registered_machine",
+        "scope_outside_ceiling",
+        "invalid_dpop_proof",
+    }
+)
+EXCHANGE_DENIALS = frozenset(
+    {
+        "invalid_client",
+        "unauthorized_client",
+        "invalid_request",
+        "invalid_subject_token",
+        "invalid_issuer",
+        "subject_token_revoked",
+        "issuing_client_inactive",
+        "subject_inactive",
+        "invalid_actor_token",
+        "actor_issuing_client_inactive",
+        "actor_subject_inactive",
+        "resource_not_found",
+        "multiple_resources",
+        "ambiguous_resource",
+        "scope_not_in_catalog",
+        "subject_scope_ceiling",
+        "invalid_scope",
+        "default_scope_empty",
+        "fronting_scope_unmapped",
+        "fronting_subject_scope_insufficient",
+        "operator_gate_denied",
+        "cross_client_not_authorized",
+        "fronting_caller_not_authorized",
+        "agent_attestation_unknown_actor",
+        "agent_attestation_ambiguous_actor",
+        "agent_attestation_actor_not_mint",
+        "policy_denied",
+        "consent_required",
+        "scope_not_consented",
+        "agent_attestation_required",
+        "consent_revoked_during_mint",
+        "subject_token_revoked_during_mint",
+        "broker_actor_not_allowed",
+        "fronting_link_missing",
+        "chain_too_deep",
+        "invalid_dpop_proof",
+    }
+)
 OPERATIONS = frozenset({"create", "update", "delete", "list", "get", "add", "remove"})
 HTTP_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Why a connection was ended without an answer.

@@ -89,12 +89,20 @@ class Instrument:
 
 
 class Counter(Instrument):
-    """Counts events."""
+    """Counts events.
 
-    def __init__(self, name: str, documentation: str, labels: Labels | None = None) -> None:
+    Args:
+        known: Of the one label without a closed set: values that are there from the start.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, labels: Labels | None = None, *, known: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(name, documentation, labels)
         parent = _PrometheusCounter(name, documentation, tuple(self.labels), registry=REGISTRY)
         self.child = _Family(parent, self.labels).child
+        for value in sorted(known):
+            self.child(value)
 
     def inc(self, *label_values: str) -> None:
         """Count one event with these label values, in the order of declaration."""
@@ -255,7 +263,10 @@ CLIENT_CREDENTIALS_ISSUED = Counter(
     "authplane_client_credentials_issued_total", "Tokens issued to clients for themselves"
 )
 CLIENT_CREDENTIALS_DENIED = Counter(
-    "authplane_client_credentials_denied_total", "Tokens refused to clients for themselves", {"reason": None}
+    "authplane_client_credentials_denied_total",
+    "Tokens refused to clients for themselves",
+    {"reason": None},
+    known=values.CLIENT_DENIALS,
 )
 DPOP_PROOFS_VALIDATED = Counter(
     "authplane_dpop_proofs_validated_total", "Proofs of possession accepted", {"result": frozenset({"valid"})}
@@ -268,7 +279,12 @@ TOKEN_EXCHANGE = Counter(
     "Token exchanges that succeeded",
     {"type": values.EXCHANGE_TYPES, "kind": values.EXCHANGE_KINDS, "source": None, "target": None},
 )
-TOKEN_EXCHANGE_DENIED = Counter("authplane_token_exchange_denied_total", "Token exchanges refused", {"reason": None})
+TOKEN_EXCHANGE_DENIED = Counter(
+    "authplane_token_exchange_denied_total",
+    "Token exchanges refused",
+    {"reason": None},
+    known=values.EXCHANGE_DENIALS,
+)
 AGENT_TOKENS_ISSUED = Counter(
     "authplane_agent_tokens_issued_total",
     "Tokens that carry an agent's identity",
