@@ -32,6 +32,8 @@ cli = _Root(
     help="AuthPlane: OAuth 2.1 authorization server for the Model Context Protocol.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     modules={
+        "init": "authserver.cli.init",
+        "check": "authserver.cli.check",
         "serve": "authserver.cli.serve",
         "quickstart": "authserver.cli.quickstart",
         "migrate": "authserver.cli.migrate",
@@ -40,6 +42,7 @@ cli = _Root(
         "restore": "authserver.cli.restore",
         "db": "authserver.cli.db",
         "version": "authserver.cli.version",
+        "completion": "authserver.cli.completion",
         "doctor": "authserver.cli.doctor",
         "config": "authserver.cli.config",
         "admin": "authserver.cli.admin.group",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from authserver.encryption.encryptor import EncryptionFailed, Encryptor
-from authserver.keys.keystore import TOPIC, KeyInUse, KeyStoreError, Record, UnknownKey
+from authserver.keys.keystore import TOPIC, KeyInUse, KeyStoreError, NoSigningKey, Record, UnknownKey
 from authserver.keys.records import StoredKey, StoredKeys
 from authserver.keys.store import (
     SealedKey,
@@ -132,7 +132,8 @@ class DatabaseKeyStore:
     async def _read(self, *, now: int, is_new: bool = False) -> StoredKeys:
         rows = await list_sealed_keys(self._db)
         if not rows or rows[0].rotated_at is not None:
-            raise KeyStoreError("table signing_keys: there is no current key")
+            kind = KeyStoreError if rows else NoSigningKey
+            raise kind("table signing_keys: there is no current key")
         # A row that has retired is not opened: it may be of a master key that is gone.
         opened = {row.kid: await self._open(row) for row in rows if not self._has_retired(row, now=now)}
         self._opened = opened

@@ -10,7 +10,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from authserver.keys.directory import KeyDirectory, KeyFiles
-from authserver.keys.keystore import KeyInUse, KeyStoreError, Record, UnknownKey, unrecorded
+from authserver.keys.keystore import KeyInUse, KeyStoreError, NoSigningKey, Record, UnknownKey, unrecorded
 from authserver.keys.records import StoredKey, StoredKeys
 from authserver.keys.volatile import find_volatile
 from authserver.protocol.identifiers import new_public_id
@@ -149,7 +149,7 @@ class KeyfileStore:
         """Return the keys to publish; delete the files of what has retired or is there twice."""
         version, filed = self._read()
         if not filed or filed[0].stem != _CURRENT:
-            raise KeyStoreError(f"{self._path / _CURRENT}.pem: missing")
+            raise NoSigningKey(f"{self._path / _CURRENT}.pem: missing")
         kept: dict[str, StoredKey] = {}
         dropped: list[str] = []
         for entry in filed:

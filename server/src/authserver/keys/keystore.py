@@ -22,6 +22,10 @@ class KeyStoreError(Exception):
     """The keys cannot be read or written. The message names the place and never holds what is in it."""
 
 
+class NoSigningKey(KeyStoreError):  # noqa: N818  an outcome that callers turn into one of their own
+    """The store is in order and empty: a server that starts makes the first key."""
+
+
 class UnknownKey(KeyStoreError):  # noqa: N818  an outcome that callers turn into one of their own
     """No published key has this name."""
 
@@ -80,6 +84,7 @@ class KeyStore(Protocol):
         """Return the keys that are to be published; those that have retired are deleted.
 
         Raises:
+            NoSigningKey: There is none to sign with yet.
             KeyStoreError: The store cannot be read, or has lost its current key.
         """
         ...

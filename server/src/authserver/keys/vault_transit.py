@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from authserver.encryption.vault import VaultClient, VaultError, VaultNotFound, segment
-from authserver.keys.keystore import TOPIC, KeyInUse, KeyStoreError, Record, UnknownKey, unrecorded
+from authserver.keys.keystore import TOPIC, KeyInUse, KeyStoreError, NoSigningKey, Record, UnknownKey, unrecorded
 from authserver.keys.records import SIGNS_AFTER_SECONDS, RemoteKey, StoredKey, StoredKeys
 from authserver.keys.store import VaultVersion, list_vault_versions, save_vault_version
 from authserver.keys.vault_signing import VaultSigner
@@ -115,6 +115,8 @@ class VaultTransitStore:
     async def _load(self, *, now: int, is_new: bool = False) -> StoredKeys:
         try:
             versions = await self._list()
+        except VaultNotFound as exc:
+            raise NoSigningKey(f"signing keys in vault: {exc}") from exc
         except VaultError as exc:
             raise _error(exc) from exc
         rows = await list_vault_versions(self._db, self._names)

@@ -36,10 +36,32 @@ async def seed_resources(
         except Conflict:
             continue
         except OperatorError as exc:
-            raise SeedError(f'resources[{position}] (slug "{seed.slug}"): {exc}') from exc
+            raise _refused(position, seed, exc) from exc
         _log.info("resource seeded", resource_id=resource.id, slug=resource.slug)
         created.append(resource)
     return created
+
+
+async def check_seeds(db: Reader, resources: ResourceAdministration, seeds: Sequence[ResourceSeed]) -> int:
+    """Check what ``seed_resources`` would create, and create nothing; return how many.
+
+    Raises:
+        SeedError: An entry breaks a rule; the message names it.
+    """
+    unknown = 0
+    for position, seed in enumerate(seeds):
+        if await find_resource_by_slug(db, seed.slug.lower()):
+            continue
+        try:
+            await resources.check_draft(_draft(seed))
+        except OperatorError as exc:
+            raise _refused(position, seed, exc) from exc
+        unknown += 1
+    return unknown
+
+
+def _refused(position: int, seed: ResourceSeed, exc: OperatorError) -> SeedError:
+    return SeedError(f'resources[{position}] (slug "{seed.slug}"): {exc}')
 
 
 def _draft(seed: ResourceSeed) -> ResourceDraft:

@@ -83,20 +83,7 @@ class ResourceAdministration:
             Invalid: A field breaks its rule.
             Conflict: The slug is in use.
         """
-        resource = _checked(
-            Resource(
-                id=new_public_id(),
-                slug=draft.slug,
-                display_name=draft.display_name,
-                uri=draft.uri,
-                backend_kind=parse_backend_kind(draft.backend_kind),
-                broker_provider_id=draft.broker_provider_id or None,
-                scopes=draft.scopes,
-                policy=draft.policy,
-                created_at=now,
-                updated_at=now,
-            )
-        )
+        resource = _new(draft, now=now)
         event = _event(Action.RESOURCE_CREATED, detail(id=resource.id, slug=resource.slug))
 
         async def create(tx: Writer) -> None:
@@ -107,6 +94,14 @@ class ResourceAdministration:
         await self._write(create, slug=resource.slug)
         RESOURCE_SERVER_OPS.inc("create")
         return resource
+
+    async def check_draft(self, draft: ResourceDraft) -> None:
+        """Check what can be checked of a draft before it is registered.
+
+        Raises:
+            Invalid: A field breaks its rule.
+        """
+        await self._check_clients(self._db, _new(draft, now=0).policy)
 
     async def update_resource(self, resource_id: str, patch: ResourcePatch, *, now: int) -> Resource:
         """Change what is given; a patch that changes nothing writes nothing.
@@ -171,7 +166,7 @@ class ResourceAdministration:
             raise Conflict("resource has references and cannot be deleted") from exc
         RESOURCE_SERVER_OPS.inc("delete")
 
-    async def _check_clients(self, tx: Writer, policy: ResourcePolicy) -> None:
+    async def _check_clients(self, tx: Reader, policy: ResourcePolicy) -> None:
         for client_id in (*policy.exchange_allowed_client_ids, *policy.runtime_client_ids):
             if not await self._client_exists(tx, client_id):
                 raise Invalid(f"client not found: {client_id}")
@@ -185,6 +180,23 @@ class ResourceAdministration:
             return await self._db.write(transaction)
         except UniqueViolation as exc:
             raise Conflict(f'slug "{slug}" is already in use') from exc
+
+
+def _new(draft: ResourceDraft, *, now: int) -> Resource:
+    return _checked(
+        Resource(
+            id=new_public_id(),
+            slug=draft.slug,
+            display_name=draft.display_name,
+            uri=draft.uri,
+            backend_kind=parse_backend_kind(draft.backend_kind),
+            broker_provider_id=draft.broker_provider_id or None,
+            scopes=draft.scopes,
+            policy=draft.policy,
+            created_at=now,
+            updated_at=now,
+        )
+    )
 
 
 def _patched(before: Resource, patch: ResourcePatch, *, now: int) -> Resource:

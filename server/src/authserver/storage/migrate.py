@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib.resources
+import os
 import re
 import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from authserver.storage.database import StorageUnavailable
+from authserver.storage.places import may_make
 from authserver.storage.sqlite_connections import connect
 from authserver.telemetry.logs import get_logger
 
@@ -25,6 +27,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS schema_migrations (
     checksum   TEXT   NOT NULL,
     applied_at BIGINT NOT NULL
 )"""
+_HAS_TABLE_SQLITE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'"
 _RECORDED = "SELECT version, file, checksum FROM schema_migrations"
 
 
@@ -76,6 +79,51 @@ def pending(migrations: list[Migration], recorded: dict[int, str]) -> list[Migra
                 f"migration {migration.file} was applied with other contents; the database belongs to another build"
             )
     return [migration for migration in migrations if migration.version not in recorded]
+
+
+def pending_sqlite(path: str, *, wal: bool) -> list[Migration]:
+    """Return what ``migrate_sqlite`` would apply, and apply nothing; a file that is not there is not made.
+
+    Raises:
+        MigrationError: A file differs from the one that was applied.
+        StorageUnavailable: The file cannot be opened, or made where it is to be.
+    """
+    if not os.access(path, os.F_OK) and may_make(path):
+        return embedded_migrations()
+    # Where it could not be made, the attempt says why.
+    connection = connect(path, wal=wal)
+    try:
+        is_new = connection.execute(_HAS_TABLE_SQLITE).fetchone() is None
+        rows = [] if is_new else connection.execute(_RECORDED).fetchall()
+    except sqlite3.Error as exc:
+        raise StorageUnavailable(f"cannot open the SQLite database: {exc}") from exc
+    finally:
+        connection.close()
+    return pending(embedded_migrations(), {row["version"]: row["checksum"] for row in rows})
+
+
+async def pending_postgres(dsn: str) -> list[Migration]:
+    """Return what ``migrate_postgres`` would apply, and apply nothing.
+
+    Raises:
+        MigrationError: A file differs from the one that was applied, or pending ones could not be.
+        StorageUnavailable: The server does not answer, or refuses us.
+    """
+    import asyncpg  # noqa: PLC0415  as above
+
+    connection = await _connect_postgres(dsn)
+    try:
+        is_new = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NULL")
+        rows = [] if is_new else await connection.fetch(_RECORDED)
+        todo = pending(embedded_migrations(), {row["version"]: row["checksum"] for row in rows})
+        if todo and not await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
+            schema = await connection.fetchval("SELECT current_schema()")
+            raise MigrationError(f"migration failed: permission denied for schema {schema}")
+    except asyncpg.PostgresError as exc:
+        raise MigrationError(f"migration failed: {exc}") from exc
+    finally:
+        await connection.close()
+    return todo
 
 
 def in_dialect(text: str, dialect: str) -> str:
@@ -135,14 +183,7 @@ async def migrate_postgres(dsn: str, *, now: int, migrations: list[Migration] | 
     """Apply what is pending to a PostgreSQL database; return what was applied. As ``migrate_sqlite``."""
     import asyncpg  # noqa: PLC0415  loaded only where PostgreSQL is used
 
-    try:
-        connection = await asyncpg.connect(dsn, timeout=10)
-    except ValueError:
-        raise StorageUnavailable(
-            "the PostgreSQL DSN is malformed: percent-encode special characters in user and password"
-        ) from None
-    except (OSError, TimeoutError, asyncpg.PostgresError) as exc:
-        raise StorageUnavailable(f"cannot connect to PostgreSQL: {exc}") from exc
+    connection = await _connect_postgres(dsn)
     try:
         await connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
         async with connection.transaction():
@@ -154,6 +195,19 @@ async def migrate_postgres(dsn: str, *, now: int, migrations: list[Migration] | 
         raise MigrationError(f"migration failed: {exc}") from exc
     finally:
         await connection.close()
+
+
+async def _connect_postgres(dsn: str) -> "asyncpg.Connection":
+    import asyncpg  # noqa: PLC0415  as above
+
+    try:
+        return await asyncpg.connect(dsn, timeout=10)
+    except ValueError:
+        raise StorageUnavailable(
+            "the PostgreSQL DSN is malformed: percent-encode special characters in user and password"
+        ) from None
+    except (OSError, TimeoutError, asyncpg.PostgresError) as exc:
+        raise StorageUnavailable(f"cannot connect to PostgreSQL: {exc}") from exc
 
 
 async def _apply_postgres(

@@ -2,7 +2,15 @@
 
 from authserver.config.model import StorageConfig
 from authserver.storage.database import Database
-from authserver.storage.migrate import Migration, migrate_connection, migrate_postgres, migrate_sqlite
+from authserver.storage.migrate import (
+    Migration,
+    embedded_migrations,
+    migrate_connection,
+    migrate_postgres,
+    migrate_sqlite,
+    pending_postgres,
+    pending_sqlite,
+)
 from authserver.storage.sqlite import SqliteDatabase
 from authserver.storage.sqlite_connections import MEMORY
 
@@ -46,6 +54,20 @@ async def migrate(config: StorageConfig, *, now: int) -> list[Migration]:
     if config.driver == "postgres":
         return await migrate_postgres(config.postgres.dsn.reveal(), now=now)
     return migrate_sqlite(config.sqlite.path, wal=config.sqlite.wal, now=now)
+
+
+async def pending_migrations(config: StorageConfig) -> list[Migration]:
+    """Return what ``migrate`` would apply to the configured database; a SQLite file that is not there is not made.
+
+    Raises:
+        MigrationError: One would not apply.
+        StorageUnavailable: The database cannot be opened.
+    """
+    if config.driver == "postgres":
+        return await pending_postgres(config.postgres.dsn.reveal())
+    if _is_in_memory(config):
+        return embedded_migrations()
+    return pending_sqlite(config.sqlite.path, wal=config.sqlite.wal)
 
 
 def _is_in_memory(config: StorageConfig) -> bool:
