@@ -163,3 +163,11 @@ def test_one_client_is_shown_with_what_it_registered(command: Command) -> None:
     assert f"id={client_id} name=Ada status=active source=admin last_used=never issued_at=20" in done.out
     assert "redirect_uris=http://127.0.0.1/callback" in done.out
     assert command("admin", "client", "get", "--id", "nobody").err == "error: client not found: nobody\n"
+
+
+def test_a_client_may_be_named_by_the_url_of_its_document(command: Command) -> None:
+    url = "https://app.example/client.json"
+    assert create(command, "--client-id", url) == url
+    assert f"id={url} name=Ada status=active source=admin" in command("admin", "client", "list").out
+    again = command("admin", "client", "create", "--name", "Ada", *LOOPBACK, "--client-id", url)
+    assert (again.code, "there is a client with this client_id already" in again.err) == (1, True)

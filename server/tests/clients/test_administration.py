@@ -94,6 +94,10 @@ async def test_without_a_method_a_client_is_public(db: Database) -> None:
         ({"auth_method": "client_secret_jwt"}, "client_secret_jwt"),
         ({"scope": 'a"b'}, "scope"),
         ({"agent_description": "x" * 256}, "agent_description"),
+        ({"client_id": "mine"}, "client_id is not an http"),
+        ({"client_id": ""}, "client_id is not an http"),
+        ({"client_id": "https://app.example/../client"}, "client_id must have no dot segments"),
+        ({"client_id": f"https://app.example/{'x' * 2048}"}, "client_id is not an http"),
     ],
 )
 async def test_what_may_not_be_registered_is_refused_with_its_reason(

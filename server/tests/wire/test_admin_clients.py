@@ -234,3 +234,17 @@ async def test_parameters_of_a_path_are_bounded(admin: Admin) -> None:
     assert await admin.refused(400, "GET", "/admin/clients/") == "id is required"
     assert await admin.refused(400, "GET", f"/admin/clients/{'x' * 257}") == "id too long"
     await admin.refused(404, "GET", f"/admin/clients/{'x' * 256}")
+
+
+async def test_a_client_may_be_named_by_the_url_of_its_document_once(admin: Admin) -> None:
+    body = {"client_id": "https://app.example/client.json", "client_name": "app", "redirect_uris": [REDIRECT]}
+    created = await admin.do("POST", "/admin/clients", expect=201, body=body)
+    check_shape("POST", "/admin/clients", created)
+    assert (created["client_id"], created["registration_source"]) == (body["client_id"], "admin")
+    view = await admin.do("GET", f"/admin/clients/{quote(created['client_id'], safe='')}")
+    assert (view["id"], view["cimd_url"]) == (body["client_id"], "")
+    again = await admin.refused(409, "POST", "/admin/clients", body=body)
+    assert again == "there is a client with this client_id already"
+    assert "client_id is not an http(s) URL" in await admin.refused(
+        400, "POST", "/admin/clients", body=body | {"client_id": "app"}
+    )

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from authserver.clients.administration import NewClient
 from authserver.clients.store import find_client
+from authserver.protocol.operator_errors import Conflict
 from server.tests.fakes.document_server import Answer, DocumentServer, document_server
-from server.tests.wire.harness import ISSUER, Wire, query_of
+from server.tests.wire.harness import ISSUER, Wire, claims_of, query_of
 
 pytestmark = pytest.mark.anyio
 
@@ -134,3 +136,39 @@ async def test_what_no_page_may_ask_answers_no_preflight(wire: Wire, path: str) 
     answer = await wire.http.options(path, headers={"origin": ISSUER, "access-control-request-method": "GET"})
     assert answer.status_code == 405
     assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_url_that_an_operator_registers_is_a_client_while_nobody_else_may_register(
+    wire: Wire, documents: DocumentServer
+) -> None:
+    client_id = documents.document("/client", redirect_uris=["https://elsewhere.example/cb"])
+    await wire.core.mode.set("admin_only", actor_id="admin", now=wire.clock.seconds)
+    answer = await wire.authorize(client_id, redirect_uri=LOOPBACK)
+    assert (answer.status_code, "Invalid Client" in answer.text) == (400, True)
+
+    new = NewClient(client_id=client_id, name="Known", redirect_uris=(LOOPBACK,), scope="notes:read")
+    created = await wire.core.clients.create(new, now=wire.clock.seconds)
+    assert (created.client.id, created.client.registration_source, created.client.cimd_url) == (client_id, "admin", "")
+    tokens = await wire.tokens(client_id, redirect_uri=LOOPBACK)
+    assert claims_of(tokens["access_token"])["client_id"] == client_id
+    assert (await wire.refresh(client_id, tokens["refresh_token"])).status_code == 200
+    # What the operator wrote holds, and not what the document says: it is never read, however old it is.
+    wire.clock.seconds += 2 * DAY
+    answer = await wire.authorize(client_id, redirect_uri="https://elsewhere.example/cb")
+    assert (answer.status_code, "location" in answer.headers) == (400, False)
+    assert (await wire.authorize(client_id, redirect_uri=LOOPBACK)).status_code == 303
+    assert documents.requests == []
+
+
+async def test_a_url_that_made_a_client_of_its_own_is_not_registered_twice(
+    wire: Wire, documents: DocumentServer
+) -> None:
+    client_id = documents.document("/client")
+    assert (await wire.authorize(client_id, redirect_uri=LOOPBACK)).status_code == 303
+    with pytest.raises(Conflict):
+        await wire.core.clients.create(
+            NewClient(client_id=client_id, name="Known", redirect_uris=(LOOPBACK,)), now=wire.clock.seconds
+        )
+    stored = await find_client(wire.core.db, client_id)
+    assert stored is not None
+    assert stored.registration_source == "cimd"

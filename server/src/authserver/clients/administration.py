@@ -21,6 +21,7 @@ from authserver.clients.store import (
     revoke_client,
     update_client,
 )
+from authserver.protocol.client_id_urls import check_client_id_url
 from authserver.protocol.client_metadata import PRIVATE_KEY_JWT, ClientMetadata, parse_registration
 from authserver.protocol.errors import OAuthError
 from authserver.protocol.identifiers import new_secret
@@ -28,7 +29,7 @@ from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
 from authserver.protocol.redirect_uris import MAX_DOCUMENT_REDIRECT_URIS, MAX_REDIRECT_URIS
 from authserver.protocol.scopes import parse_scopes
 from authserver.storage.changes import announce
-from authserver.storage.database import Database, Writer
+from authserver.storage.database import Database, UniqueViolation, Writer
 from authserver.telemetry.metrics import CLIENTS_REGISTERED
 
 
@@ -50,11 +51,14 @@ class NewClient:
     """What an operator asks for; every member is checked.
 
     Attributes:
+        client_id: What the client calls itself: the URL of its metadata document, which is not read then (MCP checklist
+            CM-15). None makes a new one.
         jwks: A key set as parsed from JSON; this or ``jwks_uri`` with ``private_key_jwt``.
         scope: The ceiling, separated by spaces.
     """
 
     name: str
+    client_id: str | None = None
     redirect_uris: Sequence[str] = ()
     grant_types: Sequence[str] = ()
     response_types: Sequence[str] = ()
@@ -97,7 +101,10 @@ class ClientAdministration:
 
         Raises:
             Invalid: Something asked for may not be registered; the sentence lists every problem.
+            Conflict: There is a client of that identifier already.
         """
+        if new.client_id is not None:
+            _check_client_id(new.client_id)
         metadata = self._check(
             {
                 "client_name": new.name,
@@ -115,6 +122,8 @@ class ClientAdministration:
         registered = build_client(
             metadata, self._secrets, source=RegistrationSource.ADMIN, scope=_check_scope(new.scope), now=now
         )
+        if new.client_id is not None:
+            registered = replace(registered, client=replace(registered.client, id=new.client_id))
         client = registered.client
         event = _event(Action.CLIENT_CREATED_ADMIN, client.id, detail(name=client.name))
 
@@ -124,7 +133,10 @@ class ClientAdministration:
                 await announce(tx, TOPIC)
             await self._trail.append(tx, event, now=now)
 
-        await self._db.write(insert)
+        try:
+            await self._db.write(insert)
+        except UniqueViolation as exc:
+            raise Conflict("there is a client with this client_id already") from exc
         CLIENTS_REGISTERED.inc("admin")
         return registered
 
@@ -271,6 +283,14 @@ class ClientAdministration:
         except OAuthError as exc:
             raise Invalid(exc.description) from exc
         return metadata
+
+
+def _check_client_id(client_id: str) -> None:
+    try:
+        # Nothing is fetched from there, so the configured rules of fetching do not matter.
+        check_client_id_url(client_id, require_https=False)
+    except OAuthError as exc:
+        raise Invalid(f"{exc.description}; leave it out for a client without a metadata document") from exc
 
 
 def _check_scope(scope: str) -> str:

@@ -19,8 +19,12 @@ _PAGE = 50
 
 
 class ClientBody(Body):
-    """What a client is created with; what is missing in it is told together."""
+    """What a client is created with; what is missing in it is told together.
 
+    ``client_id`` is given for a client that names itself by the URL of its metadata document, and for no other.
+    """
+
+    client_id: str | None = None
     client_name: str | None = None
     redirect_uris: list[str] | None = None
     grant_types: list[str] | None = None
@@ -125,11 +129,12 @@ async def list_all_clients(call: Call[None]) -> list[ClientView]:
     return [build_client(client) for client in clients]
 
 
-@endpoint("POST", "/admin/clients", role=Role.OPERATOR, status=201)
+@endpoint("POST", "/admin/clients", role=Role.OPERATOR, status=201, refusals=(409,))
 async def create_client(call: Call[ClientBody]) -> CreatedClient:
     """Create a client; a secret, if it gets one, is answered once."""
     body = call.body
     new = NewClient(
+        client_id=body.client_id,
         name=body.client_name or "",
         redirect_uris=body.redirect_uris or (),
         grant_types=body.grant_types or (),

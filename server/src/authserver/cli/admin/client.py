@@ -20,6 +20,10 @@ def command() -> None:
 @command.command("create")
 @click.option("--name", envvar="AUTHSERVER_CLIENT_NAME", default="", help="Shown on the consent page. Required.")
 @click.option(
+    "--client-id",
+    help="Of a client that names itself by the URL of its metadata document: that URL. The document is not read then.",
+)
+@click.option(
     "--grant-types",
     envvar="AUTHSERVER_CLIENT_GRANT_TYPES",
     default="authorization_code,refresh_token",
@@ -49,6 +53,7 @@ def create(
     api: Api,
     *,
     name: str,
+    client_id: str | None,
     grant_types: str,
     redirect_uris: str,
     scope: str,
@@ -61,6 +66,7 @@ def create(
     """Create a client; a secret, if it gets one, is printed once."""
     require(name, "--name")
     new = {
+        "client_id": client_id,
         "client_name": name,
         "redirect_uris": split_list(redirect_uris),
         "grant_types": split_list(grant_types),
