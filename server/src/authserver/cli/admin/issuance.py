@@ -1,16 +1,20 @@
 """``authserver admin issuance`` (cli.md §6)."""
 
+import time
+from typing import Any
+
 import click
 
-from authserver.cli.admin.opening import as_json, require, run
+from authserver.cli.admin.calling import Api, calls_api
+from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
 from authserver.cli.options import Duration, switch
-from authserver.core import Core
 from authserver.protocol.times import spell_time
 from authserver.telemetry.decisions import without_controls
 from authserver.tokens.administration import LISTED, LONGEST_SINCE, MOST_LISTED
-from authserver.tokens.records import Issuance, IssuanceFilter
-from authserver.tokens.views import build_issuance
+
+_NAMES = ("id", "jti", "subject_user_id", "client_id", "resource_id", "backend_kind")
+_TIMES = ("issued_at", "expires_at", "revoked_at")
 
 
 @click.group("issuance", cls=Group)
@@ -19,78 +23,58 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--user", "user_id", default="", help="Only tokens about this user.")
-@click.option("--client", "client_id", default="", help="Only tokens of this client.")
-@click.option("--resource", "resource_id", default="", help="Only tokens for the resource with this id.")
+@click.option("--user", default="", help="Only tokens about this user.")
+@click.option("--client", default="", help="Only tokens of this client.")
+@click.option("--resource", default="", help="Only tokens for the resource with this id.")
 @click.option("--jti", default="", help="One token, whenever it was issued.")
 @click.option("--since", type=Duration(), default="24h", show_default=True, help="How far back, at most 30d.")
-@click.option("--limit", type=int, default=LISTED, show_default=True, help=f"How many at most, 1 to {MOST_LISTED}.")
-@switch("--json", "json_wanted", help="Print JSON.")
-@click.pass_obj
-def list_(
-    config_path: str | None,
-    *,
-    user_id: str,
-    client_id: str,
-    resource_id: str,
-    jti: str,
-    since: float,
-    limit: int,
-    json_wanted: bool,
-) -> None:
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help=f"At most so many, up to {MOST_LISTED}."
+)
+@calls_api()
+def list_(api: Api, *, user: str, client: str, resource: str, jti: str, since: float, limit: int) -> None:
     """List tokens, newest first. One of --user, --client, --resource and --jti is required; all that are given must fit."""
-    wanted = IssuanceFilter(
-        user_id=user_id or None, client_id=client_id or None, resource_id=resource_id or None, jti=jti or None
-    )
-    if wanted.is_empty:
+    if not (user or client or resource or jti):
         raise click.ClickException("at least one of --user, --client, --resource, --jti is required")
     if since > LONGEST_SINCE and not jti:
         raise click.ClickException("--since must be at most 30d")
-
-    async def read(core: Core) -> tuple[str, list[Issuance]]:
-        now = core.clock()
-        begin = now - int(since)
-        found = await core.issuances.list_issuances(wanted, since=begin, limit=limit, now=now)
-        return "" if jti else spell_time(begin), list(found)
-
-    begin, issuances = run(config_path, read)
-    if json_wanted:
-        rows = [build_issuance(each) for each in issuances]
-        click.echo(as_json({"issuances": rows, "since": begin, "count": len(rows)}))
-        return
-    click.echo(f"issuances ({len(issuances)}) since={begin}:")
-    for issuance in issuances:
-        click.echo(f"  {_line(issuance, with_scopes=False)}")
+    query = {"user": user or None, "client": client or None, "resource": resource or None, "jti": jti or None}
+    bounds = {} if jti else {"since": spell_time(int(time.time() - since)), "limit": limit}
+    answer = api.call("GET /admin/issuances", query=query | bounds)
+    if jti:
+        # The zero time there, and nothing here [contract].
+        answer["since"] = ""
+    lines = [f"issuances ({answer['count']}) since={answer['since']}:"]
+    api.tell(answer, *lines, *(f"  {_line(each, with_scopes=False)}" for each in answer["issuances"]))
 
 
 @command.command("get")
 @click.option("--id", "issuance_id", default="", help="Required.")
-@switch("--json", "json_wanted", help="Print JSON.")
-@click.pass_obj
-def get(config_path: str | None, *, issuance_id: str, json_wanted: bool) -> None:
+@calls_api()
+def get(api: Api, *, issuance_id: str) -> None:
     """Show one token: who it is about, of which client, for what."""
     require(issuance_id, "--id")
-    issuance = run(config_path, lambda core: core.issuances.get_issuance(issuance_id))
-    click.echo(as_json(build_issuance(issuance)) if json_wanted else _line(issuance, with_scopes=True))
+    issuance = api.call("GET /admin/issuances/{id}", id=issuance_id)
+    api.tell(issuance, _line(issuance, with_scopes=True))
 
 
 @command.command("revoke")
 @click.option("--id", "issuance_id", default="", help="Required.")
 @switch("--cascade", "cascade", help="Also revoke what was exchanged from it, to the leaves.")
-@click.pass_obj
-def revoke(config_path: str | None, *, issuance_id: str, cascade: bool) -> None:
+@calls_api()
+def revoke(api: Api, *, issuance_id: str, cascade: bool) -> None:
     """Revoke one token. What was exchanged from it stays in force without --cascade."""
     require(issuance_id, "--id")
-    run(config_path, lambda core: core.issuances.revoke(issuance_id, cascade=cascade, now=core.clock()))
-    click.echo(f"issuance revoked: id={issuance_id}")
+    api.tell(
+        api.call("DELETE /admin/issuances/{id}", id=issuance_id, query={"cascade": cascade}),
+        f"issuance revoked: id={issuance_id}",
+    )
 
 
-def _line(issuance: Issuance, *, with_scopes: bool) -> str:
-    shown = dict(build_issuance(issuance))
-    names = ["id", "jti", "subject_user_id", "client_id", "resource_id", "backend_kind"]
-    words = [f"{name}={shown[name]}" for name in names]
+def _line(issuance: dict[str, Any], *, with_scopes: bool) -> str:
+    words = [f"{name}={issuance[name]}" for name in _NAMES]
     if with_scopes:
-        words.append(f"scopes=[{' '.join(issuance.scopes)}]")
-    words += [f"{name}={shown[name]}" for name in ("issued_at", "expires_at", "revoked_at") if name in shown]
+        words.append(f"scopes=[{' '.join(issuance['scopes'])}]")
+    words += [f"{name}={issuance[name]}" for name in _TIMES if name in issuance]
     # Who a provider calls its users is nothing that a terminal should obey.
     return without_controls(" ".join(words))
