@@ -35,6 +35,7 @@ from authserver.tokens.consent_revocation import ConsentRevocation
 from authserver.tokens.family_administration import TokenAdministration
 from authserver.tokens.grants.table import ENABLING_VARIABLES, served_grants
 from authserver.tokens.withdrawal import Withdrawal
+from authserver.traces.reading import TraceReading
 from authserver.users.accounts import Accounts, UserTokens
 from authserver.users.passwords import Passwords
 from authserver.users.store import find_user
@@ -198,6 +199,7 @@ def build_admin_parts(
         operators=core.operators,
         accounts=core.accounts,
         tokens=core.tokens,
+        traces=TraceReading(core.db, core.config.traces),
         resources=core.resources,
         policy_lists=core.policy_lists,
         fronting=core.fronting,

@@ -161,9 +161,9 @@ def test_a_warning_says_when_the_key_travels_unencrypted(terminal: Command) -> N
 
 
 def test_a_command_without_endpoint_refuses_a_server(terminal: Command) -> None:
-    done = terminal("admin", "trace", "show", "ref_x", AUTHPLANE_ADMIN_URL="https://a.example")
+    done = terminal("admin", "audit", "verify", AUTHPLANE_ADMIN_URL="https://a.example")
     assert (done.code, done.out) == (1, "")
-    assert re.match(r"error: authserver admin trace show works on the database itself: run it where .*\n", done.err)
+    assert re.match(r"error: authserver admin audit verify works on the database itself: run it where .*\n", done.err)
     done = terminal("--server", "https://a.example", "migrate")
     assert (done.code, done.err) == (1, "error: --server is for authserver admin only\n")
 

@@ -18,6 +18,7 @@ from authserver.storage.database import Database
 from authserver.tokens.administration import IssuanceAdministration
 from authserver.tokens.consent_revocation import ConsentRevocation
 from authserver.tokens.family_administration import TokenAdministration
+from authserver.traces.reading import TraceReading
 from authserver.users.accounts import Accounts
 from authserver.xaa.administration import IdpAdministration
 from authserver.xaa.policy_administration import MappingAdministration, PolicyAdministration
@@ -63,3 +64,4 @@ class AdminParts:
     subject_mappings: MappingAdministration
     accounts: Accounts
     tokens: TokenAdministration
+    traces: TraceReading

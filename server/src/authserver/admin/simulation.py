@@ -193,11 +193,17 @@ def _refused(exc: OAuthError, decision: Decision, *, client_id: str, now: int) -
             created_at=now,
         )
     )
-    names = ("error", "status", "reason", "description", "meaning", "fix")
     return Verdict(
         outcome=Outcome.REFUSED,
         scopes=(),
         resource_id=None,
         steps=steps,
-        refusal={name: told[name] for name in names},
+        refusal={
+            "error": told["error"],
+            "status": told["status"],
+            "reason": told["reason"],
+            "description": told["description"],
+            "meaning": told["meaning"],
+            "fix": told["fix"],
+        },
     )

@@ -1,7 +1,5 @@
 """What operators see of the trail: one event as the API and the commands show it."""
 
-from typing import Any
-
 # Not typing's: pydantic reads these on Python 3.11 too.
 from typing_extensions import TypedDict
 
@@ -11,7 +9,7 @@ from authserver.protocol.times import spell_time
 
 
 class AuditEventView(TypedDict):
-    """A row of the trail; every member is there, if empty."""
+    """A row of the trail; every member is there, if empty. ``reference`` is that of a refusal."""
 
     id: str
     action: str
@@ -20,11 +18,12 @@ class AuditEventView(TypedDict):
     ip: str
     detail: str
     trace_id: str
+    reference: str
     created_at: str
 
 
 def build_event(event: AuditRecord) -> AuditEventView:
-    """Return a row as the API shows it."""
+    """Return a row as the API, the commands and the deliveries show it."""
     return AuditEventView(
         id=spell_id(event.id),
         action=event.action,
@@ -33,10 +32,6 @@ def build_event(event: AuditRecord) -> AuditEventView:
         ip=event.ip,
         detail=event.detail,
         trace_id=event.trace_id,
+        reference=event.reference or "",
         created_at=spell_time(event.created_at),
     )
-
-
-def view_event(record: AuditRecord) -> dict[str, Any]:
-    """Return the same with the reference id of a refusal beside it, for commands and deliveries."""
-    return {**build_event(record), "reference": record.reference or ""}

@@ -8,6 +8,7 @@ import orjson
 from authserver.admin.access import Access
 from authserver.admin.api import (
     audit,
+    audit_state,
     clients,
     fronting,
     grants,
@@ -20,6 +21,7 @@ from authserver.admin.api import (
     system,
     tokens,
     tools,
+    traces,
     users,
     xaa,
 )
@@ -44,6 +46,8 @@ TABLE: tuple[AdminEndpoint, ...] = (
     *users.ENDPOINTS,
     *settings.ENDPOINTS,
     *audit.ENDPOINTS,
+    *audit_state.ENDPOINTS,
+    *traces.ENDPOINTS,
     *system.ENDPOINTS,
     *keys.ENDPOINTS,
     *operators.ENDPOINTS,

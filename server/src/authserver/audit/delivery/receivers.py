@@ -13,7 +13,7 @@ import orjson
 from authserver.audit.catalogue import Severity, severity
 from authserver.audit.delivery.records import Batch, DeliveryFailed, SentEvent
 from authserver.audit.events import Action
-from authserver.audit.views import view_event
+from authserver.audit.views import build_event
 from authserver.config.secret import Secret
 from authserver.outbound.client import OutboundClient, OutboundError
 from authserver.protocol.times import spell_time
@@ -133,7 +133,7 @@ class OtlpLogs:
 
 def _view(event: SentEvent) -> dict[str, Any]:
     return {
-        **view_event(event.record),
+        **build_event(event.record),
         "severity": _severity(event),
         "sequence": event.sequence,
         "checkpoint": event.checkpoint,

@@ -1,25 +1,28 @@
 """``authserver admin audit``: reads the trail; its proofs and its delivery stand in modules of their own."""
 
 import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
 
 import click
 import orjson
 
-from authserver.audit.following import follow_events
-from authserver.audit.records import AuditRecord
-from authserver.audit.store import list_events
-from authserver.audit.views import view_event
 from authserver.cli.admin.audit_delivery import delivery
 from authserver.cli.admin.audit_proof import checkpoint, export, verify_
-from authserver.cli.admin.opening import as_json, as_text, run
+from authserver.cli.admin.calling import Api, calls_api
+from authserver.cli.admin.opening import as_text
 from authserver.cli.groups import Group
 from authserver.cli.options import Duration
-from authserver.core import Core
-from authserver.protocol.identifiers import first_id, spell_id
 from authserver.protocol.times import spell_time
 from authserver.telemetry.decisions import without_controls
 
-_MOST = 1000
+_LONGEST_PAGE = 1000
+_POLL_SECONDS = 1.0
+# A row is committed a moment after its time was noted, and clocks differ.
+_LOOK_BACK_SECONDS = 10
+
+Event = dict[str, Any]
 
 
 @click.group("audit", cls=Group)
@@ -35,69 +38,78 @@ for part in (checkpoint, export, verify_, delivery):
 @click.option("--action", help="Only events of this action, such as token.issued.")
 @click.option("--actor", help="Only events of this actor.")
 @click.option("--client", help="Only events about this client.")
-@click.option("--since", type=Duration(), help="Only events of this long ago and later, such as 24h or 7d.")
-@click.option("--limit", type=click.IntRange(1, _MOST), default=50, show_default=True, help="How many, newest first.")
-@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
-@click.pass_obj
+@click.option(
+    "--since", type=Duration(), help="Only events of this long ago and later, such as 24h or 7d; else of the last day."
+)
+@click.option(
+    "--limit", type=click.IntRange(1, _LONGEST_PAGE), default=50, show_default=True, help="How many, newest first."
+)
+@calls_api()
 def list_(
-    config_path: str | None,
-    *,
-    action: str | None,
-    actor: str | None,
-    client: str | None,
-    since: float | None,
-    limit: int,
-    in_json: bool,
+    api: Api, *, action: str | None, actor: str | None, client: str | None, since: float | None, limit: int
 ) -> None:
-    """List events, the newest first."""
-
-    async def read(core: Core) -> list[AuditRecord]:
-        earliest = None if since is None else core.clock() - int(since)
-        return await list_events(core.db, limit=limit, action=action, actor_id=actor, client_id=client, since=earliest)
-
-    events = run(config_path, read)
-    if in_json:
-        click.echo(as_json([view_event(event) for event in events]))
-        return
-    for event in events:
-        click.echo(_describe(event))
-    if not events:
-        click.echo("no audit events found")
+    """List events, the newest first. How far back is for admin.audit_default_lookback and audit_max_lookback to say."""
+    earliest = None if since is None else spell_time(max(0, api.now() - int(since)))
+    query = {"action": action, "actor_id": actor, "client_id": client, "since": earliest, "limit": limit}
+    events = api.call("GET /admin/audit", query=query)
+    api.tell_list(events, map(_describe, events), none="no audit events found")
 
 
 @command.command("tail")
 @click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
 @click.option(
-    "--lines", "-n", type=click.IntRange(0, _MOST), default=10, show_default=True, help="How many to begin with."
+    "--lines",
+    "-n",
+    type=click.IntRange(0, _LONGEST_PAGE),
+    default=10,
+    show_default=True,
+    help="How many to begin with.",
 )
-@click.option("--json", "in_json", is_flag=True, help="Print each event as a line of JSON.")
-@click.pass_obj
-def tail(config_path: str | None, *, follow: bool, lines: int, in_json: bool) -> None:
-    """Print the newest events, the oldest of them first, and with --follow those that come."""
+@calls_api()
+def tail(api: Api, *, follow: bool, lines: int) -> None:
+    """Print the newest events of the last day, the oldest of them first, and with --follow those that come.
 
-    def show(event: AuditRecord) -> None:
-        click.echo(orjson.dumps(view_event(event)).decode() if in_json else _describe(event))
-
-    async def read(core: Core) -> None:
-        started = first_id(core.clock.milliseconds())
-        newest = await list_events(core.db, limit=lines) if lines else []
-        for event in reversed(newest):
-            show(event)
-        if follow:
-            shown = {event.id for event in newest}
-            async for events in follow_events(core.db, core.clock.milliseconds, started=started, shown=shown):
-                for event in events:
-                    show(event)
-
-    with contextlib.suppress(KeyboardInterrupt):
-        run(config_path, read)
+    With --json each is an object on a line of its own.
+    """
+    started = api.now()
+    newest = api.call("GET /admin/audit", query={"limit": lines}) if lines else []
+    _show(api, newest)
+    if follow:
+        with contextlib.suppress(KeyboardInterrupt):
+            _follow(api, {event["id"] for event in newest}, started)
 
 
-def _describe(event: AuditRecord) -> str:
-    reference = f" reference={event.reference}" if event.reference else ""
+def _follow(api: Api, shown: set[str], since: int) -> None:
+    """Show what comes, for ever."""
+    while True:
+        time.sleep(_POLL_SECONDS)
+        began = api.now()
+        window = _read_since(api, since - _LOOK_BACK_SECONDS)
+        _show(api, [event for event in window if event["id"] not in shown])
+        shown, since = {event["id"] for event in window}, began
+
+
+def _read_since(api: Api, since: int) -> list[Event]:
+    """Return all events since a moment, newest first."""
+    window: list[Event] = []
+    while True:
+        query: dict[str, str | int] = {"since": spell_time(since), "limit": _LONGEST_PAGE, "offset": len(window)}
+        page = api.call("GET /admin/audit", query=query)
+        window += page
+        if len(page) < _LONGEST_PAGE:
+            return window
+
+
+def _show(api: Api, newest_first: list[Event]) -> None:
+    for event in reversed(newest_first):
+        click.echo(orjson.dumps(event).decode() if api.is_json else _describe(event))
+
+
+def _describe(event: Mapping[str, str]) -> str:
+    reference = f" reference={event['reference']}" if event["reference"] else ""
     line = (
-        f"time={spell_time(event.created_at)} action={event.action} actor_id={event.actor_id}"
-        f" client_id={event.client_id} ip={event.ip} trace_id={event.trace_id}{reference} id={spell_id(event.id)}"
-        f" detail={as_text(event.detail)}"
+        f"time={event['created_at']} action={event['action']} actor_id={event['actor_id']}"
+        f" client_id={event['client_id']} ip={event['ip']} trace_id={event['trace_id']}{reference} id={event['id']}"
+        f" detail={as_text(event['detail'])}"
     )
     return without_controls(line)

@@ -15,25 +15,22 @@ from authserver.audit.chain.export import read_export, write_export
 from authserver.audit.chain.parts import read_parts
 from authserver.audit.chain.records import is_hash
 from authserver.audit.chain.report import Report
-from authserver.audit.chain.store import find_head
 from authserver.audit.chain.verification import Pinned, verify, verify_database
+from authserver.cli.admin.calling import Api, calls_api
 from authserver.cli.admin.opening import as_json, run
 from authserver.core import Core, open_keys
 from authserver.keys.keystore import KeyStoreError
 
 
 @click.command("checkpoint")
-@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
-@click.pass_obj
-def checkpoint(config_path: str | None, *, in_json: bool) -> None:
+@calls_api()
+def checkpoint(api: Api) -> None:
     """Print the newest checkpoint, to be kept elsewhere and given to ``verify --checkpoint``: it shows a cut tail."""
-    head = run(config_path, lambda core: find_head(core.db))
-    if in_json:
-        click.echo(as_json({"number": head.number, "hash": head.hash, "total": head.total, "jws": head.jws}))
-    elif head.number:
-        click.echo(f"checkpoint={head.number}:{head.hash} rows={head.total}")
-    else:
-        click.echo("no checkpoints found")
+    head = api.call("GET /admin/audit/checkpoint")
+    line = (
+        f"checkpoint={head['number']}:{head['hash']} rows={head['total']}" if head["number"] else "no checkpoints found"
+    )
+    api.tell(head, line)
 
 
 @click.command("export")

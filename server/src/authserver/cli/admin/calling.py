@@ -37,7 +37,7 @@ class Api:
         """Take where it is, and whether the command prints JSON."""
         self._transport = transport
         self.is_remote = is_remote
-        self._is_json = is_json
+        self.is_json = is_json
 
     def call(
         self, endpoint: str, *, query: Values | None = None, body: Mapping[str, Any] | None = None, **path: str
@@ -61,9 +61,15 @@ class Api:
             raise click.ClickException("what was given is not UTF-8") from exc
         return self._read(self._transport.send(method, target, sent))
 
+    def now(self) -> int:
+        """Return seconds since the epoch, by this machine's clock."""
+        from authserver.core import Clock  # noqa: PLC0415  what it takes along is for commands that ask the time
+
+        return Clock()()
+
     def tell(self, answer: object, *lines: str) -> None:
         """Print an answer: as the endpoint gave it with ``--json``, where None is nothing, else in these lines."""
-        if not self._is_json:
+        if not self.is_json:
             for line in lines:
                 click.echo(line)
         elif answer is not None:

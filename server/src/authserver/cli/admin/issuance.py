@@ -1,6 +1,5 @@
 """``authserver admin issuance`` (cli.md §6)."""
 
-import time
 from typing import Any
 
 import click
@@ -29,7 +28,11 @@ def command() -> None:
 @click.option("--jti", default="", help="One token, whenever it was issued.")
 @click.option("--since", type=Duration(), default="24h", show_default=True, help="How far back, at most 30d.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help=f"At most so many, up to {MOST_LISTED}."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=LISTED,
+    show_default=True,
+    help=f"At most so many, up to {MOST_LISTED}.",
 )
 @calls_api()
 def list_(api: Api, *, user: str, client: str, resource: str, jti: str, since: float, limit: int) -> None:
@@ -38,9 +41,15 @@ def list_(api: Api, *, user: str, client: str, resource: str, jti: str, since: f
         raise click.ClickException("at least one of --user, --client, --resource, --jti is required")
     if since > LONGEST_SINCE and not jti:
         raise click.ClickException("--since must be at most 30d")
-    query = {"user": user or None, "client": client or None, "resource": resource or None, "jti": jti or None}
-    bounds = {} if jti else {"since": spell_time(int(time.time() - since)), "limit": limit}
-    answer = api.call("GET /admin/issuances", query=query | bounds)
+    query: dict[str, str | int | None] = {
+        "user": user or None,
+        "client": client or None,
+        "resource": resource or None,
+        "jti": jti or None,
+        "since": None if jti else spell_time(api.now() - int(since)),
+        "limit": None if jti else limit,
+    }
+    answer = api.call("GET /admin/issuances", query=query)
     if jti:
         # The zero time there, and nothing here [contract].
         answer["since"] = ""

@@ -126,9 +126,7 @@ def mapping() -> None:
 @click.option("--idp-subject", default="", help="The user, as the provider's assertions name them. Required.")
 @click.option("--local-user-id", help="Their account here; without it they are known and have none.")
 @calls_api()
-def create_mapping(
-    api: Api, *, idp_id: str, idp_subject: str, local_user_id: str | None
-) -> None:
+def create_mapping(api: Api, *, idp_id: str, idp_subject: str, local_user_id: str | None) -> None:
     """Say who a provider's user is here."""
     require(idp_id, "--idp-id")
     require(idp_subject, "--idp-subject")
@@ -142,7 +140,6 @@ def create_mapping(
 @calls_api()
 def list_mappings(api: Api, *, idp_id: str | None) -> None:
     """List subject mappings."""
-
     mappings = api.call("GET /admin/xaa/subject-mappings", query={"idp_id": idp_id})
     api.tell_list(mappings, map(_mapping_line, mappings), none="no subject mappings found")
 
