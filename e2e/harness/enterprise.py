@@ -20,11 +20,13 @@ class Provider:
 
     Attributes:
         issuer: Its identifier.
+        documents: What else is published, by path.
     """
 
     def __init__(self, port: int) -> None:
         self.issuer = f"https://127.0.0.1:{port}"
         self.fails = False
+        self.documents: dict[str, dict[str, Any]] = {}
         self.rotate()
 
     def rotate(self) -> None:
@@ -46,7 +48,7 @@ class Provider:
             return {"keys": [own | {"kid": self._kid}]}
         if path == "/.well-known/openid-configuration":
             return {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/jwks"}
-        return None
+        return self.documents.get(path)
 
 
 @contextmanager

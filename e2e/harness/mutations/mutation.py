@@ -31,8 +31,8 @@ class Case:
         path: The parameters of the template filled in.
         query: Of the URL.
         rows: Takes the answer's JSON; returns what is recorded, in this order.
-        effect: Takes the answer's JSON, or None before there is one; tells whether the second instance shows the effect to
-            those who use its public listener. None: they see nothing of it.
+        effect: Takes the answer's JSON, or None before there is one; tells whether the second instance shows the effect.
+            None: nobody sees anything of it.
         is_new: The effect cannot be asked for before there is an answer.
         at_once: The second instance shows it at its next request: nothing of it is held in memory.
     """
@@ -55,6 +55,7 @@ class Mutation:
         endpoint: Method and path template.
         again: A status: of the refusal when it is sent again.
         prepare: Makes what is changed. May be called any number of times.
+        is_shown: It has an effect that somebody beside operators sees.
         is_first: It is prepared before all others, when many are tried in one world.
     """
 
@@ -62,6 +63,7 @@ class Mutation:
     endpoint: str
     again: Again | int
     prepare: Callable[[World], Awaitable[Case]]
+    is_shown: bool = True
     is_first: bool = False
 
     @property

@@ -223,12 +223,19 @@ MUTATIONS = (
         again=Again.SAME,
         prepare=let_act_no_more,
     ),
-    Mutation(name="let Connect return", endpoint=f"POST {_POLICY}{RETURNS}", again=Again.SAME, prepare=let_return),
+    Mutation(
+        name="let Connect return",
+        endpoint=f"POST {_POLICY}{RETURNS}",
+        again=Again.SAME,
+        prepare=let_return,
+        is_shown=False,
+    ),
     Mutation(
         name="let Connect return no more",
         endpoint=f"DELETE {_POLICY}{RETURNS}",
         again=Again.SAME,
         prepare=let_return_no_more,
+        is_shown=False,
     ),
     Mutation(name="link two resources", endpoint="POST /admin/fronting", again=409, prepare=link),
     Mutation(

@@ -152,6 +152,7 @@ async def test_it_is_recorded_obeyed_by_the_other_instance_and_not_done_twice(
     world: InProcess, mutation: Mutation
 ) -> None:
     case = await mutation.prepare(world)
+    assert (case.effect is not None) == mutation.is_shown
     await world.settle()
     if case.effect is not None and not case.is_new:
         assert not await case.effect(None)
