@@ -1,16 +1,26 @@
 """Who is let in at the admin listener, and what is told to whom is not (admin API, 1 and 2)."""
 
+import ast
+import hashlib
+import hmac
+import inspect
 from dataclasses import replace
 
 import orjson
 import pytest
 
+from authserver.admin import access
+from authserver.admin import operators as operators_module
 from authserver.admin.api.table import TABLE
+from authserver.admin.records import OperatorRecord
+from authserver.admin.store import find_operator_by_key
 from authserver.config.model import Config
 from authserver.config.secret import NO_SECRET
+from authserver.protocol.identifiers import TokenHash
+from authserver.storage.database import Reader
 from authserver.telemetry.metrics import scrape
 from server.tests.wire.harness import Wire
-from server.tests.wire.operating import API_KEY, an_admin, problem_of, rows
+from server.tests.wire.operating import API_KEY, Admin, an_admin, problem_of, rows
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +72,46 @@ async def test_whoever_shows_no_right_key_is_told_so_at_every_endpoint(
             assert answer.headers["content-type"] == "application/json"
             assert answer.headers["www-authenticate"] == 'Bearer realm="admin"'
             assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_key_is_compared_by_digest_in_constant_time_whatever_it_looks_like(
+    wire: Wire, admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long it takes is not measured: what is compared is of one length, and holds nothing of what was sent."""
+    operators = (await admin.do("POST", "/admin/operators", expect=201, body={"name": "ada", "role": "owner"}))["key"]
+    compared: list[tuple[bytes, bytes]] = []
+    looked_up: list[bytes] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return compare_digest(one, other)
+
+    async def find(db: Reader, key_hash: TokenHash) -> OperatorRecord | None:
+        looked_up.append(key_hash)
+        return await find_operator_by_key(db, key_hash)
+
+    compare_digest = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    monkeypatch.setattr(operators_module, "find_operator_by_key", find)
+    near = [API_KEY[:n] for n in range(len(API_KEY) + 1)]
+    wrong = [*near[:-1], f"{API_KEY}x", API_KEY.swapcase(), "\xff" * 500, operators[:-1], f"{operators}x", "apo_"]
+    for key, status in [(API_KEY, 200), (operators, 200), *((key, 401) for key in wrong)]:
+        del compared[:], looked_up[:]
+        async with an_admin(wire, None) as nobody:
+            headers = {"authorization": f"Bearer {key}".encode("latin-1")}
+            assert (await nobody.ask("GET", CLIENTS, headers=headers)).status_code == status
+        digest = hashlib.sha256(key.encode()).digest()
+        assert compared == [(digest, hashlib.sha256(API_KEY.encode()).digest())]
+        assert looked_up == ([digest] if key.startswith("apo_") else [])
+
+
+def test_no_key_is_compared_in_another_way() -> None:
+    """A comparison that ends at the first difference would have to be written down in these two."""
+    for module in (access, operators_module):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Compare):
+                names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+                assert names.isdisjoint({"key", "api_key", "key_hash"}), ast.unparse(node)
 
 
 async def test_the_scheme_is_taken_in_any_case(wire: Wire) -> None:
