@@ -4,6 +4,7 @@ import ast
 import hashlib
 import hmac
 import inspect
+import re
 from dataclasses import replace
 
 import orjson
@@ -170,3 +171,14 @@ async def test_a_fault_is_told_without_its_cause(wire: Wire) -> None:
         answer = await admin.ask("GET", CLIENTS)
     assert problem_of(answer, answer.status_code).startswith("internal error")
     assert answer.status_code >= 500
+
+
+@pytest.mark.parametrize(
+    "value", ["%00", "a%00b", "%ff", "%ed%a0%80", "%F0%9F%98%80", "%27%3B--", "%2F..%2F", "." * 256]
+)
+async def test_a_parameter_of_the_path_may_hold_anything_and_is_no_fault(wire: Wire, admin: Admin, value: str) -> None:
+    for entry in TABLE:
+        if entry.parameters:
+            path = re.sub(r"\{\w+\}", value, entry.path)
+            answer = await admin.ask(entry.method, path, json={})
+            assert answer.status_code < 500, (entry.method, path, answer.text)
