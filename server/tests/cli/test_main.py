@@ -108,6 +108,34 @@ def test_a_wrong_command_line_is_one_line_and_1(terminal: Command, words: tuple[
     assert "Usage" not in done.err
 
 
+BOOLEAN = [
+    (words, option.opts[0])
+    for words, command in EVERY_COMMAND.items()
+    for option in command.params
+    if isinstance(option, click.Option) and option.is_flag
+]
+
+
+def test_every_boolean_flag_is_written_bare_or_with_its_value(terminal: Command) -> None:
+    assert len(BOOLEAN) > 30
+    for words, flag in BOOLEAN:
+        for written in (flag, f"{flag}=true", f"{flag}=false"):
+            done = terminal(*words, written, "--help")
+            assert (done.code, done.err) == (0, ""), (words, written)
+        done = terminal(*words, f"{flag}=maybe", "--help")
+        assert (done.code, done.err) == (1, f"error: {flag} is true or false, not 'maybe'\n")
+
+
+def test_a_boolean_flag_takes_no_word_behind_it(terminal: Command, tmp_path: Path) -> None:
+    terminal("migrate")
+    assert terminal("backup", "--force", "copy.db").code == 0
+    refused = terminal("backup", "--force=true", "--force=false", "copy.db")
+    assert (refused.code, refused.out) == (1, "")
+    assert terminal("backup", "copy.db", "--force=true").code == 0
+    assert terminal("backup", "--", "--force=true").code == 0
+    assert (tmp_path / "--force=true").exists()
+
+
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_the_configuration_may_be_named_anywhere(terminal: Command, tmp_path: Path, place: int) -> None:
     path = tmp_path / "authserver.yaml"

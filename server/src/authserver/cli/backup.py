@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from authserver.cli.admin.opening import as_json
+from authserver.cli.options import switch
 from authserver.config.loader import load_config
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.sqlite_backup import back_up
@@ -13,8 +14,8 @@ from authserver.storage.sqlite_backup import back_up
 
 @click.command("backup")
 @click.argument("file")
-@click.option("--force", is_flag=True, help="Replaces FILE if it exists.")
-@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@switch("--force", help="Replaces FILE if it exists.")
+@switch("--json", "in_json", help="Print JSON.")
 @click.pass_obj
 def command(config_path: str | None, *, file: str, force: bool, in_json: bool) -> None:
     """Copy the SQLite database into FILE, as of one moment, while servers go on.

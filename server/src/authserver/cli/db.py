@@ -7,6 +7,7 @@ import click
 
 from authserver.cli.admin.opening import as_json
 from authserver.cli.groups import Group
+from authserver.cli.options import switch
 from authserver.config.loader import load_config
 from authserver.core import Clock
 from authserver.protocol.operator_errors import Invalid
@@ -20,7 +21,7 @@ def command() -> None:
 
 @command.command("copy")
 @click.option("--from", "source", default="", help="The SQLite file; without it, storage.sqlite.path.")
-@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@switch("--json", "in_json", help="Print JSON.")
 @click.pass_obj
 def copy(config_path: str | None, *, source: str, in_json: bool) -> None:
     """Copy a SQLite database into the empty PostgreSQL database of storage.postgres.dsn.

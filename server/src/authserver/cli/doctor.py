@@ -6,7 +6,7 @@ import sys
 import click
 import orjson
 
-from authserver.cli.options import Duration
+from authserver.cli.options import Duration, switch
 from authserver.config.loader import process_environment
 from authserver.core import Clock
 from authserver.doctor.diagnosing import INSPECTOR, Kind, diagnose
@@ -18,9 +18,7 @@ _VARIABLE = "AUTHSERVER_DOCTOR_TOKEN"
 
 @click.command("doctor")
 @click.argument("url")
-@click.option(
-    "--token-stdin", is_flag=True, help=f"Reads an access token from standard input, one line; or set {_VARIABLE}."
-)
+@switch("--token-stdin", help=f"Reads an access token from standard input, one line; or set {_VARIABLE}.")
 @click.option(
     "--kind",
     type=click.Choice([kind.value for kind in Kind]),
@@ -28,7 +26,7 @@ _VARIABLE = "AUTHSERVER_DOCTOR_TOKEN"
 )
 @click.option("--timeout", type=Duration(), default="5s", show_default=True, help="How long to wait for each answer.")
 @click.option("--origin", default=INSPECTOR, show_default=True, help="The web page that CORS should let in.")
-@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@switch("--json", "in_json", help="Print JSON.")
 def command(*, url: str, token_stdin: bool, kind: str | None, timeout: float, origin: str, in_json: bool) -> None:
     """Examine an MCP server or an issuer at URL, anybody's, as an MCP client meets it.
 

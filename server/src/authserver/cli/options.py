@@ -35,5 +35,5 @@ class Duration(click.ParamType[float]):
 
 
 def switch(*names: str, **settings: Any) -> Callable[[F], F]:
-    """Return a boolean option that is written bare, or with ``=true`` or ``=false``."""
-    return click.option(*names, is_flag=False, flag_value="true", default=False, type=bool, metavar="", **settings)
+    """Return a boolean option; groups see to it that it may be written ``=true`` and ``=false``, too."""
+    return click.option(*names, is_flag=True, default=False, **settings)

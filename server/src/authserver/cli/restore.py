@@ -5,6 +5,7 @@ from dataclasses import asdict
 import click
 
 from authserver.cli.admin.opening import as_json
+from authserver.cli.options import switch
 from authserver.config.loader import load_config
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.sqlite_backup import restore
@@ -12,8 +13,8 @@ from authserver.storage.sqlite_backup import restore
 
 @click.command("restore")
 @click.argument("file")
-@click.option("--force", is_flag=True, help="Replaces a database that is not empty, or damaged.")
-@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@switch("--force", help="Replaces a database that is not empty, or damaged.")
+@switch("--json", "in_json", help="Print JSON.")
 @click.pass_obj
 def command(config_path: str | None, *, file: str, force: bool, in_json: bool) -> None:
     """Put a backup in the place of the SQLite database; every server must be stopped.
