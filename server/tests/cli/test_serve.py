@@ -98,8 +98,16 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
         yield start
 
 
-def test_it_starts_in_order_serves_reloads_and_drains(start: Start) -> None:
-    server = start()
+def test_it_starts_in_order_serves_reloads_and_drains(
+    start: Start, environment: dict[str, str], tmp_path: Path
+) -> None:
+    is_new = environment["AUTHPLANE_STORAGE_DRIVER"] == "sqlite"
+    path = tmp_path / "authserver.yaml"
+    path.write_text(
+        "oidc: {client_secret_env: NOTHING}\n"
+        "resources: [{slug: notes, backend_kind: mint, uri: 'https://notes.example.com'}]\n"
+    )
+    server = start("--config", str(path), AUTHPLANE_STORAGE_SQLITE_PATH=str(tmp_path / "new.db"))
     server.wait_until_it_says("http server listening")
     assert httpx2.get(f"http://127.0.0.1:{server.port}/ready").status_code == 200
     server.process.send_signal(signal.SIGHUP)
@@ -109,6 +117,11 @@ def test_it_starts_in_order_serves_reloads_and_drains(start: Start) -> None:
         "starting authserver",
         "server.allowed_origins is empty",
         "=== authserver feature self-check ===",
+        "feature enabled",
+        "deprecated config key in use",
+        *(["applied migration"] if is_new else []),
+        "no signing key found, a new one was made",
+        "resource seeded",
         "dynamic client registration is open to unauthenticated callers",
         "DEPRECATION: oauth.default_client_scope is empty",
         "http server listening",
@@ -127,6 +140,10 @@ def test_it_starts_in_order_serves_reloads_and_drains(start: Start) -> None:
     assert server.line("http server listening")["address"] == f"127.0.0.1:{server.port}"
     table = server.line("feature self-check")
     assert (table["level"], table["msg"].count("\n")) == ("INFO", 9)
+    enabled = {line["feature"]: line["detail"] for line in server.lines if line["msg"] == "feature enabled"}
+    assert enabled["dcr"] == "mode=open"
+    assert all(f"{name} " in table["msg"] for name in enabled)
+    assert len(enabled) == table["msg"].count(" enabled ")
 
 
 @SQLITE

@@ -10,10 +10,10 @@ from dataclasses import replace
 import uvloop
 
 from authserver.app import Server, build_server
-from authserver.config.features import check_features
+from authserver.config.features import State, check_features, self_check
 from authserver.config.loader import LoadedConfig, with_session_secret
 from authserver.config.model import Config
-from authserver.config.notices import Notice, registration_notices
+from authserver.config.notices import DEPRECATED, Notice, registration_notices
 from authserver.core import Clock, Core, open_core, open_keys
 from authserver.keys.keyring import Keyring
 from authserver.maintenance.seed import seed_resources
@@ -59,8 +59,13 @@ def announce(loaded: LoadedConfig) -> None:
         gather_seconds=_LOG_GATHER_SECONDS,
     )
     _log.info("starting authserver", version=version(), issuer=config.server.issuer, address=config.server.address)
-    _say(loaded.notices)
+    deprecations = [notice for notice in loaded.notices if notice.message == DEPRECATED]
+    _say(notice for notice in loaded.notices if notice not in deprecations)
     _log.info(check_features(config))
+    for feature in self_check(config):
+        if feature.state is State.ENABLED:
+            _log.info("feature enabled", feature=feature.name, detail=feature.detail)
+    _say(deprecations)
 
 
 def log_listening(addresses: Iterable[tuple[str, int]]) -> None:
