@@ -1,8 +1,11 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from authserver.clients.store import insert_client
 from authserver.discovery.scraping import ScrapeRoutes
-from authserver.storage.database import Database
+from authserver.storage.database import Database, Reader
 from server.tests.clients.builders import a_client
 from server.tests.web.builders import a_request, answer_of
 
@@ -46,4 +49,24 @@ async def test_a_database_that_is_away_leaves_the_figures_as_they_were(db: Datab
     assert "authserver_active_clients 1.0" in await scraped(routes)
     await db.close()
     clock.seconds += 30
+    assert "authserver_active_clients 1.0" in await scraped(routes)
+
+
+async def test_a_database_that_hangs_holds_up_no_scrape(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    routes = ScrapeRoutes(db=db, path="/metrics", destinations=frozenset(), clock=lambda: 0, monotonic=clock)
+    assert "authserver_active_clients 0.0" in await scraped(routes)
+    await db.write(lambda tx: insert_client(tx, a_client(id="one")))
+    clock.seconds += 30
+    answers, survey = asyncio.Event(), db.survey
+
+    async def hanging(query: Callable[[Reader], Awaitable[int]]) -> int:
+        await answers.wait()
+        return await survey(query)
+
+    monkeypatch.setattr(db, "survey", hanging)
+    assert "authserver_active_clients 0.0" in await scraped(routes)
+    clock.seconds += 30
+    assert "authserver_active_clients 0.0" in await scraped(routes)
+    answers.set()
     assert "authserver_active_clients 1.0" in await scraped(routes)

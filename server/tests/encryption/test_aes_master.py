@@ -30,6 +30,19 @@ async def test_what_was_sealed_opens_under_its_context(context: str, plaintext: 
     assert await AesMaster(KEY).open(sealed, context=context) == plaintext
 
 
+async def test_what_succeeds_is_measured_once() -> None:
+    def measured(operation: str) -> float:
+        labels = {"driver": "aes_master", "operation": operation}
+        return metrics.REGISTRY.get_sample_value("authserver_encrypt_duration_seconds_count", labels) or 0.0
+
+    before = {operation: measured(operation) for operation in ("encrypt", "decrypt")}
+    sealed = await AesMaster(KEY).seal(b"secret", context=CONTEXT)
+    await AesMaster(KEY).open(sealed, context=CONTEXT)
+    with pytest.raises(EncryptionFailed):
+        await AesMaster(KEY).open(sealed, context="another")
+    assert {operation: measured(operation) - before[operation] for operation in before} == {"encrypt": 1, "decrypt": 1}
+
+
 async def test_the_layout_is_the_second_version_of_the_contract() -> None:
     sealed = await AesMaster(KEY).seal(b"secret", context=CONTEXT)
     derived = HKDF(SHA256(), 32, b"authserver-aes-master-v2", CONTEXT.encode()).derive(KEY)

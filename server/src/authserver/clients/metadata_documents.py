@@ -40,6 +40,7 @@ class MetadataDocuments:
             cache_ttl=config.cache_ttl,
             allow_private=config.allow_private_addresses,
             require_https=config.require_https,
+            is_counted=True,
         )
         self._fetches = SharedFetches[MetadataDocument](http, rules)
 

@@ -53,6 +53,7 @@ class FetchRules:
         least_ttl: How long it is kept at least, whatever its answer and ``cache_ttl`` say.
         needs_json_type: Whether an answer of another media type than JSON's is refused.
         what: What is fetched, in words of the log and of traces.
+        is_counted: Whether the metrics of client metadata documents count it; keys are none.
     """
 
     max_bytes: int
@@ -63,6 +64,7 @@ class FetchRules:
     least_ttl: int = 0
     needs_json_type: bool = True
     what: str = "client document"
+    is_counted: bool = False
 
 
 class SharedFetches(Generic[T]):
@@ -123,14 +125,14 @@ class SharedFetches(Generic[T]):
             NoFetchSlot: As many are being fetched as may be.
         """
         if (failure := self._failures.find(url, now=now)) is not None:
-            CIMD_FETCH_SUPPRESSED.inc("negative_cache")
+            self._count_suppressed("negative_cache")
             note(f"{self._rules.what} looked for", found=f"a failure that is remembered for {FAILURE_TTL} s")
             raise DocumentUnavailable(failure)
         fetch = self._fetches.get(url)
         if fetch is not None:
-            CIMD_FETCH_SUPPRESSED.inc("single_flight")
+            self._count_suppressed("single_flight")
         elif len(self._fetches) >= _MOST_WAITING:
-            CIMD_FETCH_SUPPRESSED.inc("capacity")
+            self._count_suppressed("capacity")
             raise NoFetchSlot("too many fetches are waited for")
         else:
             fetch = self._start(url, read, now)
@@ -146,8 +148,13 @@ class SharedFetches(Generic[T]):
     def _finish(self, url: str, task: asyncio.Task[T]) -> None:
         if self._fetches.get(url) is task:
             del self._fetches[url]
-        if not task.cancelled():
-            task.exception()  # seen, also when every caller went away
+        # Looked at also when every caller went away.
+        if not task.cancelled() and isinstance(task.exception(), NoFetchSlot):
+            self._count_suppressed("capacity")
+
+    def _count_suppressed(self, reason: str) -> None:
+        if self._rules.is_counted:
+            CIMD_FETCH_SUPPRESSED.inc(reason)
 
     async def _fetch_in_turn(self, url: str, read: Callable[[bytes], T], now: int) -> T:
         async with self._slots.taken(urlsplit(url).hostname or "") as admission:
@@ -198,10 +205,14 @@ class SharedFetches(Generic[T]):
         except OutboundRefused as exc:
             raise DocumentUnavailable(f"fetch refused: {exc.cause}") from exc
         except OutboundError as exc:
-            CIMD_FETCH_DURATION.observe(clock() - began)
+            self._measure(clock() - began)
             raise DocumentUnavailable(f"fetch failed: {exc.cause}") from exc
-        CIMD_FETCH_DURATION.observe(clock() - began)
+        self._measure(clock() - began)
         return response
+
+    def _measure(self, seconds: float) -> None:
+        if self._rules.is_counted:
+            CIMD_FETCH_DURATION.observe(seconds)
 
 
 class _FetchSlots:
@@ -246,7 +257,6 @@ async def _places(*semaphores: asyncio.Semaphore) -> AsyncIterator[None]:
                 for semaphore in semaphores:
                     await held.enter_async_context(semaphore)
         except TimeoutError as exc:
-            CIMD_FETCH_SUPPRESSED.inc("capacity")
             raise NoFetchSlot("too many fetches are under way") from exc
         yield
 

@@ -79,7 +79,9 @@ class PolicyLists:
             Invalid: A mint resource has no such list.
         """
         resource = await find_resource_by_slug(self.db, slug)
-        return which.of(_having(which, slug, resource).policy)
+        entries = which.of(_having(which, slug, resource).policy)
+        ALLOWLIST_OPS.inc("list")
+        return entries
 
     async def add(self, which: PolicyList, slug: str, entry: str, *, now: int) -> tuple[str, ...]:
         """Put an entry on a list; return all. One that is there already changes nothing.

@@ -1,14 +1,13 @@
 """``/admin/resources`` (admin API, 6)."""
 
-from typing import NoReturn
-
 from authserver.admin.endpoint import Call, Query, StrictBody, endpoint
 from authserver.admin.records import Role
 from authserver.protocol.operator_errors import Forbidden, Invalid, NotFound
 from authserver.resources.administration import ResourceDraft, ResourcePatch
-from authserver.resources.records import BackendKind, ResourcePolicy, ResourceScope
+from authserver.resources.records import BackendKind, Resource, ResourcePolicy, ResourceScope
 from authserver.resources.store import find_resource, find_resource_by_slug, page_resources
 from authserver.resources.views import ResourceView, build_resource
+from authserver.telemetry.metrics import RESOURCE_SERVER_OPS
 
 _FILTERS = ("backend_kind", "broker_provider_id", "limit", "offset")
 MOST_OFFSET = 2**30
@@ -92,8 +91,7 @@ async def list_resources(call: Call[None]) -> list[ResourceView] | ResourceView:
     if slug is not None:
         if any(call.query.get(name) is not None for name in _FILTERS):
             raise Invalid("slug cannot be combined with another parameter")
-        resource = await find_resource_by_slug(call.parts.db, slug)
-        return build_resource(resource) if resource else _not_found(slug)
+        return _shown(await find_resource_by_slug(call.parts.db, slug), slug)
     kind = call.query.get("backend_kind")
     if kind is not None and kind not in set(BackendKind):
         raise Invalid("backend_kind must be mint or broker")
@@ -104,6 +102,7 @@ async def list_resources(call: Call[None]) -> list[ResourceView] | ResourceView:
         backend_kind=kind,
         broker_provider_id=call.query.get("broker_provider_id"),
     )
+    RESOURCE_SERVER_OPS.inc("list")
     return [build_resource(resource) for resource in page]
 
 
@@ -128,8 +127,7 @@ async def create_resource(call: Call[ResourceBody]) -> ResourceView:
 @endpoint("GET", "/admin/resources/{id}", role=Role.READ_ONLY, resources=("id",), refusals=(404,))
 async def get_resource(call: Call[None]) -> ResourceView:
     """Show a resource."""
-    resource = await find_resource(call.parts.db, call.path["id"])
-    return build_resource(resource) if resource else _not_found(call.path["id"])
+    return _shown(await find_resource(call.parts.db, call.path["id"]), call.path["id"])
 
 
 @endpoint("PATCH", "/admin/resources/{id}", role=Role.OPERATOR, resources=("id",), refusals=(404, 409))
@@ -185,8 +183,11 @@ def _policy(policy: PolicyBody) -> ResourcePolicy:
     )
 
 
-def _not_found(named: str) -> NoReturn:
-    raise NotFound(f"resource not found: {named}")
+def _shown(resource: Resource | None, named: str) -> ResourceView:
+    if resource is None:
+        raise NotFound(f"resource not found: {named}")
+    RESOURCE_SERVER_OPS.inc("get")
+    return build_resource(resource)
 
 
 ENDPOINTS = (list_resources, create_resource, get_resource, update_resource, delete_resource)
