@@ -49,7 +49,8 @@ def _section(ctx: click.Context) -> str:
         for option in ctx.command.params
         if isinstance(option, click.Option) and not option.hidden and option.opts[0] not in _SHARED
     ]
-    lines = [f"## `{ctx.command_path}`", "", help_text, ""]
+    arguments = [param.make_metavar(ctx) for param in ctx.command.params if isinstance(param, click.Argument)]
+    lines = [f"## `{' '.join((ctx.command_path, *arguments))}`", "", help_text, ""]
     if options:
         lines += ["| Flag | Default | Variable | Meaning |", "|---|---|---|---|"]
         lines += [_row(option) for option in options]

@@ -8,8 +8,7 @@ from authserver.admin.store import list_operators
 from authserver.admin.views import build_operator
 from authserver.cli.admin.opening import as_json, require, run
 from authserver.cli.groups import Group
-from authserver.cli.options import switch
-from authserver.config.durations import parse_duration
+from authserver.cli.options import Duration, switch
 
 
 @click.group("operator", cls=Group)
@@ -21,18 +20,17 @@ def command() -> None:
 @click.option("--name", default="", help="The actor of its audit rows; never given twice. Required.")
 @click.option("--role", default="", help=f"{', '.join(ROLES)}; each may all that those before it may. Required.")
 @click.option("--resource", "resources", multiple=True, help="Slug or id; may be repeated. The key is for these only.")
-@click.option("--expires-in", help="A duration such as 720h; without it the key does not expire.")
+@click.option("--expires-in", type=Duration(), help="Such as 30d or 720h; without it the key does not expire.")
 @click.pass_obj
 def create(
-    config_path: str | None, *, name: str, role: str, resources: tuple[str, ...], expires_in: str | None
+    config_path: str | None, *, name: str, role: str, resources: tuple[str, ...], expires_in: float | None
 ) -> None:
     """Create an operator; its key is printed once."""
     require(name, "--name")
     require(role, "--role")
-    seconds = None if expires_in is None else _parse(expires_in)
 
     def new(now: int) -> NewOperator:
-        expires_at = None if seconds is None else now + seconds
+        expires_at = None if expires_in is None else now + int(expires_in)
         return NewOperator(name=name, role=role, resources=resources or None, expires_at=expires_at)
 
     record, key = run(config_path, lambda core: core.operators.create(new(core.clock()), now=core.clock()))
@@ -63,13 +61,6 @@ def revoke(config_path: str | None, *, name: str) -> None:
     require(name, "--name")
     run(config_path, lambda core: core.operators.revoke(name, now=core.clock()))
     click.echo(f"operator revoked: name={name}")
-
-
-def _parse(text: str) -> int:
-    try:
-        return int(parse_duration(text))
-    except ValueError as exc:
-        raise click.ClickException("--expires-in must be a duration such as 720h") from exc
 
 
 def _line(record: OperatorRecord) -> str:
