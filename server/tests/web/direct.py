@@ -9,6 +9,7 @@ import orjson
 
 from authserver.web.http import HttpRequest, HttpResponse
 from authserver.web.server import WebApp
+from authserver.web.streaming import Rest
 from server.tests.web.builders import feed
 
 Pairs = list[tuple[bytes, bytes]]
@@ -73,7 +74,8 @@ async def ask(app: WebApp, request: HttpRequest) -> Answer:
         return Answer()
     status, *lines = answer[0].removesuffix(b"\r\n").split(b"\r\n")
     pairs = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
-    return Answer(int(status.split()[1]), pairs, answer[1])
+    rest = b"".join([part async for part in request.stream.parts]) if isinstance(request.stream, Rest) else b""
+    return Answer(int(status.split()[1]), pairs, answer[1] + rest)
 
 
 class DirectTransport(httpx2.AsyncBaseTransport):

@@ -15,7 +15,7 @@ from authserver.web.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_head, new_pa
 from authserver.web.http import MAX_TARGET_BYTES, HttpRequest
 from authserver.web.routing import split_target
 from authserver.web.server import Answer, WebApp
-from authserver.web.streaming import pour
+from authserver.web.streaming import Flow, Rest, pour
 from authserver.web.turned_away import turn_away
 
 # More than these wait on one connection only when somebody means harm; each holds memory before it is looked at.
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         # What is answered, and what is to be answered behind it.
         self._answering: HttpRequest | None = None
         self._queue: deque[HttpRequest] = deque()
-        self._is_clogged = False
+        self._flow = Flow()
         self._is_idle = False
         self._is_draining = crowd.is_draining
         self._is_surplus = False
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
     @property
     def _is_busy(self) -> bool:
         """Whether an answer is on its way, or due."""
-        return self._answering is not None or bool(self._queue) or self._is_clogged
+        return self._answering is not None or bool(self._queue) or self._flow.is_clogged
 
     @property
     def _is_ending(self) -> bool:
@@ -133,6 +133,7 @@ class Connection(asyncio.Protocol):
         """End; who reads a body learns of it."""
         self._crowd.leave(self)
         self._queue.clear()
+        self._flow.clear()
         if self._reading is not None:
             self._reading.lose()
         if self._answering is not None:
@@ -146,11 +147,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Answer nothing more for the time being: the client does not take what it is sent."""
-        self._is_clogged = True
+        self._flow.clog()
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._is_clogged = False
+        self._flow.clear()
         self._go_on()
 
     def data_received(self, data: bytes) -> None:
@@ -328,7 +329,10 @@ class Connection(asyncio.Protocol):
         if request.stream is not None:
             self._answering = request
             self._transport.write(b"".join((head, self._crowd.date, b"connection: close\r\n\r\n", body)))
-            self._crowd.begin(self._loop.create_task(pour(request.stream, self._transport, self._may_go_on)))
+            stream, may_go_on = request.stream, self._may_go_on
+            if isinstance(stream, Rest):
+                stream, may_go_on = stream.parts, self._is_taken
+            self._crowd.begin(self._loop.create_task(pour(stream, self._transport, may_go_on)))
             return
         is_last = request.is_last or (self._is_draining and not self._queue)
         end = b"connection: close\r\n\r\n" if is_last else b"\r\n"
@@ -338,14 +342,20 @@ class Connection(asyncio.Protocol):
         elif is_last:
             self._linger()
 
-    def _may_go_on(self) -> bool:
+    async def _may_go_on(self) -> bool:
         """Give a stream time for its next part, unless the end has come or its client does not take what it is sent."""
         self._deadline = self._loop.time() + self._timeouts.write
-        return not self._is_draining and not self._is_clogged
+        return not self._is_draining and not self._flow.is_clogged
+
+    async def _is_taken(self) -> bool:
+        """Wait until the client has taken what it was sent, and give the next part its time."""
+        await self._flow.taken()
+        self._deadline = self._loop.time() + self._timeouts.write
+        return not self._transport.is_closing()
 
     def _go_on(self) -> None:
         """Go on to what the client sent meanwhile, or wait for its next request."""
-        while self._queue and self._answering is None and not self._is_clogged and not self._is_ending:
+        while self._queue and self._answering is None and not self._flow.is_clogged and not self._is_ending:
             self._answer(self._queue.popleft())
         if self._is_ending:
             return

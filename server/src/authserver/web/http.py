@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from authserver.web.streaming import Stream
+from authserver.web.streaming import Rest, Stream
 
 NO_STORE = (b"cache-control", b"no-store")
 JSON = (b"content-type", b"application/json")
@@ -93,7 +93,7 @@ class HttpRequest:
         self.request_id = request_id
         self.tail = ""
         self.template = ""
-        self.stream: Stream | None = None
+        self.stream: Stream | Rest | None = None
         self.is_last = False
         self.answer_headers: tuple[tuple[bytes, bytes], ...] = ()
         self._first = dict(reversed(headers))
@@ -187,7 +187,7 @@ class HttpResponse(NamedTuple):
     status: int
     body: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    stream: Stream | None = None
+    stream: Stream | Rest | None = None
 
     def with_headers(self, *headers: tuple[bytes, bytes]) -> "HttpResponse":
         """Return the same answer with further headers."""

@@ -1,14 +1,52 @@
-"""Answers that go on: a stream whose parts are written as they come, until the connection ends."""
+"""Answers that come in parts: those that go on until the connection ends, and those that are too long for one piece."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 
 Stream = AsyncGenerator[bytes, None]
 """Yields at least every few seconds, if only nothing: between two parts it is asked whether to go on."""
 
 
-async def pour(stream: Stream, transport: asyncio.Transport, may_go_on: Callable[[], bool]) -> None:
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The rest of a body that has an end, by which its reader knows that nothing is missing: JSON has one.
+
+    Each part waits until its client has taken those before it, and until everybody else had their turn.
+    """
+
+    parts: Stream
+
+
+class Flow:
+    """Whether a client takes what it is sent."""
+
+    __slots__ = ("_taken", "is_clogged")
+
+    def __init__(self) -> None:
+        self.is_clogged = False
+        self._taken: asyncio.Event | None = None
+
+    def clog(self) -> None:
+        """Know that the client takes nothing for the time being."""
+        self.is_clogged = True
+
+    def clear(self) -> None:
+        """Know that it goes on, or has gone."""
+        self.is_clogged = False
+        if self._taken is not None:
+            self._taken.set()
+
+    async def taken(self) -> None:
+        """Let others have their turn, and wait until the client goes on or has gone."""
+        await asyncio.sleep(0)
+        while self.is_clogged:
+            self._taken = asyncio.Event()
+            await self._taken.wait()
+
+
+async def pour(stream: Stream, transport: asyncio.Transport, may_go_on: Callable[[], Awaitable[bool]]) -> None:
     """Write what a stream yields, and end the connection behind it: its end is how the client knows.
 
     Args:
@@ -19,7 +57,7 @@ async def pour(stream: Stream, transport: asyncio.Transport, may_go_on: Callable
     try:
         async with contextlib.aclosing(stream) as parts:
             async for part in parts:
-                if transport.is_closing() or not may_go_on():
+                if transport.is_closing() or not await may_go_on():
                     return
                 if part:
                     transport.write(part)
