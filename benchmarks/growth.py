@@ -5,24 +5,20 @@ as in ``run.py``. It takes about half an hour and four gigabytes of disk; ``--up
 """
 
 import argparse
-import asyncio
 import contextlib
 import json
-import os
-import sqlite3
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
-from contestants import REDIRECT_URI, RESOURCE, SCOPE, Installation
+from contestants import RESOURCE, SCOPE, Installation
 from database_server import durable_postgres, find_binaries
+from filling import fill_postgres, fill_sqlite
 from machine import LOAD_CORE, WORK, describe, on_core, resident_mib
 from measures import MEASURES
 from report import plot_growth
@@ -31,71 +27,6 @@ from run import BASELINES, OUT, write_json
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 RECORDED = BASELINES.with_name("growth.json")
 _MEASURES = tuple(name for name in MEASURES if "16 connections" in name and not name.startswith(("jwks", "metadata")))
-_CHUNK = 50_000
-_ACTION_NUMBER = -1
-"""Of the numbers that stand for texts: below 0, since the server's own go up from 1."""
-
-Row = tuple[Any, ...]
-Write = Callable[[str, tuple[str, ...], list[Row]], None]
-
-
-def _identifier(milliseconds: int) -> bytes:
-    return milliseconds.to_bytes(6, "big") + os.urandom(10)
-
-
-def _rows(numbers: range, resource_id: str, resource_number: int) -> dict[str, tuple[tuple[str, ...], list[Row]]]:
-    """Return the rows of some clients: each has a user who allowed it, a family, a token and an audit row."""
-    now = int(time.time())
-    uris, scopes = json.dumps([REDIRECT_URI]), json.dumps([SCOPE])
-    tables: dict[str, tuple[tuple[str, ...], list[Row]]] = {
-        "names": (("number", "name"), []),
-        "clients": (
-            ("id", "name", "redirect_uris", "grant_types", "response_types", "token_endpoint_auth_method", "status",
-             "registration_source", "issued_at", "updated_at"), []),
-        "users": (("id", "email", "email_folded", "created_at", "updated_at"), []),
-        "authorizations": (
-            ("id", "client_id", "user_id", "redirect_uri", "scope", "resource_id", "resource", "code_challenge",
-             "consented", "created_at", "consumed_at"), []),
-        "refresh_tokens": (("token_hash", "authorization_id", "created_at", "expires_at"), []),
-        "consent_grants": (
-            ("id", "user_id", "client_id", "resource_id", "scopes", "redirect_uris", "created_at", "updated_at"), []),
-        "issuance_rows": (
-            ("id", "token_digest", "kind", "subject_number", "client_number", "resource_number", "scopes",
-             "authorization_id", "issued_at", "expires_at", "consent_client_number"), []),
-        "audit_rows": (
-            ("id", "action_number", "actor_number", "client_number", "ip", "detail", "created_at"), []),
-    }  # fmt: skip
-    if 0 in numbers:
-        tables["names"][1].append((_ACTION_NUMBER, "token.issued"))
-    for number in numbers:
-        at = now - 40 * 86_400 + number % (30 * 86_400)
-        client, user, address = f"grown-client-{number}", f"grown-user-{number}", f"user{number}@example.com"
-        family = _identifier(at * 1000)
-        client_number = -2 - 2 * number
-        user_number = client_number - 1
-        row: dict[str, Row] = {
-            "clients": (client, "Grown", uris, '["authorization_code","refresh_token"]', '["code"]', "none", "active",
-                        "dcr", at, at),
-            "users": (user, address, address, at, at),
-            "authorizations": (family, client, user, REDIRECT_URI, SCOPE, resource_id, RESOURCE, "x" * 43, True, at, at),
-            "refresh_tokens": (os.urandom(32), family, at, now + 86_400),
-            "consent_grants": (_identifier(at * 1000), user, client, resource_id, scopes, uris, at, at),
-            "issuance_rows": (_identifier(at * 1000), os.urandom(16), "user", user_number, client_number,
-                              resource_number, SCOPE, family, at, at + 900, client_number),
-            "audit_rows": (_identifier(at * 1000), _ACTION_NUMBER, user_number, client_number, "127.0.0.1",
-                           "family=grown", at),
-        }  # fmt: skip
-        tables["names"][1].extend([(client_number, client), (user_number, user)])
-        for name, values in row.items():
-            tables[name][1].append(values)
-    return tables
-
-
-def _fill(write: Write, resource: tuple[str, int], start: int, end: int) -> None:
-    for first in range(start, end, _CHUNK):
-        numbers = range(first, min(end, first + _CHUNK))
-        for table, (columns, rows) in _rows(numbers, *resource).items():
-            write(table, columns, rows)
 
 
 class _Sqlite:
@@ -108,17 +39,7 @@ class _Sqlite:
 
     def grow(self, start: int, end: int) -> int:
         """Write the rows; return the bytes of the database."""
-        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
-            resource = connection.execute("SELECT id, number FROM resources").fetchone()
-
-            def write(table: str, columns: tuple[str, ...], rows: list[Row]) -> None:
-                marks = ", ".join("?" * len(columns))
-                connection.execute("BEGIN")
-                connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
-                connection.execute("COMMIT")
-
-            _fill(write, resource, start, end)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        fill_sqlite(str(self._path), start, end, now=int(time.time()), uri=RESOURCE, scope=SCOPE)
         return self._path.stat().st_size
 
 
@@ -132,18 +53,7 @@ class _Postgres:
 
     def grow(self, start: int, end: int) -> int:
         """Write the rows; return the bytes of the database."""
-        with asyncio.Runner() as runner:
-            connection = runner.run(asyncpg.connect(self._dsn))
-            resource = runner.run(connection.fetchrow("SELECT id, number FROM resources"))
-
-            def write(table: str, columns: tuple[str, ...], rows: list[Row]) -> None:
-                runner.run(connection.copy_records_to_table(table, columns=columns, records=rows))
-
-            _fill(write, resource, start, end)
-            runner.run(connection.execute("VACUUM ANALYZE"))
-            size: int = runner.run(connection.fetchval("SELECT pg_database_size(current_database())"))
-            runner.run(connection.close())
-        return size
+        return fill_postgres(self._dsn, start, end, now=int(time.time()), uri=RESOURCE, scope=SCOPE)
 
 
 @contextlib.contextmanager
