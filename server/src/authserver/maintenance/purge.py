@@ -6,17 +6,21 @@ transaction of its own, found by an index and never looked at twice.
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from typing import TypeVar
 
 from authserver.audit.chain.purging import Purge, purge_sealed
 from authserver.audit.delivery.store import lowest_delivered
-from authserver.protocol.identifiers import first_id
+from authserver.protocol.identifiers import LAST_ID, first_id
 from authserver.protocol.operator_errors import Invalid
 from authserver.protocol.statements import Signer
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, Value, Writer
 from authserver.traces.recorder import trim_expired
 
+P = TypeVar("P", int, bytes)
+
 BATCH_ROWS = 500
+SLICE_ROWS = 2000
 DAY = 24 * 3600
 UNUSED_CLIENT_AGE = 30 * DAY
 DEFAULT_ISSUANCE_RETENTION = 30 * DAY
@@ -70,11 +74,13 @@ _REFRESH_TOKENS = (
     "DELETE FROM refresh_tokens WHERE token_hash IN (SELECT token_hash FROM refresh_tokens"
     " WHERE expires_at >= $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3) RETURNING expires_at AS reached"
 )
-# The answer to a retry is sealed in the row of its family; nothing but the id leads to those rows in order.
+# The answer to a retry is sealed in the row of its family; nothing but the id leads to those rows in order. So all are looked
+# at, slice by slice, and a request that writes waits for a slice at most.
+_RETRY_SLICE = f"SELECT id AS last FROM authorizations WHERE id > $1 ORDER BY id LIMIT 1 OFFSET {SLICE_ROWS - 1}"
 _RETRY_ANSWERS = (
     "UPDATE authorizations SET retry_token_hash = NULL, retry_request = NULL, retry_response = NULL"
-    " WHERE id IN (SELECT id FROM authorizations WHERE id > $1 AND retry_response IS NOT NULL AND rotated_at < $2"
-    " ORDER BY id LIMIT $3) RETURNING id AS reached"
+    " WHERE id IN (SELECT id FROM authorizations WHERE id > $1 AND id <= $4 AND retry_response IS NOT NULL"
+    " AND rotated_at < $2 ORDER BY id LIMIT $3) RETURNING id AS reached"
 )
 # A request that became no family goes; a family stays for ever, and only the code that it came from is forgotten.
 _REQUESTS = (
@@ -98,9 +104,13 @@ _ISSUANCES = (
     " AND ((revoked_at IS NULL AND expires_at < $2) OR revoked_at < $2)"
     " AND NOT EXISTS (SELECT 1 FROM issuance_rows c WHERE c.parent_jti = i.id) ORDER BY id LIMIT $3) RETURNING id AS reached"
 )
+_CLIENT_SLICE = (
+    f"SELECT issued_at AS last FROM clients WHERE issued_at > $1 ORDER BY issued_at LIMIT 1 OFFSET {SLICE_ROWS - 1}"
+)
+# The sources are no index's matter: those in the order of time lead.
 _UNUSED_CLIENTS = (
-    "DELETE FROM clients WHERE id IN (SELECT id FROM clients c WHERE registration_source IN ('dcr', 'cimd')"
-    " AND issued_at >= $1 AND issued_at < $2"
+    "DELETE FROM clients WHERE id IN (SELECT id FROM clients c WHERE registration_source || '' IN ('dcr', 'cimd')"
+    " AND issued_at >= $1 AND issued_at < $2 AND issued_at <= $4"
     " AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.client_id = c.id"
     " AND (a.consumed_at IS NOT NULL OR a.expires_at >= $2))"
     " AND NOT EXISTS (SELECT 1 FROM device_requests d WHERE d.client_id = c.id AND d.expires_at >= $2)"
@@ -169,7 +179,7 @@ async def purge(
     check_retention((target,), retention)
     match target:
         case Target.REFRESH_TOKENS:
-            erased = await _sweep(db, _RETRY_ANSWERS, begin=b"", end=now - refresh_grace)
+            erased = await _walk(db, _RETRY_SLICE, _RETRY_ANSWERS, begin=b"", last=LAST_ID, end=now - refresh_grace)
             return erased + await _sweep(db, _REFRESH_TOKENS, end=now)
         case Target.REFUSAL_TRACES:
             return await trim_expired(db, before=now - trace_age)
@@ -186,7 +196,8 @@ async def purge(
             most = await lowest_delivered(db, destinations)
             return await purge_sealed(db, signer, Purge(before=now - (retention or 0), most=most, now=now))
         case Target.UNUSED_CLIENTS:
-            return await _sweep(db, _UNUSED_CLIENTS, end=now - UNUSED_CLIENT_AGE, topic="clients")
+            end = now - UNUSED_CLIENT_AGE
+            return await _walk(db, _CLIENT_SLICE, _UNUSED_CLIENTS, begin=-1, last=end, end=end, topic="clients")
         case _:
             return await _sweep(db, _EXPIRED[target], end=now)
 
@@ -203,9 +214,31 @@ _EXPIRED = {
 async def _purge_issuances(db: Database, *, end: int) -> int:
     """Delete old tokens, those first that nothing was exchanged from; return their number."""
     deleted = 0
-    while swept := await _sweep(db, _ISSUANCES, begin=b"", end=end, end_id=first_id(end * 1000)):
+    while swept := await _sweep(db, _ISSUANCES, begin=b"", end=end, limit=first_id(end * 1000)):
         deleted += swept
     return deleted
+
+
+async def _walk(db: Database, slice_: str, sql: str, *, begin: P, last: P, end: int, topic: str | None = None) -> int:
+    """Run a statement slice by slice: it looks at every row of a table, most of which stay.
+
+    Args:
+        db: Where.
+        slice_: Finds where the slice ends that begins at ``begin``.
+        sql: As for ``_sweep``.
+        begin: Where to begin.
+        last: Where the last slice ends.
+        end: What expires earlier goes.
+        topic: What to announce.
+    """
+    touched = 0
+    while True:
+        row = await db.fetch_one(slice_, begin)
+        reached: P = last if row is None else row["last"]
+        touched += await _sweep(db, sql, begin=begin, end=end, limit=reached, topic=topic)
+        if row is None or reached >= last:
+            return touched
+        begin = reached
 
 
 async def _sweep(
@@ -214,13 +247,13 @@ async def _sweep(
     *,
     begin: int | bytes = 0,
     end: int,
-    end_id: bytes | None = None,
+    limit: int | bytes | None = None,
     topic: str | None = None,
 ) -> int:
     """Run a statement batch by batch, each from where the one before came to, until one is not full."""
     touched = 0
     while True:
-        rows = await db.write(_batch(sql, begin, end, end_id, topic))
+        rows = await db.write(_batch(sql, begin, end, limit, topic))
         touched += len(rows)
         if len(rows) < BATCH_ROWS:
             return touched
@@ -228,9 +261,9 @@ async def _sweep(
 
 
 def _batch(
-    sql: str, begin: Value, end: int, end_id: bytes | None, topic: str | None
+    sql: str, begin: Value, end: int, limit: Value, topic: str | None
 ) -> Callable[[Writer], Awaitable[list[int | bytes | None]]]:
-    arguments: tuple[Value, ...] = (begin, end, BATCH_ROWS) if end_id is None else (begin, end, BATCH_ROWS, end_id)
+    arguments: tuple[Value, ...] = (begin, end, BATCH_ROWS) if limit is None else (begin, end, BATCH_ROWS, limit)
 
     async def run(tx: Writer) -> list[int | bytes | None]:
         rows = await tx.fetch_all(sql, *arguments)
