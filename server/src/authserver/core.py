@@ -29,6 +29,7 @@ from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.resources.policy_lists import PolicyLists
 from authserver.storage.database import Database, Reader, Writer
 from authserver.storage.opening import open_database
+from authserver.storage.totals import Totals
 from authserver.telemetry.installed import version
 from authserver.tokens.administration import IssuanceAdministration
 from authserver.tokens.consent_revocation import ConsentRevocation
@@ -209,4 +210,5 @@ def build_admin_parts(
         idps=core.idps,
         xaa_policies=core.xaa_policies,
         subject_mappings=core.subject_mappings,
+        totals=Totals(core.db),
     )

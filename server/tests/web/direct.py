@@ -74,7 +74,7 @@ async def ask(app: WebApp, request: HttpRequest) -> Answer:
         return Answer()
     status, *lines = answer[0].removesuffix(b"\r\n").split(b"\r\n")
     pairs = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
-    rest = b"".join([part async for part in request.stream.parts]) if isinstance(request.stream, Rest) else b""
+    rest = await request.stream.read() if isinstance(request.stream, Rest) else b""
     return Answer(int(status.split()[1]), pairs, answer[1] + rest)
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from authserver.storage.database import Append, Claim, Database, FirstUse, Row, Value, Writer
+from authserver.storage.database import Append, Claim, Database, FirstUse, Reader, Row, Value, Writer
 from authserver.storage.names import number_of
+from authserver.storage.postgres import PostgresDatabase
+from authserver.storage.sqlite import SqliteDatabase
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Value, ...]]
@@ -87,3 +89,38 @@ def record(db: Database, monkeypatch: Any) -> Recording:
     monkeypatch.setattr(db, "fetch_all", recording_fetch_all)
     monkeypatch.setattr(db, "write", recording_write)
     return recording
+
+
+def record_all(monkeypatch: Any) -> Recording:
+    """Have every database of this process note down what it runs from now on, whoever opened it and in whatever thread."""
+    recording = Recording()
+    for kind in (SqliteDatabase, PostgresDatabase):
+        _record_kind(kind, recording, monkeypatch)
+    return recording
+
+
+def _record_kind(kind: Any, recording: Recording, monkeypatch: Any) -> None:
+    fetch_one, fetch_all, write, survey = kind.fetch_one, kind.fetch_all, kind.write, kind.survey
+
+    async def recording_fetch_one(self: Any, sql: str, *args: Value) -> Row | None:
+        recording.reads.append((sql, args))
+        row: Row | None = await fetch_one(self, sql, *args)
+        return row
+
+    async def recording_fetch_all(self: Any, sql: str, *args: Value) -> Sequence[Row]:
+        recording.reads.append((sql, args))
+        rows: Sequence[Row] = await fetch_all(self, sql, *args)
+        return rows
+
+    async def recording_write(self: Any, transaction: Callable[[Writer], Awaitable[T]]) -> T:
+        result: T = await write(self, lambda tx: transaction(_RecordingWriter(tx, recording)))
+        return result
+
+    async def recording_survey(self: Any, query: Callable[[Reader], Awaitable[T]]) -> T:
+        result: T = await survey(self, lambda reader: query(_RecordingWriter(cast("Writer", reader), recording)))
+        return result
+
+    monkeypatch.setattr(kind, "fetch_one", recording_fetch_one)
+    monkeypatch.setattr(kind, "fetch_all", recording_fetch_all)
+    monkeypatch.setattr(kind, "write", recording_write)
+    monkeypatch.setattr(kind, "survey", recording_survey)

@@ -15,6 +15,7 @@ from authserver.resources.administration import ResourceAdministration
 from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.resources.policy_lists import PolicyLists
 from authserver.storage.database import Database
+from authserver.storage.totals import Totals
 from authserver.tokens.administration import IssuanceAdministration
 from authserver.tokens.consent_revocation import ConsentRevocation
 from authserver.tokens.family_administration import TokenAdministration
@@ -65,3 +66,4 @@ class AdminParts:
     accounts: Accounts
     tokens: TokenAdministration
     traces: TraceReading
+    totals: Totals

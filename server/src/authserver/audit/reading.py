@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from authserver.audit.records import AuditRecord
-from authserver.audit.store import list_events
+from authserver.audit.store import EventFilter, find_event_position, page_events
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.database import Database
 
@@ -58,16 +58,21 @@ class AuditReading:
         since = self.earliest(question.since, now=now)
         if question.until is not None and question.until <= since:
             raise Invalid("until must be after since")
-        return await list_events(
-            self.db,
-            limit=question.limit if question.limit > 0 else _PAGE,
+        wanted = EventFilter(
             action=question.action,
             actor_id=question.actor_id,
             client_id=question.client_id,
             since=since,
             until=question.until,
-            offset=max(0, question.offset),
         )
+        before = None
+        if question.offset > 0:
+            before = await self.db.survey(
+                lambda reader: find_event_position(reader, wanted, passed_over=question.offset)
+            )
+            if before is None:
+                return []
+        return await page_events(self.db, wanted, limit=question.limit if question.limit > 0 else _PAGE, before=before)
 
     def earliest(self, asked: int | None, *, now: int) -> int:
         """Return the second from which the trail may be read.

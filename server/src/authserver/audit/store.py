@@ -1,12 +1,14 @@
 """SQL of ``audit_rows``, which the view ``audit_events`` shows with texts for numbers."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 from authserver.audit.records import AuditEvent, AuditRecord
-from authserver.protocol.identifiers import first_id
-from authserver.storage.database import Append, Reader, Row, Writer
-from authserver.storage.names import number_of
+from authserver.protocol.identifiers import LAST_ID, first_id
+from authserver.storage.database import Append, Reader, Row, Value, Writer
+from authserver.storage.merging import find_nth, read_merged
+from authserver.storage.names import between, newest_first, number_of, text_of
 
 _AUDIT_EVENTS = Append(
     "audit_rows",
@@ -23,10 +25,13 @@ _AUDIT_EVENTS = Append(
     },
     named=("action_number", "actor_number", "client_number"),
 )
+_COLUMNS = (
+    f"id, {text_of('action_number')} AS action, coalesce({text_of('actor_number')}, '') AS actor_id,"
+    f" coalesce({text_of('client_number')}, '') AS client_id, ip, detail, trace_id, reference, created_at"
+)
 _EARLIEST = b"\x00" * 16
 _IDS = 64
 _MARKS = ", ".join(f"${n}" for n in range(1, _IDS + 1))
-_LATEST = b"\xff" * 16
 
 
 async def append_event(tx: Writer, event_id: bytes, event: AuditEvent, *, now: int) -> None:
@@ -45,6 +50,35 @@ async def append_event(tx: Writer, event_id: bytes, event: AuditEvent, *, now: i
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events are wanted; None leaves a member open.
+
+    Attributes:
+        since: From this second on.
+        until: Before this second.
+    """
+
+    action: str | None = None
+    actor_id: str | None = None
+    client_id: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+async def page_events(db: Reader, wanted: EventFilter, *, limit: int, before: bytes | None = None) -> list[AuditRecord]:
+    """Read a page, newest first.
+
+    Args:
+        db: Where to read.
+        wanted: Only such rows.
+        limit: Rows a page.
+        before: The id of the last row of the page before; None starts at the newest.
+    """
+    lists, values = _wanted(_COLUMNS, wanted, before)
+    return [_record(row) for row in await read_merged(db, lists, values, limit=limit, order=_id)]
+
+
 async def list_events(
     db: Reader,
     *,
@@ -53,42 +87,54 @@ async def list_events(
     actor_id: str | None = None,
     client_id: str | None = None,
     since: int | None = None,
-    until: int | None = None,
-    offset: int = 0,
     before: bytes | None = None,
-    after: bytes | None = None,
 ) -> list[AuditRecord]:
-    """Read a page, newest first.
+    """Read a page, newest first, as ``page_events``."""
+    wanted = EventFilter(action=action, actor_id=actor_id, client_id=client_id, since=since)
+    return await page_events(db, wanted, limit=limit, before=before)
 
-    Args:
-        db: Where to read.
-        limit: Rows a page.
-        action: Only rows of this action.
-        actor_id: Only rows of this actor.
-        client_id: Only rows about this client.
-        since: Only rows from this second on.
-        until: Only rows before this second.
-        offset: Rows passed over, for interfaces that promise it; ``before`` costs less.
-        before: The id of the last row of the page before; None starts at the newest.
-        after: Only rows of a higher id.
+
+async def find_event_position(db: Reader, wanted: EventFilter, *, passed_over: int) -> bytes | None:
+    """Return the id of the last of so many rows, newest first; None when there are fewer. To be surveyed."""
+    lists, values = _wanted("id", wanted)
+    row = await find_nth(db, lists, values, nth=passed_over, order=_id)
+    return None if row is None else row["id"]
+
+
+def _wanted(columns: str, wanted: EventFilter, before: bytes | None = None) -> tuple[list[str], list[Value]]:
+    """Return SQL for the rows that are wanted: one list, or two to be merged.
+
+    One index leads, of what is likely to have the fewest rows, and what else must be equal is looked at on the way.
     """
-    # One equality at most is asked of the database beside the range of ids: each has an index that ends in the id, and
-    # a planner that is free to combine them picks badly.
-    conditions = ["id > $1", "id < $2"]
-    first = _EARLIEST if since is None else first_id(since * 1000)
-    last = _LATEST if until is None else first_id(until * 1000)
-    values: list[Any] = [max(first, after or _EARLIEST), min(before or _LATEST, last)]
-    for column, value in (("action", action), ("actor", actor_id), ("client", client_id)):
+    values: list[Value] = [
+        _EARLIEST if wanted.since is None else first_id(wanted.since * 1000),
+        min(before or LAST_ID, LAST_ID if wanted.until is None else first_id(wanted.until * 1000)),
+    ]
+    client, actor = wanted.client_id, wanted.actor_id
+    is_itself = client is not None and client == actor
+    numbers: dict[str, str] = {}
+    for column, value in (("client", client), ("actor", None if is_itself else actor), ("action", wanted.action)):
         if value is not None:
             values.append(value)
-            conditions.append(f"{column}_number = {number_of(f'${len(values)}')}")
-    values += (limit, offset)
-    page = (
-        f"SELECT * FROM audit_rows WHERE {' AND '.join(conditions)}"
-        f" ORDER BY id DESC LIMIT ${len(values) - 1} OFFSET ${len(values)}"
-    )
-    rows = await db.fetch_all(f"{_with_texts(page)} DESC", *values)
-    return [_record(row) for row in rows]
+            numbers[f"{column}_number"] = number_of(f"${len(values)}")
+    if client is None:
+        return [_list(columns, numbers)], values
+    # What a client did itself is found by its actor: so the row of a machine's token is in one index less.
+    by_others = _list(columns, numbers, "coalesce(actor_number, 0) <> client_number")
+    by_itself = _list(columns, {"actor_number": numbers["client_number"]} | numbers)
+    return [by_itself] if is_itself else [by_others] if actor is not None else [by_others, by_itself], values
+
+
+def _list(columns: str, numbers: Mapping[str, str], *conditions: str) -> str:
+    """Return SQL for the rows that hold certain numbers, between the ids ``$1`` and ``$2``, newest first."""
+    if not numbers:
+        return f"SELECT {columns} FROM audit_rows WHERE id > $1 AND id < $2 ORDER BY id DESC"
+    (lead, number), *others = numbers.items()
+    found = [between(lead, number, "$1", "$2"), *conditions]
+    if lead == "actor_number":
+        found.append("actor_number IS NOT NULL")
+    found += [f"{column} + 0 = {other}" for column, other in others]
+    return f"SELECT {columns} FROM audit_rows WHERE {' AND '.join(found)} {newest_first(lead)}"
 
 
 async def scan_events(db: Reader, *, after: bytes, through: bytes, limit: int) -> list[AuditRecord]:
@@ -101,7 +147,7 @@ async def scan_events(db: Reader, *, after: bytes, through: bytes, limit: int) -
         limit: How many at most.
     """
     rows = await db.fetch_all(
-        _with_texts("SELECT * FROM audit_rows WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3"),
+        f"SELECT {_COLUMNS} FROM audit_rows WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3",
         after,
         through,
         limit,
@@ -125,7 +171,7 @@ async def find_events(db: Reader, ids: Sequence[bytes]) -> list[AuditRecord]:
     """Read rows by their ids, in the order of the ids; those that are not there are left out."""
     rows: list[Row] = []
     for chunk in _chunks(ids):
-        rows += await db.fetch_all(_with_texts(f"SELECT * FROM audit_rows WHERE id IN ({_MARKS})"), *chunk)
+        rows += await db.fetch_all(f"SELECT {_COLUMNS} FROM audit_rows WHERE id IN ({_MARKS}) ORDER BY id", *chunk)
     return [_record(row) for row in rows]
 
 
@@ -137,14 +183,8 @@ async def delete_events(tx: Writer, ids: Sequence[bytes]) -> int:
     return deleted
 
 
-def _with_texts(rows: str) -> str:
-    """Return SQL for rows that a query of ``audit_rows`` finds, with texts for their numbers, in the order of their ids."""
-    return (
-        "SELECT e.id, n.name AS action, coalesce(a.name, '') AS actor_id, coalesce(c.name, '') AS client_id, e.ip,"
-        f" e.detail, e.trace_id, e.reference, e.created_at FROM ({rows}) e"
-        " JOIN names n ON n.number = e.action_number LEFT JOIN names a ON a.number = e.actor_number"
-        " LEFT JOIN names c ON c.number = e.client_number ORDER BY e.id"
-    )
+def _id(row: Row) -> bytes:
+    return cast("bytes", row["id"])
 
 
 def _chunks(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

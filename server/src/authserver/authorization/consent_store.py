@@ -3,10 +3,12 @@
 import orjson
 
 from authserver.authorization.records import ConsentGrant
+from authserver.protocol.identifiers import LAST_ID
 from authserver.storage.database import Reader, Row, Writer
 
 _COLUMNS = "id, user_id, client_id, resource_id, scopes, redirect_uris, created_at, updated_at, revoked_at"
 _WIDTH = _COLUMNS.count(",") + 1
+_ALL = 2**31 - 1
 
 
 def _grant(row: Row) -> ConsentGrant:
@@ -83,9 +85,23 @@ async def revoke_consent(tx: Writer, consent_id: bytes, *, now: int) -> ConsentG
     return _grant(row) if row else None
 
 
-async def list_consents(db: Reader, user_id: str) -> list[ConsentGrant]:
-    """Read what a user allowed, revoked or not, newest first."""
-    rows = await db.fetch_all(f"SELECT {_COLUMNS} FROM consent_grants WHERE user_id = $1 ORDER BY id DESC", user_id)
+async def list_consents(
+    db: Reader, user_id: str, *, limit: int = _ALL, before: bytes | None = None
+) -> list[ConsentGrant]:
+    """Read what a user allowed, revoked or not, newest first.
+
+    Args:
+        db: Where to read.
+        user_id: Who allowed it.
+        limit: How many.
+        before: The id of the last one of the page before; None starts at the newest.
+    """
+    rows = await db.fetch_all(
+        f"SELECT {_COLUMNS} FROM consent_grants WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+        user_id,
+        before or LAST_ID,
+        limit,
+    )
     return [_grant(row) for row in rows]
 
 

@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 
-from authserver.storage.database import Reader, Value
+from authserver.protocol.identifiers import LAST_ID, first_id
+from authserver.storage.database import Reader, Row, Value
+from authserver.storage.merging import find_nth
+from authserver.storage.names import between, newest_first
+from authserver.storage.totals import Counted
 
 _COLUMNS = "id, client_id, user_id, scope, resource, consumed_at, revoked_at"
+# From the first request, whose id the family has, to its code's redemption it takes minutes.
+_LONGEST_REQUEST = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,63 +32,83 @@ class Family:
 
 async def find_family(db: Reader, family_id: bytes) -> Family | None:
     """Look a family up, revoked or not."""
-    found = await _read(db, "id = $1", [family_id], limit=1, offset=0)
-    return found[0] if found else None
+    row = await db.fetch_one(
+        f"SELECT {_COLUMNS} FROM authorizations WHERE id = $1 AND consumed_at IS NOT NULL", family_id
+    )
+    return _family(row) if row else None
 
 
 async def list_families(
-    db: Reader, *, limit: int, offset: int, user_id: str | None = None, client_id: str | None = None
+    db: Reader, *, limit: int, before: bytes | None = None, user_id: str | None = None, client_id: str | None = None
 ) -> list[Family]:
-    """Read a page, newest first, revoked ones included."""
-    condition, values = _of(user_id, client_id)
-    return await _read(db, condition, values, limit=limit, offset=offset)
+    """Read a page, newest first, revoked ones included.
+
+    Args:
+        db: Where to read.
+        limit: Families a page.
+        before: The id of the last one of the page before; None starts at the newest.
+        user_id: Only those of this user.
+        client_id: Only those of this client.
+    """
+    sql, values = _newest_first(_COLUMNS, user_id, client_id)
+    rows = await db.fetch_all(f"{sql} LIMIT ${len(values) + 2}", *values, before or LAST_ID, limit)
+    return [_family(row) for row in rows]
 
 
-async def count_families(db: Reader, *, user_id: str | None = None, client_id: str | None = None) -> int:
-    """Count families, revoked ones included. May read all: to be surveyed."""
-    condition, values = _of(user_id, client_id)
-    row = await db.fetch_one(
-        f"SELECT count(*) AS number FROM authorizations WHERE consumed_at IS NOT NULL AND {condition}", *values
-    )
-    return int(row["number"]) if row else 0
+async def find_family_position(
+    db: Reader, *, passed_over: int, user_id: str | None = None, client_id: str | None = None
+) -> bytes | None:
+    """Return the id of the last of so many families, newest first; None when there are fewer. To be surveyed."""
+    sql, values = _newest_first("id", user_id, client_id)
+    row = await find_nth(db, [sql], [*values, LAST_ID], nth=passed_over, order=lambda row: row["id"])
+    return None if row is None else row["id"]
 
 
 async def count_families_since(db: Reader, since: int) -> tuple[int, int]:
-    """Count the families that began, and those that were revoked, since a moment. Reads all: to be surveyed."""
-    row = await db.fetch_one(
-        "SELECT count(CASE WHEN consumed_at >= $1 THEN 1 END) AS begun,"
-        " count(CASE WHEN revoked_at >= $1 THEN 1 END) AS revoked FROM authorizations WHERE consumed_at IS NOT NULL",
+    """Count the families that began, and those that were revoked, since a moment. Reads all of them: to be surveyed."""
+    begun = await db.fetch_one(
+        "SELECT count(*) AS number FROM authorizations WHERE consumed_at >= $1 AND id >= $2",
         since,
+        first_id((since - _LONGEST_REQUEST) * 1000),
     )
-    return (int(row["begun"]), int(row["revoked"])) if row else (0, 0)
-
-
-def _of(user_id: str | None, client_id: str | None) -> tuple[str, list[Value]]:
-    conditions, values = ["1 = 1"], list[Value]()
-    for column, value in (("user_id", user_id), ("client_id", client_id)):
-        if value is not None:
-            values.append(value)
-            conditions.append(f"{column} = ${len(values)}")
-    return " AND ".join(conditions), values
-
-
-async def _read(db: Reader, condition: str, values: list[Value], *, limit: int, offset: int) -> list[Family]:
-    rows = await db.fetch_all(
-        f"SELECT {_COLUMNS} FROM authorizations WHERE consumed_at IS NOT NULL AND {condition}"
-        f" ORDER BY id DESC LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}",
-        *values,
-        limit,
-        offset,
+    revoked = await db.fetch_one(
+        "SELECT count(*) AS number FROM authorizations WHERE revoked_at >= $1 AND consumed_at IS NOT NULL", since
     )
-    return [
-        Family(
-            id=row["id"],
-            client_id=row["client_id"],
-            user_id=row["user_id"],
-            scope=row["scope"],
-            resource=row["resource"],
-            created_at=row["consumed_at"],
-            revoked_at=row["revoked_at"],
-        )
-        for row in rows
-    ]
+    return (int(begun["number"]), int(revoked["number"])) if begun and revoked else (0, 0)
+
+
+def counted_families(*, user_id: str | None = None, client_id: str | None = None) -> Counted:
+    """Return what there is to count, revoked ones included."""
+    named = _named(user_id, client_id)
+    equal = [f" AND {column} = ${n}" for n, column in enumerate(named, 1)]
+    return Counted(f"authorizations WHERE consumed_at IS NOT NULL{''.join(equal)}", tuple(named.values()))
+
+
+def _newest_first(columns: str, user_id: str | None, client_id: str | None) -> tuple[str, list[Value]]:
+    """Return SQL for families before the id that is its last parameter, newest first."""
+    named = _named(user_id, client_id)
+    found = f"SELECT {columns} FROM authorizations WHERE consumed_at IS NOT NULL"
+    if not named:
+        return f"{found} AND id < $1 ORDER BY id DESC", []
+    lead, *others = named
+    # One index leads, that of the user if there is one: they have fewer than clients.
+    passing = "".join(f" AND {column} = ${n}" for n, column in enumerate(others, 2))
+    n = len(named)
+    found = f"{found} AND {between(lead, '$1', f'${n + 1}', f'${n + 2}')}{passing} {newest_first(lead)}"
+    return found, [*named.values(), b""]
+
+
+def _named(user_id: str | None, client_id: str | None) -> dict[str, str]:
+    return {column: value for column, value in (("user_id", user_id), ("client_id", client_id)) if value is not None}
+
+
+def _family(row: Row) -> Family:
+    return Family(
+        id=row["id"],
+        client_id=row["client_id"],
+        user_id=row["user_id"],
+        scope=row["scope"],
+        resource=row["resource"],
+        created_at=row["consumed_at"],
+        revoked_at=row["revoked_at"],
+    )

@@ -7,6 +7,8 @@ import orjson
 
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.storage.database import Reader, Row, Value, Writer
+from authserver.storage.merging import find_nth, read_merged
+from authserver.storage.totals import Counted
 
 _COLUMNS = (
     "id, secret_hash, jwks, jwks_uri, name, redirect_uris, grant_types, response_types, token_endpoint_auth_method,"
@@ -21,6 +23,11 @@ _FIND_CLIENT = f"SELECT {_COLUMNS} FROM clients WHERE id = $1"
 _LONGEST_ID = 2048
 _KEPT_RECORDS = 4096
 _LONGEST_KEPT = 4096
+_BEHIND_ALL = (2**62, "")
+
+Position = tuple[int, str]
+"""Where a client stands in the order of time: ``issued_at`` and id."""
+ALL_CLIENTS = Counted("clients")
 
 
 async def find_client(db: Reader, client_id: str) -> Client | None:
@@ -52,8 +59,7 @@ async def list_clients(
     limit: int,
     status: str | None = None,
     source: str | None = None,
-    offset: int = 0,
-    before: tuple[int, str] | None = None,
+    before: Position | None = None,
 ) -> list[Client]:
     """Read a page, newest first.
 
@@ -62,24 +68,48 @@ async def list_clients(
         limit: Clients a page.
         status: Only clients of this status.
         source: Only clients that registered this way.
-        offset: Clients passed over, for interfaces that promise it; ``before`` costs less.
-        before: ``issued_at`` and id of the last client of the page before; None starts at the newest.
+        before: Where the last client of the page before stands; None starts at the newest.
     """
-    conditions, values = ["1 = 1"], list[Value]()
-    for column, value in (("status", status), ("registration_source", source)):
-        if value is not None:
-            values.append(value)
-            conditions.append(f"{column} = ${len(values)}")
-    if before is not None:
-        values += before
-        conditions.append(f"(issued_at, id) < (${len(values) - 1}, ${len(values)})")
-    values += (limit, offset)
-    rows = await db.fetch_all(
-        f"SELECT {_COLUMNS} FROM clients WHERE {' AND '.join(conditions)}"
-        f" ORDER BY issued_at DESC, id DESC LIMIT ${len(values) - 1} OFFSET ${len(values)}",
-        *values,
+    rows = await read_merged(
+        db, _of_kind(_COLUMNS, status, source), before or _BEHIND_ALL, limit=limit, order=_position
     )
-    return [_client(row) for row in rows]
+    # Not kept: a long list would put those out that requests are about.
+    return [_record(row[:_WIDTH]) for row in rows]
+
+
+async def find_position(
+    db: Reader, *, passed_over: int, status: str | None = None, source: str | None = None
+) -> Position | None:
+    """Return where the last of so many clients stands, newest first; None when there are fewer. To be surveyed."""
+    kinds = _of_kind("issued_at, id", status, source)
+    row = await find_nth(db, kinds, _BEHIND_ALL, nth=passed_over, order=_position)
+    return None if row is None else _position(row)
+
+
+def position_of(client: Client) -> Position:
+    """Return where a client stands."""
+    return client.issued_at, client.id
+
+
+def _of_kind(columns: str, status: str | None, source: str | None) -> list[str]:
+    """Return SQL for the clients of a status and source that stand behind a position: lists to be merged.
+
+    One index leads to each status of each source in the order of time. So no client is looked at that does not pass.
+    """
+    behind = f"SELECT {columns} FROM clients WHERE (issued_at, id) < ($1, $2)"
+    order = "ORDER BY issued_at DESC, id DESC"
+    if status is None and source is None:
+        return [f"{behind} {order}"]
+    return [
+        f"{behind} AND registration_source = '{one}' AND status = '{other}' {order}"
+        for one in RegistrationSource
+        for other in ClientStatus
+        if source in {None, one} and status in {None, other}
+    ]
+
+
+def _position(row: Row) -> Position:
+    return row["issued_at"], row["id"]
 
 
 async def list_agents(db: Reader, *, limit: int) -> list[tuple[str, str]]:
@@ -95,12 +125,6 @@ async def list_agents(db: Reader, *, limit: int) -> list[tuple[str, str]]:
 async def count_active_clients(db: Reader) -> int:
     """Count the clients that may act. Reads them all: for the gauge, not for requests."""
     row = await db.fetch_one("SELECT count(*) AS number FROM clients WHERE status = $1", ClientStatus.ACTIVE)
-    return int(row["number"]) if row else 0
-
-
-async def count_clients(db: Reader) -> int:
-    """Count all clients. Reads them all: to be surveyed."""
-    row = await db.fetch_one("SELECT count(*) AS number FROM clients")
     return int(row["number"]) if row else 0
 
 

@@ -50,6 +50,10 @@ def new_id(now_ms: int) -> bytes:
     return ((now_ms & 0xFFFF_FFFF_FFFF) << 80 | random | _LAYOUT).to_bytes(_ID_BYTES, "big")
 
 
+LAST_ID = b"\xff" * _ID_BYTES
+"""No identifier is behind it."""
+
+
 def first_id(now_ms: int) -> bytes:
     """Return the least identifier that a moment can have; of one beyond all identifiers, of the last."""
     return (min(max(now_ms, 0), _LATEST_MS) << 80).to_bytes(_ID_BYTES, "big")

@@ -13,6 +13,25 @@ def number_of(placeholder: str) -> str:
     return f"(SELECT number FROM names WHERE name = {placeholder})"
 
 
+def text_of(column: str) -> str:
+    """Return SQL for the text of a number that a column holds, looked up for the rows of the answer alone."""
+    return f"(SELECT name FROM names WHERE number = {column})"
+
+
+def between(column: str, number: str, after: str, before: str) -> str:
+    """Return SQL for the rows in which a column holds a number, between two ids: a range of an index on both.
+
+    Spelled as an equality it would leave a planner the choice of reading all ids of that range, in their order, and passing
+    over those of other numbers; ``newest_first`` goes with it.
+    """
+    return f"({column}, id) > ({number}, {after}) AND ({column}, id) < ({number}, {before})"
+
+
+def newest_first(column: str) -> str:
+    """Return SQL for the order in which such a range is read."""
+    return f"ORDER BY {column} DESC, id DESC"
+
+
 class Names:
     """The numbers that the writer of a process knows.
 

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
-from authserver.storage.database import Reader, Value
-from authserver.storage.names import number_of
+from authserver.protocol.identifiers import LAST_ID, first_id
+from authserver.storage.database import Reader
+from authserver.storage.names import number_of, text_of
+from authserver.storage.totals import Counted
 from authserver.tokens.records import IssuanceKind
+
+# A parameter would not find the partial index of these.
+_MACHINES = f"issuance_rows WHERE kind = '{IssuanceKind.MACHINE}'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,19 +29,27 @@ class MachineToken:
 
 
 async def list_machine_tokens(
-    db: Reader, *, limit: int, offset: int, client_id: str | None = None
+    db: Reader, *, limit: int, before: bytes | None = None, client_id: str | None = None
 ) -> list[MachineToken]:
-    """Read a page, newest first, expired and revoked ones included. May read much: to be surveyed."""
-    condition, values = _of(client_id)
+    """Read a page, newest first, expired and revoked ones included.
+
+    Those of one client are to be surveyed: what it was given by other grants is passed over.
+
+    Args:
+        db: Where to read.
+        limit: Tokens a page.
+        before: The id of the last one of the page before; None starts at the newest.
+        client_id: Only those of this client.
+    """
+    found = counted_machine_tokens(client_id=client_id)
+    n = len(found.values)
     rows = await db.fetch_all(
-        "SELECT i.id, c.name AS client_id, i.scopes, r.uri, i.issued_at, i.expires_at"
-        f" FROM (SELECT * FROM issuance_rows WHERE {condition}"
-        f" ORDER BY id DESC LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}) i"
-        " JOIN names c ON c.number = i.client_number LEFT JOIN resources r ON r.number = i.resource_number"
-        " ORDER BY i.id DESC",
-        *values,
+        f"SELECT id, {text_of('client_number')} AS client_id, scopes,"
+        " (SELECT uri FROM resources WHERE number = resource_number) AS uri, issued_at, expires_at"
+        f" FROM {found.rows} AND id < ${n + 1} ORDER BY id DESC LIMIT ${n + 2}",
+        *found.values,
+        before or LAST_ID,
         limit,
-        offset,
     )
     return [
         MachineToken(
@@ -51,26 +64,29 @@ async def list_machine_tokens(
     ]
 
 
-async def count_machine_tokens(db: Reader, *, client_id: str | None = None) -> int:
-    """Count the tokens of machines, expired and revoked ones included. May read all: to be surveyed."""
-    condition, values = _of(client_id)
-    row = await db.fetch_one(f"SELECT count(*) AS number FROM issuance_rows WHERE {condition}", *values)
-    return int(row["number"]) if row else 0
+async def find_machine_position(db: Reader, *, passed_over: int, client_id: str | None = None) -> bytes | None:
+    """Return the id of the last of so many tokens, newest first; None when there are fewer. To be surveyed."""
+    found = counted_machine_tokens(client_id=client_id)
+    rows = await db.fetch_all(
+        f"SELECT id FROM {found.rows} ORDER BY id DESC LIMIT 1 OFFSET ${len(found.values) + 1}",
+        *found.values,
+        passed_over - 1,
+    )
+    return rows[0]["id"] if rows else None
 
 
 async def count_machine_tokens_since(db: Reader, since: int) -> tuple[int, int]:
-    """Count those that were issued, and those that were revoked, since a moment. Reads all: to be surveyed."""
-    row = await db.fetch_one(
-        "SELECT count(CASE WHEN issued_at >= $2 THEN 1 END) AS issued,"
-        " count(CASE WHEN revoked_at >= $2 THEN 1 END) AS revoked FROM issuance_rows WHERE kind = $1",
-        str(IssuanceKind.MACHINE),
-        since,
-    )
-    return (int(row["issued"]), int(row["revoked"])) if row else (0, 0)
+    """Count those that were issued, and those that were revoked, since a moment. Reads all of them: to be surveyed."""
+    issued = await db.fetch_one(f"SELECT count(*) AS number FROM {_MACHINES} AND id >= $1", first_id(since * 1000))
+    revoked = await db.fetch_one(f"SELECT count(*) AS number FROM {_MACHINES} AND revoked_at >= $1", since)
+    return (int(issued["number"]), int(revoked["number"])) if issued and revoked else (0, 0)
 
 
-def _of(client_id: str | None) -> tuple[str, list[Value]]:
-    values: list[Value] = [str(IssuanceKind.MACHINE)]
+def counted_machine_tokens(*, client_id: str | None = None) -> Counted:
+    """Return what there is to count, expired and revoked ones included."""
     if client_id is None:
-        return "kind = $1", values
-    return f"kind = $1 AND client_number = {number_of('$2')}", [*values, client_id]
+        return Counted(_MACHINES)
+    # The index of clients leads, which an expression keeps that of machines from doing.
+    return Counted(
+        f"issuance_rows WHERE kind || '' = '{IssuanceKind.MACHINE}' AND client_number = {number_of('$1')}", (client_id,)
+    )

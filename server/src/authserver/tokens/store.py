@@ -9,9 +9,9 @@ from authserver.clients.records import Client, ClientStatus
 from authserver.clients.store import client_of
 from authserver.clients.store import columns_of as client_columns_of
 from authserver.clients.store import status_of as client_status_of
-from authserver.protocol.identifiers import first_id
+from authserver.protocol.identifiers import LAST_ID, first_id
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
-from authserver.storage.names import number_of
+from authserver.storage.names import between, newest_first, number_of, text_of
 from authserver.tokens.records import LEEWAY, Issuance, IssuanceFilter, IssuanceKind, IssuedToken
 from authserver.users.records import UserStatus
 from authserver.users.store import status_of as user_status_of
@@ -51,6 +51,13 @@ _READ = (
     " i.expires_at, i.dpop_jkt, i.agent_id, i.agent_chain, i.consent_client_id, i.parent_jti, i.revoked_at"
 )
 _STATUSES = f"{client_status_of('i.client_id')} AS client_status, {user_status_of('i.subject')} AS subject_status"
+# The same columns without the statuses, from the rows: texts are looked up for those of the answer alone.
+_LISTED = (
+    f"id, token_digest, kind, {text_of('subject_number')} AS subject, {text_of('client_number')} AS client_id,"
+    f" {text_of('resource_number')} AS resource_id, scopes, authorization_id, issued_at, expires_at, dpop_jkt,"
+    f" {text_of('agent_number')} AS agent_id, agent_chain, {text_of('consent_client_number')} AS consent_client_id,"
+    " parent_jti, revoked_at, NULL AS client_status, NULL AS subject_status"
+)
 _KEPT_RECORDS = 1024
 _ISSUED_WIDTH = _READ.count(",") + 3
 _SELECT_ISSUED = f"SELECT {_READ}, {_STATUSES} FROM issuances i"
@@ -63,12 +70,17 @@ _FIND_ISSUED_AND_CLIENT = (
 
 
 def _issued(row: Row) -> IssuedToken:
-    return _record(row[:_ISSUED_WIDTH])
+    return _kept_record(row[:_ISSUED_WIDTH])
 
 
 @lru_cache(maxsize=_KEPT_RECORDS)
-def _record(values: tuple[Any, ...]) -> IssuedToken:
+def _kept_record(values: tuple[Any, ...]) -> IssuedToken:
     """Return the record of a row, the same one for the same values: a token is asked about again and again (decision 0014)."""
+    return _record(values)
+
+
+def _record(values: tuple[Any, ...]) -> IssuedToken:
+    """Return the record of a row, whose values stand in the order of the columns."""
     (
         jti,
         token_digest,
@@ -271,14 +283,11 @@ async def find_issuance(db: Reader, jti: bytes) -> Issuance | None:
 
 
 async def list_descendants(db: Reader, jti: bytes, *, limit: int) -> list[Issuance]:
-    """Return the records of what was exchanged from a token, to the leaves, oldest first."""
-    rows = await db.fetch_all(
-        f"{_SELECT_ISSUED} WHERE i.id IN ({_reach('SELECT id FROM issuance_rows WHERE parent_jti = $1')})"
-        " ORDER BY i.id LIMIT $2",
-        jti,
-        limit,
-    )
-    return [_issued(row).issuance for row in rows]
+    """Return the records of what was exchanged from a token, oldest first; of more than so many, those closest to it."""
+    reach = await db.fetch_all(f"{_reach('SELECT id FROM issuance_rows WHERE parent_jti = $1')} LIMIT $2", jti, limit)
+    # One by one: of a list that it cannot see, PostgreSQL thinks that it is long, and reads the whole table.
+    found = [await db.fetch_one(f"SELECT {_LISTED} FROM issuance_rows WHERE id = $1", row["id"]) for row in reach]
+    return sorted((_listed(row) for row in found if row is not None), key=lambda issuance: issuance.id)
 
 
 async def list_issuances(db: Reader, wanted: IssuanceFilter, *, since: int, limit: int) -> list[Issuance]:
@@ -294,16 +303,23 @@ async def list_issuances(db: Reader, wanted: IssuanceFilter, *, since: int, limi
     ]
     (first, _), *others = named
     # One index leads, which an expression keeps the others from doing: a user has fewer tokens than a client or a resource.
+    # The index has no rows without a number, which a planner is told, too.
     conditions = [
-        f"{first} = {number_of('$1')}",
-        *(f"({column} + 0) = {number_of(f'${n}')}" for n, (column, _) in enumerate(others, 2)),
+        between(first, number_of("$1"), f"${len(named) + 1}", f"${len(named) + 2}"),
+        f"{first} IS NOT NULL",
+        *(f"{column} + 0 = {number_of(f'${n}')}" for n, (column, _) in enumerate(others, 2)),
     ]
-    # Texts are looked up for the rows of the answer alone.
     rows = await db.fetch_all(
-        f"{_SELECT_ISSUED} WHERE i.id IN (SELECT id FROM issuance_rows WHERE {' AND '.join(conditions)}"
-        f" AND id >= ${len(named) + 1} ORDER BY id DESC LIMIT ${len(named) + 2}) ORDER BY i.id DESC",
+        f"SELECT {_LISTED} FROM issuance_rows WHERE {' AND '.join(conditions)} {newest_first(first)}"
+        f" LIMIT ${len(named) + 3}",
         *(value for _, value in named),
         first_id(since * 1000),
+        LAST_ID,
         limit,
     )
-    return [_issued(row).issuance for row in rows]
+    return [_listed(row) for row in rows]
+
+
+def _listed(row: Row) -> Issuance:
+    # Not kept: a long list would put those out that requests are about.
+    return _record(row[:_ISSUED_WIDTH]).issuance

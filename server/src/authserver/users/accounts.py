@@ -1,7 +1,7 @@
 """What may be done with an account: check its password, create, change, disable, delete it, end its sessions."""
 
 import unicodedata
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
@@ -19,7 +19,6 @@ from authserver.users.store import (
     delete_user,
     find_user,
     insert_user,
-    list_users,
     raise_session_epoch,
     replace_password_hash,
     update_user,
@@ -31,8 +30,6 @@ MAX_EMAIL_BYTES = 254
 _MAX_NAME_BYTES = 255
 
 T = TypeVar("T")
-
-_PAGE_USERS = 500
 
 
 class PasswordRefusal(StrEnum):
@@ -227,14 +224,6 @@ class Accounts:
             return revoked
 
         return await self._db.write(log_out)
-
-    async def every_user(self) -> AsyncIterator[User]:
-        """Go through all users, oldest first."""
-        page = await list_users(self._db, limit=_PAGE_USERS)
-        while page:
-            for user in page:
-                yield user
-            page = await list_users(self._db, limit=_PAGE_USERS, after=page[-1])
 
     async def _refusal(self, user: User | None, password: str) -> PasswordRefusal | None:
         refusal = None

@@ -18,6 +18,10 @@ class Rest:
 
     parts: Stream
 
+    async def read(self) -> bytes:
+        """Return all of it, for who keeps it in memory."""
+        return b"".join([part async for part in self.parts])
+
 
 class Flow:
     """Whether a client takes what it is sent."""

@@ -214,6 +214,12 @@ class MappingAdministration:
             raise NotFound(f"trusted IdP not found: {idp_id}") from exc
         return mapping
 
+    async def page(
+        self, *, limit: int, idp_id: str | None = None, after: SubjectMapping | None = None
+    ) -> list[SubjectMapping]:
+        """Return a page of the mappings, as ``list_mappings``."""
+        return await list_mappings(self._db, limit=limit, idp_id=idp_id, after=after)
+
     async def every(self, *, idp_id: str | None = None) -> AsyncIterator[SubjectMapping]:
         """Go through all mappings, or those of one provider."""
         page = await list_mappings(self._db, limit=_PAGE, idp_id=idp_id)

@@ -3,9 +3,12 @@
 from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Call, endpoint
+from authserver.admin.long_lists import answer_list, read_pages
 from authserver.admin.records import Role
 from authserver.authorization.consent_store import list_consents
+from authserver.authorization.records import ConsentGrant
 from authserver.authorization.views import ConsentView, build_consent
+from authserver.web.http import HttpResponse
 
 
 class NoBrokerGrant(TypedDict):
@@ -20,10 +23,16 @@ class GrantsOfUser(TypedDict):
 
 
 @endpoint("GET", "/admin/users/{id}/grants", role=Role.AUDITOR)
-async def list_grants_of_user(call: Call[None]) -> GrantsOfUser:
+async def list_grants_of_user(call: Call[None]) -> GrantsOfUser | HttpResponse:
     """List what a user allowed, newest first; a user who is not known allowed nothing."""
-    consents = await list_consents(call.parts.db, call.path["id"])
-    return GrantsOfUser(consent_grants=[build_consent(consent) for consent in consents], broker_grants=[])
+
+    async def read(size: int, last: ConsentGrant | None) -> list[ConsentGrant]:
+        before = None if last is None else last.id
+        return await list_consents(call.parts.db, call.path["id"], limit=size, before=before)
+
+    return await answer_list(
+        read_pages(read), build_consent, before=b'{"consent_grants":[', behind=b'],"broker_grants":[]}'
+    )
 
 
 @endpoint("DELETE", "/admin/grants/consent/{id}", role=Role.OPERATOR, status=204)

@@ -10,12 +10,12 @@ from authserver.admin.system import Notice, find_notices, spell_duration, spell_
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.authorization.family_store import count_families_since
-from authserver.clients.store import count_clients
+from authserver.clients.store import ALL_CLIENTS
 from authserver.keys.keystore import KeyStoreError
 from authserver.storage.database import Reader, StorageUnavailable
 from authserver.telemetry.logs import get_logger
 from authserver.tokens.machine_store import count_machine_tokens_since
-from authserver.users.store import count_users
+from authserver.users.store import ALL_USERS
 
 _log = get_logger("admin")
 
@@ -125,18 +125,19 @@ async def get_stats(call: Call[None]) -> Stats:
     """Count clients, users, and today's tokens."""
     midnight = call.now - call.now % _DAY
 
-    async def count(reader: Reader) -> Stats:
+    async def count(reader: Reader) -> tuple[int, int]:
         begun, ended = await count_families_since(reader, midnight)
         issued, revoked = await count_machine_tokens_since(reader, midnight)
-        return Stats(
-            clients=await count_clients(reader),
-            users=await count_users(reader),
-            active_tokens_24h=begun + issued,
-            revoked_tokens=ended + revoked,
-            connections=0,
-        )
+        return begun + issued, ended + revoked
 
-    return await call.parts.db.survey(count)
+    active, revoked = await call.parts.db.survey(count)
+    return Stats(
+        clients=await call.parts.totals.count(ALL_CLIENTS, now=call.now),
+        users=await call.parts.totals.count(ALL_USERS, now=call.now),
+        active_tokens_24h=active,
+        revoked_tokens=revoked,
+        connections=0,
+    )
 
 
 @endpoint("GET", "/admin/system/status", role=Role.READ_ONLY)

@@ -5,17 +5,19 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Call, Query, endpoint
+from authserver.admin.long_lists import answer_list
 from authserver.admin.records import Role
-from authserver.authorization.family_store import Family, count_families, list_families
-from authserver.protocol.identifiers import spell_id
-from authserver.protocol.operator_errors import NotFound
+from authserver.admin.token_lists import Listed
+from authserver.authorization.family_store import Family
+from authserver.protocol.identifiers import parse_id, spell_id
+from authserver.protocol.operator_errors import Invalid, NotFound
 from authserver.protocol.times import spell_time
-from authserver.storage.database import Reader
-from authserver.tokens.machine_store import MachineToken, count_machine_tokens, list_machine_tokens
+from authserver.tokens.machine_store import MachineToken
 from authserver.users.store import find_user
+from authserver.web.http import HttpResponse
 
 _PAGE = 50
-_PAGING = {"limit": Query.NUMBER, "offset": Query.NUMBER}
+_PAGING = {"limit": Query.NUMBER, "offset": Query.NUMBER, "after": Query.TEXT}
 
 
 class TokenView(TypedDict):
@@ -47,8 +49,11 @@ class LoggedOut(TypedDict):
 
 
 @endpoint("GET", "/admin/tokens", role=Role.AUDITOR, query={**_PAGING, "client_id": Query.TEXT, "user_id": Query.TEXT})
-async def list_tokens(call: Call[None]) -> TokenList:
-    """List families and machine tokens, newest first, each paged by itself."""
+async def list_tokens(call: Call[None]) -> TokenList | HttpResponse:
+    """List families and machine tokens, newest first, each paged by itself; with ``after``, as one list.
+
+    ``after`` is the id of the last one of the page before, and empty for the first page.
+    """
     client_id, user_id = call.query.get("client_id"), call.query.get("user_id")
     return await _list(call, client_id=client_id, user_id=user_id)
 
@@ -60,7 +65,7 @@ async def revoke_token(call: Call[None]) -> None:
 
 
 @endpoint("GET", "/admin/users/{id}/tokens", role=Role.AUDITOR, refusals=(404,), query=_PAGING)
-async def list_tokens_of_user(call: Call[None]) -> TokenList:
+async def list_tokens_of_user(call: Call[None]) -> TokenList | HttpResponse:
     """List the families of a user, newest first."""
     user_id = call.path["id"]
     if await find_user(call.parts.db, user_id) is None:
@@ -75,21 +80,24 @@ async def log_user_out(call: Call[None]) -> LoggedOut:
     return LoggedOut(user_id=user_id, tokens_revoked=await call.parts.accounts.force_logout(user_id, now=call.now))
 
 
-async def _list(call: Call[None], *, client_id: str | None, user_id: str | None) -> TokenList:
-    """Return a page of families and, unless it is about a user, one of machine tokens; counting may read all."""
-    limit = call.lenient_number("limit", default=_PAGE, least=1)
-    offset = call.lenient_number("offset", default=0, least=0)
+async def _list(call: Call[None], *, client_id: str | None, user_id: str | None) -> HttpResponse:
+    listed = Listed(call.parts.db, client_id=client_id, user_id=user_id)
+    limit, after = call.lenient_number("limit", default=_PAGE, least=1), call.query.get("after")
+    if after is None:
+        pages = listed.apart(limit, offset=call.lenient_number("offset", default=0, least=0))
+    else:
+        last = parse_id(after)
+        if after and last is None:
+            raise Invalid("after is no id")
+        pages = listed.together(limit, after=last)
+    total = 0
+    for counted in listed.counted:
+        total += await call.parts.totals.count(counted, now=call.now)
+    return await answer_list(pages, _view, before=b'{"tokens":[', behind=b'],"total":%d}' % total)
 
-    async def read(reader: Reader) -> TokenList:
-        families = await list_families(reader, limit=limit, offset=offset, user_id=user_id, client_id=client_id)
-        total = await count_families(reader, user_id=user_id, client_id=client_id)
-        if user_id is not None:
-            return TokenList(tokens=[_family(family) for family in families], total=total)
-        machines = await list_machine_tokens(reader, limit=limit, offset=offset, client_id=client_id)
-        total += await count_machine_tokens(reader, client_id=client_id)
-        return TokenList(tokens=[*map(_family, families), *map(_machine_token, machines)], total=total)
 
-    return await call.parts.db.survey(read)
+def _view(listed: Family | MachineToken) -> TokenView:
+    return _family(listed) if isinstance(listed, Family) else _machine_token(listed)
 
 
 def _family(family: Family) -> TokenView:

@@ -3,12 +3,14 @@
 from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Body, Call, Query, endpoint
+from authserver.admin.long_lists import answer_list, read_pages
 from authserver.admin.records import Role
 from authserver.admin.views import Status
 from authserver.protocol.operator_errors import Invalid, NotFound
 from authserver.protocol.times import spell_time
 from authserver.users.records import User, UserRole
 from authserver.users.store import find_user, list_users
+from authserver.web.http import HttpResponse
 
 _MOST = 500
 
@@ -48,16 +50,16 @@ class UserView(TypedDict):
 
 
 @endpoint("GET", "/admin/users", role=Role.AUDITOR, query={"limit": Query.NUMBER, "after": Query.TEXT})
-async def list_all_users(call: Call[None]) -> list[UserView]:
+async def list_all_users(call: Call[None]) -> list[UserView] | HttpResponse:
     """List users, oldest first: all of them, or as many as limit says that come after the user of an id."""
-    if call.query.get("limit") is None and call.query.get("after") is None:
-        return [build_user(user) async for user in call.parts.accounts.every_user()]
+    db, after_id = call.parts.db, call.query.get("after")
+    if call.query.get("limit") is None and after_id is None:
+        return await answer_list(read_pages(lambda size, last: list_users(db, limit=size, after=last)), build_user)
     limit = call.number("limit", default=_MOST, least=1, most=_MOST)
-    after_id = call.query.get("after")
-    after = None if after_id is None else await find_user(call.parts.db, after_id)
+    after = None if after_id is None else await find_user(db, after_id)
     if after is None and after_id is not None:
         raise Invalid("after names no user")
-    return [build_user(user) for user in await list_users(call.parts.db, limit=limit, after=after)]
+    return [build_user(user) for user in await list_users(db, limit=limit, after=after)]
 
 
 @endpoint("POST", "/admin/users", role=Role.OPERATOR, status=201, refusals=(409,))

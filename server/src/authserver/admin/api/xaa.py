@@ -1,9 +1,11 @@
 """``/admin/idps`` and ``/admin/xaa`` (admin API, 14)."""
 
 from authserver.admin.endpoint import Body, Call, Query, endpoint
+from authserver.admin.long_lists import answer_list, read_pages
 from authserver.admin.records import Role
 from authserver.admin.views import Status
 from authserver.protocol.operator_errors import Invalid
+from authserver.web.http import HttpResponse
 from authserver.xaa.administration import IdpDraft
 from authserver.xaa.policy_administration import UNCHANGED, PolicyPatch
 from authserver.xaa.views import IdpView, MappingView, PolicyView, build_idp, build_mapping, build_policy
@@ -160,10 +162,11 @@ async def create_mapping(call: Call[MappingBody]) -> MappingView:
 
 
 @endpoint("GET", "/admin/xaa/subject-mappings", role=Role.AUDITOR, query={"idp_id": Query.TEXT})
-async def list_mappings(call: Call[None]) -> list[MappingView]:
+async def list_mappings(call: Call[None]) -> list[MappingView] | HttpResponse:
     """List mappings."""
-    mappings = call.parts.subject_mappings.every(idp_id=call.query.get("idp_id"))
-    return [build_mapping(mapping) async for mapping in mappings]
+    mappings, idp_id = call.parts.subject_mappings, call.query.get("idp_id")
+    pages = read_pages(lambda size, last: mappings.page(limit=size, idp_id=idp_id, after=last))
+    return await answer_list(pages, build_mapping)
 
 
 @endpoint("DELETE", "/admin/xaa/subject-mappings/{id}", role=Role.OPERATOR, status=204, refusals=(404,))

@@ -17,6 +17,7 @@ from authserver.core import Clock, Core, administer_keys, build_admin_parts, ope
 from authserver.keys.administration import KeyAdministration
 from authserver.keys.keyring import Keyring
 from authserver.web.http import HttpRequest
+from authserver.web.streaming import Rest
 
 if TYPE_CHECKING:
     from authserver.admin.simulation import Simulator
@@ -94,7 +95,8 @@ class Local:
         request.end()
         parts = self._parts or await self._open()
         response = await self._dispatcher(parts, path.split("/")[2]).serve(request, request.raw_path)
-        return Answer(response.status, dict(response.headers).get(b"content-type", b"").decode(), response.body)
+        rest = await response.stream.read() if isinstance(response.stream, Rest) else b""
+        return Answer(response.status, dict(response.headers).get(b"content-type", b"").decode(), response.body + rest)
 
     def _dispatcher(self, parts: AdminParts, noun: str) -> Dispatcher:
         if noun not in self._dispatchers:
