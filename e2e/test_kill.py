@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import httpx2
 import pytest
 
-from e2e.harness.installation import TWO_WORKERS, Installation
+from e2e.harness.installation import EVERYWHERE, TWO_WORKERS, Installation
 from e2e.harness.load import PATIENCE_SECONDS, Load, Session
 from e2e.harness.oauth_client import Code
 from e2e.harness.processes import Process, wait_until
@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "50"))
 CLIENTS = 12
 WORKER_ROUNDS = int(os.environ.get("KILL_ROUNDS", "9"))
+
+everywhere = pytest.mark.parametrize("installation", EVERYWHERE, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,7 @@ async def wait_for(condition: Callable[[], Awaitable[bool]], *, what: str) -> No
         await asyncio.sleep(0.005)
 
 
+@everywhere
 async def test_a_kill_between_the_last_statement_and_the_commit_spends_nothing(site: Site) -> None:
     with site.installation.serve() as server:
         code = site.client.get_code(site.person)
@@ -95,7 +98,7 @@ async def test_a_kill_between_the_last_statement_and_the_commit_spends_nothing(s
         async with site.inspection.holding_commits() as held:
             sending = [asyncio.create_task(answer_of_doomed(site, form)) for form in forms]
             await wait_for(held.has_open_writer, what="the writer is held")
-            server.kill()
+            server.kill_group()
             assert await asyncio.gather(*sending) == [None, None]
     with site.installation.serve():
         assert not await is_redeemed(site, code)
@@ -111,6 +114,7 @@ async def is_redeemed(site: Site, code: Code) -> bool:
     return bool(rows)
 
 
+@everywhere
 async def test_a_kill_between_the_commit_and_the_answer_leaves_the_family_whole(site: Site) -> None:
     with site.installation.serve() as server:
         redeeming = Session(site.client.get_code(site.person))
@@ -127,7 +131,7 @@ async def test_a_kill_between_the_commit_and_the_answer_leaves_the_family_whole(
             return bool(now[0][0] == before[0][0] + 2)
 
         await wait_for(both_are_stored, what="both are committed")
-        server.kill()
+        server.kill_group()
         for writer in writers:
             writer.close()
     with site.installation.serve():
@@ -148,6 +152,7 @@ async def post_unread(site: Site, form: dict[str, str]) -> asyncio.StreamWriter:
     return writer
 
 
+@everywhere
 async def test_a_stop_under_load_answers_all_it_did_and_leaves_nothing_behind(site: Site) -> None:
     server = site.installation.serve()
     try:
