@@ -50,7 +50,8 @@ def _section(ctx: click.Context) -> str:
         if isinstance(option, click.Option) and not option.hidden and option.opts[0] not in _SHARED
     ]
     arguments = [param.make_metavar(ctx) for param in ctx.command.params if isinstance(param, click.Argument)]
-    lines = [f"## `{' '.join((ctx.command_path, *arguments))}`", "", help_text, ""]
+    usage = [f"`{' '.join((ctx.command_path, *arguments))}`", ""] if arguments else []
+    lines = [f"## `{ctx.command_path}`", "", *usage, help_text, ""]
     if options:
         lines += ["| Flag | Default | Variable | Meaning |", "|---|---|---|---|"]
         lines += [_row(option) for option in options]
