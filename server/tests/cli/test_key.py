@@ -47,6 +47,15 @@ def test_keys_that_cannot_be_read_are_explained(command: Command, tmp_path: Path
     assert done.err.startswith(f"error: {tmp_path}/file: ")
 
 
+def test_a_rotation_that_fails_says_why_to_who_works_on_this_machine(command: Command, tmp_path: Path) -> None:
+    kid = command("admin", "key", "list").fields["kid"]
+    (tmp_path / "keys" / "in-the-way.tmp").mkdir()
+    done = command("admin", "key", "rotate")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: {tmp_path}/keys/in-the-way.tmp: ")
+    assert command("admin", "key", "list").fields["kid"] == kid
+
+
 def test_a_key_that_was_rotated_a_moment_ago_is_retired_once_its_successor_signs(
     command: Command, database_target: str
 ) -> None:

@@ -45,6 +45,8 @@ async def test_a_retired_key_is_published_no_more_and_the_current_one_stays(wire
     await admin.refused(409, "POST", f"{KEYS}/{first['kid']}/retire")
     await admin.refused(404, "POST", f"{KEYS}/nothing/retire")
     rotated = await admin.do("POST", f"{KEYS}/rotate")
+    answer = await admin.ask("POST", f"{KEYS}/{first['kid']}/retire")
+    assert (answer.status_code, answer.json()["retry_after"]) == (409, 3)
     wire.clock.seconds += 60
     await admin.do("POST", f"{KEYS}/{first['kid']}/retire", expect=204)
     assert await published(wire) == [rotated["kid"]]

@@ -76,6 +76,9 @@ async def test_an_operator_acts_under_a_name_and_its_key_is_stored_nowhere(wire:
         ({"expires_at": "9999-12-31T23:59:59-23:59"}, "must be before the year 10000"),
         ({"expires_at": "2027-01-01"}, "expires_at"),
         ({"expires_at": "2027-01-01T00:00:00"}, "expires_at"),
+        ({"expires_in": 0}, "must be in the future"),
+        ({"expires_in": 10**20}, "must be before the year 10000"),
+        ({"expires_in": 60, "expires_at": "2027-01-01T00:00:00Z"}, "exclude each other"),
         ({"scope": "all"}, "scope"),
     ],
 )

@@ -1,7 +1,7 @@
 """A request of the admin API: its endpoint is found, its sender let in, its body read, its refusals answered."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -12,8 +12,17 @@ from authserver.admin.access import Gate, Unauthorized
 from authserver.admin.endpoint import LONGEST_PARAMETER, AdminEndpoint, Call
 from authserver.admin.parts import AdminParts
 from authserver.admin.records import Operator
-from authserver.protocol.operator_errors import Conflict, Forbidden, Invalid, NotFound, OperatorError, Unreachable
+from authserver.protocol.operator_errors import (
+    Conflict,
+    Failed,
+    Forbidden,
+    Invalid,
+    NotFound,
+    OperatorError,
+    Unreachable,
+)
 from authserver.resources.store import find_resource_by_slug
+from authserver.telemetry.logs import get_logger
 from authserver.telemetry.origin import current_origin, reset_origin, set_origin
 from authserver.web.errors import problem, unauthorized, wrong_method
 from authserver.web.forms import parse_query
@@ -25,6 +34,11 @@ _LONGEST_SENTENCE = 4096
 _NO_CONTENT = 204
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _NOWHERE = "there is nothing here"
+
+_log = get_logger("admin")
+
+Refuse = Callable[[OperatorError, AdminEndpoint], HttpResponse]
+"""Answers a refusal of an endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +54,21 @@ class _Place:
 class Dispatcher:
     """Serves what the table names."""
 
-    def __init__(self, table: Iterable[AdminEndpoint], parts: AdminParts, gate: Gate) -> None:
+    def __init__(
+        self, table: Iterable[AdminEndpoint], parts: AdminParts, gate: Gate, refuse: "Refuse | None" = None
+    ) -> None:
         """Sort the paths by their number of segments, those without parameters first.
+
+        Args:
+            table: What is served.
+            parts: What the endpoints work with.
+            gate: Knows who sends a request.
+            refuse: Answers a refusal; None: with problem details.
 
         Raises:
             ValueError: Two endpoints have the same method and path.
         """
+        self._refuse = refuse or answer_refusal
         self._parts = parts
         self._gate = gate
         places: dict[str, _Place] = {}
@@ -85,8 +108,7 @@ class Dispatcher:
         try:
             return await self._answer(endpoint, request, values, operator)
         except OperatorError as exc:
-            # A sentence may repeat what was sent.
-            return problem(_status(exc, endpoint), str(exc)[:_LONGEST_SENTENCE], members=exc.members)
+            return self._refuse(exc, endpoint)
         finally:
             reset_origin(before)
 
@@ -143,6 +165,14 @@ class Dispatcher:
             if values is not None:
                 return place, values
         return None
+
+
+def answer_refusal(exc: OperatorError, endpoint: AdminEndpoint) -> HttpResponse:
+    """Answer a refusal with problem details."""
+    if isinstance(exc, Failed):
+        _log.error(str(exc), error=str(exc.__cause__))
+    # A sentence may repeat what was sent.
+    return problem(_status(exc, endpoint), str(exc)[:_LONGEST_SENTENCE], members=exc.members)
 
 
 def _place(entry: AdminEndpoint) -> _Place:
@@ -205,6 +235,8 @@ def _status(exc: OperatorError, endpoint: AdminEndpoint) -> int:
             return 409
         case Forbidden():
             return 403
+        case Failed():
+            return 500
         case Unreachable():
             return 502
         case _:

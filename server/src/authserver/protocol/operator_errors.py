@@ -29,5 +29,9 @@ class Forbidden(OperatorError):  # noqa: N818  the word of the admin API
     """Others may do it, this operator may not."""
 
 
+class Failed(OperatorError):  # noqa: N818  the word of the admin API
+    """It was tried and failed. Why is its cause: told to who works on this machine, and to the log."""
+
+
 class Unreachable(OperatorError):  # noqa: N818  the word of the admin API
     """Another server, which it takes, does not answer or answers nonsense."""

@@ -1,5 +1,6 @@
 """``/admin/keys`` (admin API, 12)."""
 
+from collections.abc import Iterable
 from typing import NotRequired
 
 from typing_extensions import TypedDict
@@ -8,13 +9,8 @@ from authserver.admin.endpoint import Call, endpoint
 from authserver.admin.records import Role
 from authserver.keys.keystore import KeyInUse, KeyStoreError, UnknownKey
 from authserver.keys.records import KeyListing
-from authserver.protocol.operator_errors import Conflict, NotFound
+from authserver.protocol.operator_errors import Conflict, Failed, NotFound
 from authserver.protocol.times import spell_time
-from authserver.telemetry.logs import get_logger
-from authserver.web.errors import problem
-from authserver.web.http import HttpResponse
-
-_log = get_logger("admin")
 
 
 class KeyView(TypedDict):
@@ -46,39 +42,37 @@ class RotatedKey(TypedDict):
 @endpoint("GET", "/admin/keys", role=Role.READ_ONLY)
 async def list_keys(call: Call[None]) -> KeyList:
     """List the keys that are published."""
-    return KeyList(keys=[_view(key) for key in (await call.parts.keys()).list_keys(now=call.now)])
+    return build_key_list((await call.parts.keys()).list_keys(now=call.now))
 
 
 @endpoint("POST", "/admin/keys/rotate", role=Role.OWNER)
-async def rotate_keys(call: Call[None]) -> RotatedKey | HttpResponse:
+async def rotate_keys(call: Call[None]) -> RotatedKey:
     """Put a new key in front; it signs as soon as every process publishes it."""
+    keys = await call.parts.keys()
     try:
-        keys = await call.parts.keys()
         key = await keys.rotate(now=call.now, operator=call.operator.name)
     except KeyStoreError as exc:
-        return _fault("key rotation failed", exc)
+        raise Failed("key rotation failed") from exc
     return RotatedKey(kid=key.kid, alg=key.alg)
 
 
 @endpoint("POST", "/admin/keys/{kid}/retire", role=Role.OWNER, status=204, refusals=(404, 409))
-async def retire_key(call: Call[None]) -> HttpResponse | None:
+async def retire_key(call: Call[None]) -> None:
     """Publish a key no more: nobody takes what it signed any longer. Not the one that signs."""
+    keys = await call.parts.keys()
     try:
-        keys = await call.parts.keys()
         await keys.retire(call.path["kid"], now=call.now, operator=call.operator.name)
     except UnknownKey as exc:
-        raise NotFound("there is no published key of this kid") from exc
+        raise NotFound(str(exc)) from exc
     except KeyInUse as exc:
-        raise Conflict(str(exc)) from exc
+        raise Conflict(str(exc), **({} if exc.seconds is None else {"retry_after": exc.seconds})) from exc
     except KeyStoreError as exc:
-        return _fault("key retirement failed", exc)
-    return None
+        raise Failed("key retirement failed") from exc
 
 
-def _fault(sentence: str, exc: KeyStoreError) -> HttpResponse:
-    """Tell that it failed; why, which names files and servers, is for the log."""
-    _log.error(sentence, error=str(exc))
-    return problem(500, sentence)
+def build_key_list(keys: Iterable[KeyListing]) -> KeyList:
+    """Return keys as operators are shown them."""
+    return KeyList(keys=[_view(key) for key in keys])
 
 
 def _view(key: KeyListing) -> KeyView:

@@ -15,7 +15,7 @@ import click
 import orjson
 
 from authserver.cli.admin.opening import as_json
-from authserver.cli.admin.transport import Answer, Transport
+from authserver.cli.admin.transport import Answer, Refused, Transport
 from authserver.cli.options import switch
 from authserver.cli.server_options import NamedServer, asks_server, named_server
 
@@ -51,7 +51,8 @@ class Api:
             **path: The parameters of the path.
 
         Raises:
-            ClickException: It refuses, or cannot be asked: its sentence.
+            Refused: It refuses: its sentence.
+            ClickException: It cannot be asked.
         """
         method, _, template = endpoint.partition(" ")
         try:
@@ -91,8 +92,9 @@ class Api:
             raise click.ClickException(self._transport.foreign(answer)) from exc
         if answer.status in _SUCCESS and kind == _JSON_TYPE:
             return value
-        sentence = (value.get("detail") or value.get("error_description")) if isinstance(value, dict) else None
-        raise click.ClickException(sentence if isinstance(sentence, str) else self._transport.foreign(answer))
+        members: dict[str, Any] = value if isinstance(value, dict) else {}
+        sentence = members.get("detail") or members.get("error_description")
+        raise Refused(sentence if isinstance(sentence, str) else self._transport.foreign(answer), members)
 
 
 def calls_api(*, actor: str = "admin", migrate: bool = True) -> Callable[[F], F]:

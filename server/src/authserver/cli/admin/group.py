@@ -14,6 +14,7 @@ _NOUNS = (
     "fronting",
     "grant",
     "issuance",
+    "token",
     "key",
     "dcr",
     "trace",

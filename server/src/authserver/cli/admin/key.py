@@ -1,22 +1,17 @@
 """``authserver admin key`` (cli.md §6). These commands do not migrate."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import time
+from typing import Any
 
 import click
 
-from authserver.audit.store import list_events
-from authserver.cli.admin.opening import require, run
+from authserver.cli.admin.calling import Api, calls_api
+from authserver.cli.admin.opening import require
+from authserver.cli.admin.transport import Refused
 from authserver.cli.groups import Group
-from authserver.config.loader import load_config
-from authserver.core import Clock, Core, administer_keys, open_keys
-from authserver.keys.administration import KeyAdministration
-from authserver.keys.keystore import KeyInUse
-from authserver.keys.records import SIGNS_AFTER_SECONDS, KeyListing
-from authserver.storage.database import StorageUnavailable
 
-T = TypeVar("T")
+_LONGEST_WAIT = 10
 
 
 @click.group("key", cls=Group)
@@ -25,75 +20,55 @@ def command() -> None:
 
 
 @command.command("list")
-@click.pass_obj
-def list_(config_path: str | None) -> None:
+@calls_api(migrate=False)
+def list_(api: Api) -> None:
     """List the published keys, the current one first. An empty store gets its first key."""
-    config = load_config(config_path).config
-
-    async def read(core: Core | None = None) -> list[KeyListing]:
-        now = Clock()()
-        keyring = await open_keys(config, now=now, core=core)
-        try:
-            return keyring.list_keys(now)
-        finally:
-            await keyring.close()
-
     # Files are listed also where no database is.
-    keys = asyncio.run(read()) if config.signing.key_store == "keyfile" else run(config_path, read, migrate=False)
-    for key in keys:
-        click.echo(f"kid={key.kid} alg={key.alg} use=sig status={key.status}")
-    if not keys:
-        click.echo("no signing keys found")
+    files = None if api.is_remote else asyncio.run(_list_files(click.get_current_context().obj))
+    answer = api.call("GET /admin/keys") if files is None else files
+    lines = (f"kid={key['kid']} alg={key['alg']} use={key['use']} status={key['status']}" for key in answer["keys"])
+    api.tell_list(answer, lines, none="no signing keys found")
 
 
 @command.command("rotate")
-@click.pass_obj
-def rotate(config_path: str | None) -> None:
+@calls_api(migrate=False)
+def rotate(api: Api) -> None:
     """Put a new key in front; it signs as soon as every running server publishes it."""
-    key = _run(config_path, lambda core, keys: keys.rotate(now=core.clock()))
-    click.echo(f"key rotated: kid={key.kid} alg={key.alg}")
+    key = api.call("POST /admin/keys/rotate")
+    api.tell(key, f"key rotated: kid={key['kid']} alg={key['alg']}")
 
 
 @command.command("retire")
 @click.option("--kid", default="", help="The key, one that signs no more.  [required]")
-@click.pass_obj
-def retire(config_path: str | None, *, kid: str) -> None:
+@calls_api(migrate=False)
+def retire(api: Api, *, kid: str) -> None:
     """Stop publishing a key before its time, because others may have it: nobody takes what it signed any more."""
     require(kid, "--kid")
-
-    async def change(core: Core, keys: KeyAdministration) -> None:
-        try:
-            await keys.retire(kid, now=core.clock())
-        except KeyInUse as exc:
-            if exc.seconds is None or exc.seconds > SIGNS_AFTER_SECONDS:
-                raise
-            # It was rotated a moment ago: its successor signs in a moment.
-            await asyncio.sleep(exc.seconds)
-            await keys.retire(kid, now=core.clock())
-
-    _run(config_path, change)
-    click.echo(f"key retired: kid={kid}")
-
-
-def _run(config_path: str | None, change: Callable[[Core, KeyAdministration], Awaitable[T]]) -> T:
-    """Open the keys, change them, close them; return what the change returned."""
-
-    async def work(core: Core) -> T:
-        await _check_migrated(core)
-        keyring = await open_keys(core.config, now=core.clock(), core=core)
-        try:
-            return await change(core, administer_keys(core, keyring))
-        finally:
-            await keyring.close()
-
-    return run(config_path, work, migrate=False)
-
-
-async def _check_migrated(core: Core) -> None:
-    """Check that a change can be recorded before there is one: these commands apply no migrations."""
     try:
-        await list_events(core.db, limit=1)
-    except StorageUnavailable:
-        raise
-    except Exception as exc:  # what a driver raises for a missing table is known to storage alone
-        raise click.ClickException(f"run authserver migrate first: {exc}") from exc
+        answer = api.call("POST /admin/keys/{kid}/retire", kid=kid)
+    except Refused as exc:
+        seconds = exc.members.get("retry_after")
+        if not isinstance(seconds, int) or not 0 <= seconds <= _LONGEST_WAIT:
+            raise
+        # It was rotated a moment ago: its successor signs in a moment.
+        time.sleep(seconds)
+        answer = api.call("POST /admin/keys/{kid}/retire", kid=kid)
+    api.tell(answer, f"key retired: kid={kid}")
+
+
+async def _list_files(config_path: str | None) -> Any:
+    """Return the keys as the endpoint shows them when they are files, else None."""
+    # Nothing of it is needed to ask a server.
+    from authserver.admin.api.keys import build_key_list  # noqa: PLC0415  as above
+    from authserver.config.loader import load_config  # noqa: PLC0415  as above
+    from authserver.core import Clock, open_keys  # noqa: PLC0415  as above
+
+    config = load_config(config_path).config
+    if config.signing.key_store != "keyfile":
+        return None
+    now = Clock()()
+    keyring = await open_keys(config, now=now)
+    try:
+        return build_key_list(keyring.list_keys(now))
+    finally:
+        await keyring.close()

@@ -5,17 +5,22 @@ import importlib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+import click
 
 from authserver.admin.dispatching import Dispatcher
 from authserver.admin.endpoint import AdminEndpoint
 from authserver.admin.parts import AdminParts
 from authserver.admin.records import Operator, Role
-from authserver.cli.admin.transport import Answer
+from authserver.audit.store import list_events
+from authserver.cli.admin.transport import Answer, Refused
 from authserver.config.loader import load_config
 from authserver.core import Clock, Core, administer_keys, build_admin_parts, open_core, open_keys
 from authserver.keys.administration import KeyAdministration
 from authserver.keys.keyring import Keyring
+from authserver.protocol.operator_errors import Failed, OperatorError
+from authserver.storage.database import StorageUnavailable
 from authserver.web.http import HttpRequest
 from authserver.web.streaming import Rest
 
@@ -100,7 +105,7 @@ class Local:
 
     def _dispatcher(self, parts: AdminParts, noun: str) -> Dispatcher:
         if noun not in self._dispatchers:
-            self._dispatchers[noun] = Dispatcher(endpoints_below(noun), parts, self._owner)
+            self._dispatchers[noun] = Dispatcher(endpoints_below(noun), parts, self._owner, _refuse)
         return self._dispatchers[noun]
 
     async def _open(self) -> AdminParts:
@@ -112,6 +117,8 @@ class Local:
 
     async def _keys(self, core: Core) -> KeyAdministration:
         if self._keyring is None:
+            if not self._migrate:
+                await _check_migrated(core)
             self._keyring = await open_keys(core.config, now=core.clock(), core=core)
             self._closing.push_async_callback(self._keyring.close)
         return administer_keys(core, self._keyring)
@@ -121,6 +128,23 @@ def endpoints_below(noun: str) -> list[AdminEndpoint]:
     """Return the endpoints whose path goes on so behind ``/admin/``, and perhaps a few others."""
     modules = (importlib.import_module(f"authserver.admin.api.{name}") for name in _MODULES[noun])
     return [entry for module in modules for entry in module.ENDPOINTS]
+
+
+async def _check_migrated(core: Core) -> None:
+    """Check that a change can be recorded before there is one."""
+    try:
+        await list_events(core.db, limit=1)
+    except StorageUnavailable:
+        raise
+    except Exception as exc:  # what a driver raises for a missing table is known to storage alone
+        raise click.ClickException(f"run authserver migrate first: {exc}") from exc
+
+
+def _refuse(exc: OperatorError, endpoint: AdminEndpoint) -> NoReturn:
+    """Tell a refusal, and here the cause of a failure too."""
+    del endpoint
+    cause = exc.__cause__ if isinstance(exc, Failed) else None
+    raise Refused(str(cause or exc), exc.members) from exc
 
 
 def _no_simulator() -> "Simulator":

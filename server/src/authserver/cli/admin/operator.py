@@ -1,14 +1,16 @@
 """``authserver admin operator``: who else may use the admin API (decision 0028)."""
 
+from typing import Any
+
 import click
 
-from authserver.admin.operators import NewOperator
-from authserver.admin.records import ROLES, OperatorRecord
-from authserver.admin.store import list_operators
-from authserver.admin.views import build_operator
-from authserver.cli.admin.opening import as_json, require, run
+from authserver.admin.records import ROLES
+from authserver.cli.admin.calling import Api, calls_api
+from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
-from authserver.cli.options import Duration, switch
+from authserver.cli.options import Duration
+
+_PAGE = 500
 
 
 @click.group("operator", cls=Group)
@@ -21,52 +23,51 @@ def command() -> None:
 @click.option("--role", default="", help=f"{', '.join(ROLES)}; each may all that those before it may. Required.")
 @click.option("--resource", "resources", multiple=True, help="Slug or id; may be repeated. The key is for these only.")
 @click.option("--expires-in", type=Duration(), help="Such as 30d or 720h; without it the key does not expire.")
-@click.pass_obj
-def create(
-    config_path: str | None, *, name: str, role: str, resources: tuple[str, ...], expires_in: float | None
-) -> None:
+@calls_api()
+def create(api: Api, *, name: str, role: str, resources: tuple[str, ...], expires_in: float | None) -> None:
     """Create an operator; its key is printed once."""
     require(name, "--name")
     require(role, "--role")
-
-    def new(now: int) -> NewOperator:
-        expires_at = None if expires_in is None else now + int(expires_in)
-        return NewOperator(name=name, role=role, resources=resources or None, expires_at=expires_at)
-
-    record, key = run(config_path, lambda core: core.operators.create(new(core.clock()), now=core.clock()))
-    click.echo(f"operator created: name={record.operator.name} role={record.operator.role}")
-    click.echo(f"key={key} (shown once, store securely)")
+    new = {
+        "name": name,
+        "role": role,
+        "resources": resources or None,
+        "expires_in": None if expires_in is None else int(expires_in),
+    }
+    created = api.call("POST /admin/operators", body=new)
+    api.tell(
+        created,
+        f"operator created: name={created['name']} role={created['role']}",
+        f"key={created['key']} (shown once, store securely)",
+    )
 
 
 @command.command("list")
-@switch("--json", help="Prints JSON.")
-@click.pass_obj
-def list_(config_path: str | None, *, json: bool) -> None:
+@calls_api()
+def list_(api: Api) -> None:
     """List operators by name, revoked ones included."""
-    records = run(config_path, lambda core: list_operators(core.db, limit=10_000))
-    if json:
-        click.echo(as_json([build_operator(record) for record in records]))
-        return
-    for record in records:
-        click.echo(_line(record))
-    if not records:
-        click.echo("no operators found")
+    operators: list[dict[str, Any]] = []
+    while True:
+        page = api.call("GET /admin/operators", query={"limit": _PAGE, "offset": len(operators)})
+        operators += page
+        if len(page) < _PAGE:
+            break
+    api.tell_list(operators, map(_line, operators), none="no operators found")
 
 
 @command.command("revoke")
 @click.option("--name", default="", help="Required.")
-@click.pass_obj
-def revoke(config_path: str | None, *, name: str) -> None:
+@calls_api()
+def revoke(api: Api, *, name: str) -> None:
     """Refuse an operator's key from now on, in every running server."""
     require(name, "--name")
-    run(config_path, lambda core: core.operators.revoke(name, now=core.clock()))
-    click.echo(f"operator revoked: name={name}")
+    answer = api.call("DELETE /admin/operators/{name}", name=name)
+    api.tell(answer, f"operator revoked: name={name}")
 
 
-def _line(record: OperatorRecord) -> str:
-    view = build_operator(record)
-    fields = [f"name={view['name']}", f"role={view['role']}", f"created_at={view['created_at']}"]
-    fields += [f"{name}={view[name]}" for name in ("expires_at", "revoked_at") if name in view]
-    if "resources" in view:
-        fields.append(f"resources={','.join(view['resources'])}")
+def _line(operator: dict[str, Any]) -> str:
+    fields = [f"{name}={operator[name]}" for name in ("name", "role", "created_at")]
+    fields += [f"{name}={operator[name]}" for name in ("expires_at", "revoked_at") if name in operator]
+    if "resources" in operator:
+        fields.append(f"resources={','.join(operator['resources'])}")
     return " ".join(fields)

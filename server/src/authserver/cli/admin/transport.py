@@ -1,7 +1,22 @@
 """What a request of a command goes through to the admin API: this process, or a server."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import click
+
+
+class Refused(click.ClickException):
+    """The endpoint refuses, in one sentence.
+
+    Attributes:
+        members: What its answer holds beside it.
+    """
+
+    def __init__(self, sentence: str, members: Mapping[str, Any]) -> None:
+        super().__init__(sentence)
+        self.members = members
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,7 @@ class Transport(Protocol):
             body: JSON, or nothing.
 
         Raises:
+            Refused: It was answered with a refusal, and this transport tells so itself.
             ClickException: There is no answer; it tells why.
         """
 
