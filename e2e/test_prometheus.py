@@ -205,6 +205,8 @@ def test_a_killed_worker_takes_nothing_of_what_it_counted_along(
         os.kill(victim, signal.SIGKILL)
         wait_for_two(server, without=victim)
         check_counted(prometheus, before, sent)
+    # Counted anew by who took the place of the worker that was scraped: a resource's, a machine's, and one that registered.
+    assert prometheus.series("authserver_active_clients") == {"authserver_active_clients": 3}
     with pinned(server, installation.issuer) as workers:
         for http in workers:
             sent += sender.send(http)

@@ -75,6 +75,7 @@ unpack_prometheus() {
         } || exit 1
         dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/prometheus ./usr/bin/promtool
         rm prometheus_*.deb
+        [ -x usr/bin/promtool ]
     )
 }
 

@@ -30,6 +30,23 @@ for number in (0, 1, 0, 1):
     count(number)
 sys.stdout.buffer.write(at_zero + b"=====" + metrics.scrape())
 """
+# What the library adds up from the same files, as it is asked by nobody but this test.
+COMPARED = (
+    PROGRAM.replace("sys.stdout.buffer.write(at_zero", "ignored = (at_zero")
+    + """
+from prometheus_client.multiprocess import MultiProcessCollector
+from authserver.telemetry.sharing import read_shared
+
+def values(metrics):
+    return {metric.name: {(each.name, tuple(sorted(each.labels.items()))): each.value for each in metric.samples} for metric in metrics}
+
+for value in (0.0005, 0.3, 700):
+    metrics.DB_OPERATION_DURATION.observe(value, "rows_read", "sqlite")
+theirs = values(MultiProcessCollector(None, sys.argv[1]).collect())
+ours = values(read_shared(metrics.REGISTRY.collect()))
+print(len(theirs), [name for name, value in theirs.items() if value and value != ours[name]])
+"""
+)
 TOO_LATE = """
 import sys
 from pathlib import Path
@@ -84,6 +101,12 @@ def test_several_processes_show_what_one_shows(tmp_path: Path) -> None:
         }
 
     assert shown(at_zero) == shown(run(ALONE))
+
+
+def test_totals_are_those_of_the_library(tmp_path: Path) -> None:
+    count, _, differing = run(COMPARED, str(tmp_path)).partition(" ")
+    assert int(count) > 40
+    assert differing == "[]\n"
 
 
 def test_instruments_that_were_made_before_they_were_shared_are_refused(tmp_path: Path) -> None:
