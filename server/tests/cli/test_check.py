@@ -178,6 +178,22 @@ def test_it_applies_no_migration(command: Command, database_target: str) -> None
         assert line.endswith(" pending=0002; to do: authserver migrate; a start applies them, too")
 
 
+@pytest.mark.parametrize("database_target", ["postgres"], indirect=True)
+def test_keys_that_cannot_be_unsealed_are_found_in_the_same_words(command: Command) -> None:
+    sealed = LISTENERS | {
+        "AUTHPLANE_SIGNING_KEY_STORE": "postgres_key",
+        "AUTHPLANE_DATA_ENCRYPTION_DRIVER": "aes_master",
+        "AUTHPLANE_DATA_ENCRYPTION_KEY_ENV": "MASTER_KEY",
+    }
+    kid = command("admin", "key", "list", MASTER_KEY="ab" * 32, **sealed).fields["kid"]
+    good = command("check", MASTER_KEY="ab" * 32, **sealed)
+    assert f"keys: postgres_key: kid={kid} alg=ES256 previous=0" in lines(good, "ok")
+    serve, check = command("serve", MASTER_KEY="cd" * 32, **sealed), command("check", MASTER_KEY="cd" * 32, **sealed)
+    (failure,) = lines(check, "fail")
+    assert failure == "keys: " + serve.err.removeprefix("error: ").strip()
+    assert "cd" * 32 not in check.out
+
+
 def test_a_good_installation_is_ok(command: Command) -> None:
     done = command("check", **LISTENERS, **SECRETS)
     assert (done.code, done.err) == (0, "")

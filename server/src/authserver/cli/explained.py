@@ -18,5 +18,14 @@ _EXPLAINED = frozenset(
 
 def explain(exc: Exception) -> str | None:
     """Return what went wrong in words for the operator; None when it is a bug."""
+    if _lacks_table(exc):
+        return f"the database is not migrated, run authserver migrate first: {exc}"
     is_explained = any(f"{kind.__module__}.{kind.__qualname__}" in _EXPLAINED for kind in type(exc).__mro__)
     return str(exc) if is_explained else None
+
+
+def _lacks_table(exc: Exception) -> bool:
+    """Whether a command that applies no migrations met a database that needs them."""
+    name = f"{type(exc).__module__}.{type(exc).__qualname__}"
+    is_sqlite = name == "sqlite3.OperationalError" and str(exc).startswith("no such table: ")
+    return is_sqlite or name == "asyncpg.exceptions.UndefinedTableError"

@@ -27,6 +27,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS schema_migrations (
     checksum   TEXT   NOT NULL,
     applied_at BIGINT NOT NULL
 )"""
+_IS_NEW_POSTGRES = "SELECT to_regclass('schema_migrations') IS NULL"
 _HAS_TABLE_SQLITE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'"
 _RECORDED = "SELECT version, file, checksum FROM schema_migrations"
 
@@ -113,7 +114,7 @@ async def pending_postgres(dsn: str) -> list[Migration]:
 
     connection = await _connect_postgres(dsn)
     try:
-        is_new = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NULL")
+        is_new = await connection.fetchval(_IS_NEW_POSTGRES)
         rows = [] if is_new else await connection.fetch(_RECORDED)
         todo = pending(embedded_migrations(), {row["version"]: row["checksum"] for row in rows})
         if todo and not await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
@@ -213,7 +214,9 @@ async def _connect_postgres(dsn: str) -> "asyncpg.Connection":
 async def _apply_postgres(
     connection: "asyncpg.Connection", *, now: int, migrations: list[Migration] | None
 ) -> list[Migration]:
-    await connection.execute(_TABLE)
+    # A role that may not create anything serves a database that another one has migrated.
+    if await connection.fetchval(_IS_NEW_POSTGRES):
+        await connection.execute(_TABLE)
     recorded = {row["version"]: row["checksum"] for row in await connection.fetch(_RECORDED)}
     todo = pending(embedded_migrations() if migrations is None else migrations, recorded)
     for migration in todo:
