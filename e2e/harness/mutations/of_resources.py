@@ -158,6 +158,12 @@ async def link(world: World) -> Case:
     return await _fronting(world, "created")
 
 
+async def try_link(world: World) -> Case:
+    source, target = await world.new_resource(), await world.new_resource()
+    body = {"source": source.slug, "target": target.slug, "scope_map": {"read": ["read"]}}
+    return Case(path=FRONTING, query={"dry_run": "true"}, body=body, rows=said())
+
+
 async def relink(world: World) -> Case:
     return await _fronting(world, "patched")
 
@@ -238,6 +244,7 @@ MUTATIONS = (
         is_shown=False,
     ),
     Mutation(name="link two resources", endpoint="POST /admin/fronting", again=409, prepare=link),
+    Mutation(name="try a link", endpoint="POST /admin/fronting", again=Again.SAME, prepare=try_link, is_shown=False),
     Mutation(
         name="give a link another map",
         endpoint="PATCH /admin/fronting/{source}/{target}",

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from authserver.admin.api.table import TABLE as ENDPOINTS
+from authserver.admin.records import Role
 from authserver.config.model import Config
 from authserver.outbound.client import OutboundClient
 from authserver.storage.changes import POLL_SECONDS
@@ -37,6 +38,9 @@ async def world(
 ) -> AsyncIterator[InProcess]:
     async with two_instances(wire, config, provided) as world:
         yield world
+
+
+ROLES = {f"{entry.method} {entry.path}": entry.role for entry in ENDPOINTS}
 
 
 def body_of(answer: httpx2.Response) -> Any:
@@ -67,6 +71,10 @@ async def test_it_is_recorded_obeyed_by_the_other_instance_and_not_done_twice(
     if case.effect is not None and not case.is_new:
         assert not await case.effect(None)
     before = await world.trail()
+    if ROLES[mutation.endpoint] > Role.READ_ONLY:
+        refused = await world.eve.request(mutation.method, case.path, json=case.body, params=case.query)
+        assert refused.status_code == 403, refused.text
+        assert await world.trail() == before
 
     answer = await world.ask(mutation, case)
     assert answer.is_success, answer.text

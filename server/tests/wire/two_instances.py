@@ -28,13 +28,19 @@ Told = tuple[str, str, str, str, str]
 
 @dataclass(kw_only=True)
 class InProcess(World):
-    """Two instances in this process; mutations come from an operator whose name stands in the trail."""
+    """Two instances in this process.
+
+    Attributes:
+        ada: An owner at both, whose name stands in the trail.
+        eve: Somebody at the first who may only look.
+    """
 
     wire: Wire
     other: Server
     other_trail: AuditTrail
     provider: IdentityProvider
     ada: tuple[httpx2.AsyncClient, httpx2.AsyncClient]
+    eve: httpx2.AsyncClient
 
     def now(self) -> int:
         return int(self.wire.clock.seconds)
@@ -91,8 +97,12 @@ async def two_instances(
                 httpx2.AsyncClient(transport=transport, base_url=ISSUER, headers=headers)
             )
 
-        async with an_admin(wire) as admin:
-            key = (await admin.do("POST", "/admin/operators", expect=201, body={"name": "ada", "role": "owner"}))["key"]
+        async def key_of(name: str, role: str) -> str:
+            async with an_admin(wire) as admin:
+                created = await admin.do("POST", "/admin/operators", expect=201, body={"name": name, "role": role})
+            return str(created["key"])
+
+        key = await key_of("ada", "owner")
         world = InProcess(
             issuer=ISSUER,
             admin=await client(wire.server.admin, API_KEY),
@@ -104,6 +114,7 @@ async def two_instances(
             other_trail=core.trail,
             provider=provided[0],
             ada=(await client(wire.server.admin, key), await client(other.admin, key)),
+            eve=await client(wire.server.admin, await key_of("eve", "read-only")),
         )
         await world.set_up()
         yield world
