@@ -60,6 +60,17 @@ def a_taken_port(_place: Path) -> dict[str, str]:
     return {"AUTHPLANE_SERVER_ADDRESS": f"127.0.0.1:{TAKEN.getsockname()[1]}"}
 
 
+def two_listeners_at_one_port(_place: Path) -> dict[str, str]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    return {
+        "AUTHPLANE_SERVER_ADDRESS": f"127.0.0.1:{port}",
+        "AUTHPLANE_ADMIN_ENABLED": "true",
+        "AUTHPLANE_ADMIN_ADDRESS": f"localhost:{port}",
+    }
+
+
 TAKEN = socket.socket()
 TAKEN.bind(("127.0.0.1", 0))
 TAKEN.listen()
@@ -99,6 +110,7 @@ BROKEN: dict[str, Callable[[Path], dict[str, str]]] = {
         "AUTHPLANE_AUDIT_WEBHOOK_SECRET_REF": "CONNECTOR_SIEM_SECRET",
     },
     "a taken port": a_taken_port,
+    "two listeners at one port": two_listeners_at_one_port,
 }
 FILES = {
     "no YAML": "server: [",

@@ -70,7 +70,10 @@ def assert_it_checks_and_serves(terminal: Command, directory: Path) -> None:
             assert answer.status_code == 200
             running = terminal("check", "--config", config, **environment)
             assert (running.code, running.err) == (0, "")
-            assert f"listeners: public: {address} is in use by a server that runs" in running.out
+            assert f"listeners: public: {address} is in use, the server runs" in running.out
+            assert running.out.count("is in use, the server runs") == 2
+            other = terminal("check", "--config", config, **environment, AUTHPLANE_SERVER_ISSUER="http://localhost:1")
+            assert other.out.count("fail  listeners: ") == 2
             assert "there is no signing key yet" not in running.out
         finally:
             process.terminate()

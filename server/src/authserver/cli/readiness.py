@@ -1,11 +1,13 @@
 """Looks at all that a start of the server depends on, without starting it: no migration is applied and no key is made."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -267,17 +269,22 @@ class _Examination:
         wanted = [("public", config.server.address)]
         if config.admin.enabled:
             wanted.append(("admin", config.admin.address))
-        for name, address in wanted:
-            try:
-                bind(Listener(app=None, address=address, name=name)).close()
-            except ListenError as exc:
-                is_taken = isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.EADDRINUSE
-                if is_taken and await _is_served(address):
-                    self._ok("listeners", f"{name}: {address} is in use by a server that runs")
+        is_running: bool | None = None
+        with contextlib.ExitStack() as held:
+            for name, address in wanted:
+                try:
+                    # Held until both are: one could be in the way of the other.
+                    held.enter_context(bind(Listener(app=None, address=address, name=name)))
+                except ListenError as exc:
+                    if is_running is None:
+                        is_running = await _is_running(config)
+                    is_taken = isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.EADDRINUSE
+                    if is_taken and is_running:
+                        self._ok("listeners", f"{name}: {address} is in use, the server runs")
+                    else:
+                        self._fail("listeners", exc)
                 else:
-                    self._fail("listeners", exc)
-            else:
-                self._ok("listeners", f"{name}: {address}")
+                    self._ok("listeners", f"{name}: {address}")
 
 
 def _worth_a_look(notices: Iterable[Notice]) -> list[Notice]:
@@ -330,19 +337,19 @@ async def _head(http: OutboundClient, url: str, *, allow_private: bool) -> None:
     )
 
 
-async def _is_served(address: str) -> bool:
-    """Whether a server of ours answers there."""
-    host, _, port = address.rpartition(":")
-    url = f"http://{host or '127.0.0.1'}:{port}/livez"
+async def _is_running(config: Config) -> bool:
+    """Whether a server of this issuer answers at the public listener's address."""
+    host, _, port = config.server.address.rpartition(":")
+    path = urlsplit(config.server.issuer).path
     try:
         answer = await OutboundClient().send(
             "GET",
-            url,
+            f"http://{host or '127.0.0.1'}:{port}/.well-known/oauth-authorization-server{path}",
             headers={"Accept": "application/json"},
             max_bytes=_MOST_ANSWER_BYTES,
             timeout=_CONNECT_SECONDS,
             allow_private=True,
         )
-        return set(orjson.loads(answer.body)) >= {"status", "time"}
-    except (OutboundError, ValueError, TypeError):
+        return bool(orjson.loads(answer.body)["issuer"] == config.server.issuer)
+    except (OutboundError, ValueError, TypeError, KeyError):
         return False

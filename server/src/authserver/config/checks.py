@@ -127,8 +127,7 @@ def _server_failures(config: Config) -> Iterator[str]:
 
 
 def _worker_failures(config: Config) -> Iterator[str]:
-    count = worker_count(config)
-    if count == 1:
+    if worker_count(config) <= 1:
         return
     if config.storage.driver != "postgres":
         yield (
