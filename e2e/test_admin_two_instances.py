@@ -69,9 +69,6 @@ class TwoProcesses(World):
         self.provider.documents[path] = dict(document)
         return f"{self.provider.issuer}{path}"
 
-    async def broker_resource(self) -> str:
-        raise NotImplementedError
-
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def installation(

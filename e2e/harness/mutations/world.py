@@ -28,6 +28,7 @@ PASSWORD = "correct horse battery staple"
 VERIFIER = "v" * 43
 CHALLENGE = "7w_YNF9DSfIdPf_pRjSq646_kPr-2-o9NAl16JGghdM"
 MAX_STEPS = 12
+BROKER_PROVIDERS = "/admin/broker-providers"
 
 Answer = httpx2.Response
 
@@ -123,10 +124,6 @@ class World(ABC):
     def publish(self, path: str, document: Mapping[str, Any]) -> str:
         """Have the web server of identity providers answer with a document; return its URL."""
 
-    @abstractmethod
-    async def broker_resource(self) -> str:
-        """Register a broker resource, which the API cannot yet; return its slug."""
-
     def now(self) -> int:
         """Return the time of the server."""
         return int(time.time())
@@ -173,6 +170,18 @@ class World(ABC):
         email = f"{unique('user')}@example.com"
         created = await self.do("POST", "/admin/users", {"email": email, "password": PASSWORD})
         return Account(created["id"], email)
+
+    async def broker_provider(self) -> dict[str, Any]:
+        """Register a provider of the token vault."""
+        body = {"slug": unique("provider"), "display_name": "Search", "protocol": "api_key"}
+        return dict(await self.do("POST", BROKER_PROVIDERS, body))
+
+    async def broker_resource(self) -> str:
+        """Register a broker resource; return its slug."""
+        slug, provider = unique("broker"), await self.broker_provider()
+        body = {"slug": slug, "backend_kind": "broker", "broker_provider_id": provider["id"]}
+        await self.do("POST", "/admin/resources", body)
+        return slug
 
     async def new_resource(self, *, runtime: Party | None = None, may_exchange: Party | None = None) -> Resource:
         """Register a resource, which the instances may not know yet."""

@@ -11,6 +11,9 @@ from authserver.audit.events import Action
 from authserver.audit.reading import AuditReading
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail
+from authserver.broker.administration import BrokerProviderAdministration
+from authserver.broker.grant_administration import BrokerGrantAdministration
+from authserver.broker.store import hold_provider
 from authserver.clients.administration import ClientAdministration, ClientTokens
 from authserver.clients.mode import RegistrationMode
 from authserver.clients.secrets import ClientSecrets
@@ -71,6 +74,8 @@ class Core:
     accounts: Accounts
     clients: ClientAdministration
     resources: ResourceAdministration
+    broker_providers: BrokerProviderAdministration
+    broker_grants: BrokerGrantAdministration
     idps: IdpAdministration
     xaa_policies: PolicyAdministration
     subject_mappings: MappingAdministration
@@ -126,6 +131,9 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
     async def user_exists(reader: Reader, user_id: str) -> bool:
         return await find_user(reader, user_id) is not None
 
+    async def provider_held(tx: Writer, provider_id: str) -> bool:
+        return await hold_provider(tx, provider_id) is not None
+
     keys = ProviderKeys(http, cache_ttl=config.xaa.jwks_cache_ttl)
     return Core(
         config=config,
@@ -135,7 +143,9 @@ async def open_core(config: Config, *, clock: Clock, migrate: bool, http: Outbou
         mode=mode,
         accounts=Accounts(db, trail, Passwords(), user_tokens),
         clients=ClientAdministration(db, trail, secrets, served, client_tokens),
-        resources=ResourceAdministration(db, trail, client_exists),
+        resources=ResourceAdministration(db, trail, client_exists, provider_held),
+        broker_providers=BrokerProviderAdministration(db=db, trail=trail, encryptor=encryptor),
+        broker_grants=BrokerGrantAdministration(db=db, trail=trail, encryptor=encryptor, clock_ms=clock.milliseconds),
         idps=IdpAdministration(db, trail, http, keys, own_issuer=config.server.issuer),
         xaa_policies=PolicyAdministration(db, trail),
         subject_mappings=MappingAdministration(db, trail, user_exists),
@@ -202,6 +212,8 @@ def build_admin_parts(
         tokens=core.tokens,
         traces=TraceReading(core.db, core.config.traces),
         resources=core.resources,
+        broker_providers=core.broker_providers,
+        broker_grants=core.broker_grants,
         policy_lists=core.policy_lists,
         fronting=core.fronting,
         consents=core.consents,

@@ -122,7 +122,22 @@ FILES = {
         "resources: [{slug: notes, backend_kind: mint, uri: 'https://notes.example.com',"
         " policy: {runtime: {client_ids: [nobody]}}}]"
     ),
+    "a provider with a secret and nothing that encrypts": (
+        "broker_providers: [{slug: hub, display_name: Hub, protocol: oauth, config_data: {client_secret: in-clear}}]"
+    ),
+    "a provider whose secret is any variable": (
+        "broker_providers: [{slug: hub, display_name: Hub, protocol: oauth, config_data: {client_secret_ref: PATH}}]"
+    ),
 }
+VAULT = """
+data_encryption: {driver: aes_master, aes_master: {key_env: MASTER}}
+broker_providers: [{slug: Hub, display_name: Hub, protocol: oauth, config_data: {client_secret: in-clear}}]
+resources:
+  - slug: repos
+    backend_kind: broker
+    broker_provider_slug: PROVIDER
+    policy: {connect: {allowed_return_urls: ['https://app.example']}}
+"""
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
@@ -150,6 +165,36 @@ def test_what_is_wrong_with_a_file_is_found_in_the_same_words(terminal: Command,
     assert (serve.code, check.code) == (1, 1)
     (failure,) = lines(check, "fail")
     assert failure.split(": ", 1)[1] in plain(serve.err)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("nothing", "broker provider not found: nothing"),
+        ("''", "a broker resource needs a provider: broker_provider_id is required"),
+        ("hub, broker_provider_id: x", "broker_provider_id and broker_provider_slug exclude each other"),
+    ],
+)
+def test_a_broker_resource_without_its_provider_is_found_in_the_same_words(
+    terminal: Command, tmp_path: Path, named: str, told: str
+) -> None:
+    path = written(tmp_path, VAULT.replace("PROVIDER", named.replace(", ", "\n    ")))
+    environment = LISTENERS | {"MASTER": "5e" * 32}
+    check = terminal("check", "--config", path, **environment)
+    (failure,) = lines(check, "fail")
+    assert failure == f'resources: resources[0] (slug "repos"): {told}'
+    serve = terminal("serve", "--config", path, **environment)
+    assert (serve.code, check.code) == (1, 1)
+    assert told in plain(serve.err)
+    assert "in-clear" not in check.out + check.err + serve.out + serve.err
+
+
+def test_a_broker_resource_may_name_a_provider_that_comes_with_it(terminal: Command, tmp_path: Path) -> None:
+    path = written(tmp_path, VAULT.replace("PROVIDER", "hub"))
+    check = terminal("check", "--config", path, **LISTENERS, MASTER="5e" * 32)
+    assert lines(check, "fail") == []
+    assert "broker_providers: configured=1 to_be_created=1" in lines(check, "ok")
+    assert "resources: configured=1 to_be_created=1" in lines(check, "ok")
 
 
 def run_sql(target: str, sql: str, *args: int | str) -> None:

@@ -115,7 +115,7 @@ def test_a_file_of_more_than_a_mebibyte_is_refused(command: Command, tmp_path: P
         (("--backend-kind", "mint"), "--slug is required"),
         (("--slug", "a"), "--backend-kind is required"),
         (("--slug", "a", "--backend-kind", "cache"), "mint or broker"),
-        (("--slug", "a", "--backend-kind", "broker"), "does not have yet"),
+        (("--slug", "a", "--backend-kind", "broker"), "broker_provider_id is required"),
         (("--slug", "a b", "--backend-kind", "mint"), "slug must match"),
         (("--slug", "a", "--backend-kind", "mint", "--uri", "ftp://x"), "uri must be"),
         (("--slug", "a", "--backend-kind", "mint", "--scopes", "|up"), "has no name"),

@@ -108,6 +108,14 @@ def test_half_a_feature_aborts_the_start_and_names_the_key(config: Config, name:
         check_features(config)
 
 
+def test_a_seeded_broker_resource_needs_encryption_and_no_key_that_is_not_built() -> None:
+    encryption = DataEncryptionConfig(driver="aes_master", aes_master=AesMasterConfig(key_env="KEY"))
+    policy = PolicySeed(connect=ConnectPolicySeed(allowed_return_urls=("https://a",)))
+    config = Config(resources=(replace(BROKER, policy=policy),), data_encryption=encryption)
+    check_features(config)
+    assert state(config, "connect") == (State.DISABLED, "this build has no such feature yet")
+
+
 def test_whole_features_are_enabled() -> None:
     config = Config(
         connect=ASKED,

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from authserver.config.declaring import ConfigError
+from authserver.config.environment import with_provider
 from authserver.config.loader import LoadedConfig, load_config, read_config, with_session_secret
 from authserver.config.model import Config
-from authserver.config.sections.clients import ResourceSeed, ScopeSeed
+from authserver.config.sections.clients import BrokerProviderSeed, ResourceSeed, ScopeSeed
 
 
 def load(tmp_path: Path, text: str = "", **environ: str) -> LoadedConfig:
@@ -384,16 +385,14 @@ def test_a_provider_of_the_environment_is_appended() -> None:
         "AUTHPLANE_BROKER_PROVIDER_TOKEN_URL": "",
     }
     loaded = read_config(None, environ)
-    assert loaded.refused == (
-        "broker_providers: this build has no such feature yet; leave the key out or switch it off",
-    )
+    (provider,) = loaded.config.broker_providers
+    assert (provider.slug, provider.display_name, provider.protocol) == ("github", "github", "oauth")
+    assert provider.config_data == {"client_id": "abc", "client_secret_ref": "OLD"}
+    assert loaded.refused == ()
     assert "deprecated config key in use" in messages(loaded)
 
 
 def test_a_provider_of_the_file_is_merged_with_that_of_the_environment(tmp_path: Path) -> None:
-    from authserver.config.environment import with_provider  # noqa: PLC0415  no build serves providers yet
-    from authserver.config.sections.clients import BrokerProviderSeed  # noqa: PLC0415
-
     known = BrokerProviderSeed(slug="gh", protocol="api_key", config_data={"client_id": "a", "x": 1})
     environ = {
         "AUTHPLANE_BROKER_PROVIDER_SLUG": "gh",
@@ -419,7 +418,6 @@ def test_a_provider_of_the_file_is_merged_with_that_of_the_environment(tmp_path:
         {"AUTHPLANE_CONNECT_STATE_SECRET": "x" * 32},
         {"AUTHPLANE_CONNECT_REDIRECT_BASE_URL": "https://a.example"},
         {"AUTHPLANE_CONNECT_ALLOWED_RETURN_URLS": "https://a.example"},
-        {"AUTHPLANE_BROKER_PROVIDER_SLUG": "github"},
         {"AUTHPLANE_TRACING_ENABLED": "1"},
         {"AUTHPLANE_LOG_OTEL": "1"},
         {"AUTHPLANE_METRICS_PROVIDER": "otel"},
@@ -431,11 +429,6 @@ def test_switching_on_what_is_not_built_is_the_only_failure(environ: dict[str, s
         load_config(None, environ)
     assert "  2. " not in str(caught.value)
     assert "xxxx" not in str(caught.value)
-
-
-def test_a_broker_resource_is_not_built(tmp_path: Path) -> None:
-    message = refusal(tmp_path, "resources: [{slug: a, backend_kind: mint}, {slug: b, backend_kind: broker}]")
-    assert "resources[1].backend_kind=broker: this build has no such feature yet" in message
 
 
 def test_switches_that_stay_off_are_no_failure() -> None:

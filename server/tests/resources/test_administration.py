@@ -20,9 +20,13 @@ async def _client_exists(_db: Reader, client_id: str) -> bool:
     return client_id.startswith("client")
 
 
+async def _provider_held(_tx: Writer, provider_id: str) -> bool:
+    return provider_id == "provider"
+
+
 @pytest.fixture
 def resources(db: Database) -> ResourceAdministration:
-    return ResourceAdministration(db, AuditTrail(db, lambda: NOW * 1000), _client_exists)
+    return ResourceAdministration(db, AuditTrail(db, lambda: NOW * 1000), _client_exists, _provider_held)
 
 
 async def _version(db: Database) -> int:
@@ -64,6 +68,7 @@ async def test_a_slug_is_taken_once(db: Database, resources: ResourceAdministrat
         replace(DRAFT, slug="a_b"),
         replace(DRAFT, backend_kind="other"),
         replace(DRAFT, backend_kind="broker"),
+        replace(DRAFT, backend_kind="broker", broker_provider_id="another"),
         replace(DRAFT, uri="files.example"),
         replace(DRAFT, uri="ftp://files.example"),
         replace(DRAFT, uri="https://"),
@@ -154,3 +159,25 @@ async def test_a_resource_that_tokens_were_issued_for_stays(db: Database, resour
     with pytest.raises(Conflict, match="resource has references and cannot be deleted"):
         await resources.delete_resource(resource.id, now=NOW)
     assert await find_resource(db, resource.id) == resource
+
+
+async def test_a_broker_resource_names_a_provider_and_a_mint_resource_none(resources: ResourceAdministration) -> None:
+    policy = ResourcePolicy(connect_allowed_return_urls=("https://app.example",))
+    draft = replace(DRAFT, backend_kind="broker", broker_provider_id="provider", uri="", policy=policy)
+    resource = await resources.create_resource(draft, now=NOW)
+    assert (resource.backend_kind, resource.broker_provider_id, resource.policy) == ("broker", "provider", policy)
+
+    for patch, told in (
+        (ResourcePatch(broker_provider_id=""), "broker_provider_id is required"),
+        (ResourcePatch(broker_provider_id="another"), "broker provider not found: another"),
+        (ResourcePatch(backend_kind="mint"), "must be empty for a mint resource"),
+    ):
+        with pytest.raises(Invalid, match=told):
+            await resources.update_resource(resource.id, patch, now=NOW)
+
+    minted = await resources.update_resource(
+        resource.id, ResourcePatch(backend_kind="mint", broker_provider_id=""), now=NOW
+    )
+    assert (minted.broker_provider_id, minted.policy) == (None, ResourcePolicy())
+    with pytest.raises(Invalid, match="broker_provider_id is required"):
+        await resources.update_resource(resource.id, ResourcePatch(backend_kind="broker"), now=NOW)

@@ -11,7 +11,7 @@ from authserver.resources.fronting import FrontingLinks, spell_scope_map
 from authserver.resources.fronting_administration import FrontingAdministration
 from authserver.resources.records import BackendKind, ResourceScope
 from authserver.resources.store import find_resource
-from authserver.storage.database import Database, Reader
+from authserver.storage.database import Database, Reader, Writer
 
 pytestmark = pytest.mark.anyio
 
@@ -42,9 +42,12 @@ async def operator(db: Database, now: int) -> Operator:
     async def client_exists(_reader: Reader, _client_id: str) -> bool:
         return True
 
+    async def provider_held(_tx: Writer, _provider_id: str) -> bool:
+        return True
+
     made = Operator(
         db=db,
-        resources=ResourceAdministration(db, trail, client_exists),
+        resources=ResourceAdministration(db, trail, client_exists, provider_held),
         fronting=FrontingAdministration(db=db, trail=trail),
         now=now,
     )

@@ -1,5 +1,4 @@
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -9,7 +8,7 @@ from authserver.protocol.operator_errors import Invalid, NotFound
 from authserver.resources.administration import ResourceAdministration, ResourceDraft
 from authserver.resources.policy_lists import PolicyList, PolicyLists
 from authserver.resources.records import BackendKind, Resource
-from authserver.resources.store import find_resource, insert_resource
+from authserver.resources.store import find_resource
 from authserver.storage.database import Database, Reader, Writer
 
 pytestmark = pytest.mark.anyio
@@ -23,27 +22,30 @@ async def _client_exists(_db: Reader, client_id: str) -> bool:
     return client_id.startswith("client")
 
 
+async def _provider_held(_tx: Writer, provider_id: str) -> bool:
+    return provider_id == "p"
+
+
 @pytest.fixture
 def lists(db: Database) -> PolicyLists:
     return PolicyLists(db=db, trail=AuditTrail(db, lambda: NOW * 1000), client_exists=_client_exists)
 
 
 @pytest.fixture
-async def resource(db: Database) -> Resource:
-    administration = ResourceAdministration(db, AuditTrail(db, lambda: NOW * 1000), _client_exists)
+def administration(db: Database) -> ResourceAdministration:
+    return ResourceAdministration(db, AuditTrail(db, lambda: NOW * 1000), _client_exists, _provider_held)
+
+
+@pytest.fixture
+async def resource(administration: ResourceAdministration) -> Resource:
     return await administration.create_resource(ResourceDraft(slug="files", backend_kind="mint"), now=NOW)
 
 
 @pytest.fixture
-async def broker(db: Database, resource: Resource) -> Resource:
-    """A resource whose tokens come from a provider, as the token vault will store it."""
-    broker = replace(resource, id="b", slug="upstream", backend_kind=BackendKind.BROKER, broker_provider_id="p")
-
-    async def store(tx: Writer) -> None:
-        await insert_resource(tx, broker)
-
-    await db.write(store)
-    return broker
+async def broker(administration: ResourceAdministration) -> Resource:
+    """A resource whose tokens come from a provider."""
+    draft = ResourceDraft(slug="upstream", backend_kind=BackendKind.BROKER, broker_provider_id="p")
+    return await administration.create_resource(draft, now=NOW)
 
 
 async def _version(db: Database) -> int:

@@ -29,10 +29,10 @@ def issuances(db: Database) -> IssuanceAdministration:
 
 
 async def a_resource(db: Database, slug: str) -> str:
-    async def nobody(_reader: Reader, _client_id: str) -> bool:
+    async def nobody(_reader: Reader, _id: str) -> bool:
         return False
 
-    administration = ResourceAdministration(db, AuditTrail(db, lambda: NOW * 1000), nobody)
+    administration = ResourceAdministration(db, AuditTrail(db, lambda: NOW * 1000), nobody, nobody)
     draft = ResourceDraft(slug=slug, backend_kind=BackendKind.MINT, uri=f"https://{slug}.example")
     return (await administration.create_resource(draft, now=NOW)).id
 

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from authserver.broker.administration import ProviderDraft
+from authserver.broker.records import BrokerProtocol
 from authserver.clients.administration import NewClient
 from authserver.protocol.grant_types import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
-from authserver.protocol.identifiers import new_public_id
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, Resource, ResourcePolicy, ResourceScope
-from authserver.resources.store import insert_resource
-from authserver.storage.changes import announce
-from authserver.storage.database import Writer
 from authserver.telemetry.metrics import REGISTRY
 from server.tests.wire.harness import REDIRECT, Answer, Wire
 
@@ -74,25 +72,22 @@ async def a_resource(
 async def a_broker_resource(
     wire: Wire, slug: str, *scopes: str, may_exchange: Sequence[Party] = (), runtime: Sequence[Party] = ()
 ) -> Resource:
-    """Store a Broker Resource, which operators cannot register as long as there are no providers."""
-    resource = Resource(
-        id=new_public_id(),
-        slug=slug,
-        display_name="",
-        uri=f"https://{slug}.example.com",
-        backend_kind=BackendKind.BROKER,
-        broker_provider_id="a provider",
-        scopes=tuple(ResourceScope(name=scope) for scope in scopes),
-        policy=_policy(may_exchange, runtime),
-        created_at=wire.clock.seconds,
-        updated_at=wire.clock.seconds,
+    """Register a Broker Resource, with a provider of its own."""
+    now = wire.clock.seconds
+    provider = await wire.core.broker_providers.create(
+        ProviderDraft(slug=slug, display_name=slug, protocol=BrokerProtocol.OAUTH), now=now
     )
-
-    async def insert(tx: Writer) -> None:
-        await insert_resource(tx, resource)
-        await announce(tx, "resources")
-
-    await wire.core.db.write(insert)
+    resource = await wire.core.resources.create_resource(
+        ResourceDraft(
+            slug=slug,
+            backend_kind=BackendKind.BROKER,
+            broker_provider_id=provider.id,
+            uri=f"https://{slug}.example.com",
+            scopes=tuple(ResourceScope(name=scope) for scope in scopes),
+            policy=_policy(may_exchange, runtime),
+        ),
+        now=now,
+    )
     await wire.server.watcher.poll()
     return resource
 

@@ -7,6 +7,7 @@ second: a test polls once, so that no clock decides.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -15,6 +16,7 @@ import pytest
 from authserver.admin.api.table import TABLE as ENDPOINTS
 from authserver.admin.records import Role
 from authserver.config.model import Config
+from authserver.config.sections.storage import AesMasterConfig, DataEncryptionConfig
 from authserver.outbound.client import OutboundClient
 from authserver.storage.changes import POLL_SECONDS
 from e2e.harness.mutations.mutation import Again, Case, Mutation
@@ -25,6 +27,16 @@ from server.tests.wire.operating import PEER
 from server.tests.wire.two_instances import InProcess, Told, two_instances
 
 pytestmark = pytest.mark.anyio
+
+KEY_VARIABLE = "AUTHPLANE_TEST_MASTER_KEY"
+
+
+@pytest.fixture
+def config(config: Config, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """With something that encrypts credentials."""
+    monkeypatch.setenv(KEY_VARIABLE, "5e" * 32)
+    encryption = DataEncryptionConfig(driver="aes_master", aes_master=AesMasterConfig(key_env=KEY_VARIABLE))
+    return replace(config, data_encryption=encryption)
 
 
 @pytest.fixture

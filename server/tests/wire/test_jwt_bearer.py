@@ -19,6 +19,7 @@ from authserver.xaa.policy_administration import PolicyPatch
 from server.tests.fakes.identity_provider import IdentityProvider
 from server.tests.fakes.proving_client import ProvingClient
 from server.tests.fakes.signing_client import RSA_KEY, public_jwk
+from server.tests.wire.exchanging import a_broker_resource
 from server.tests.wire.harness import ISSUER, RESOURCE, Wire, claims_of
 from server.tests.wire.xaa import SCOPE, Enterprise, new_client
 
@@ -194,6 +195,12 @@ async def test_each_step_refuses_with_its_code_and_reason(wire: Wire, acme: Ente
 async def test_an_unknown_resource_is_named(acme: Enterprise) -> None:
     answer = await acme.refused(resource="https://nowhere.example", error="invalid_target", reason="invalid_resource")
     assert answer.json()["error_description"].startswith("unknown resource 'https://nowhere.example' (ref_")
+
+
+async def test_a_resource_whose_tokens_are_another_server_s_is_no_target(wire: Wire, acme: Enterprise) -> None:
+    await a_broker_resource(wire, "mail", "notes:read")
+    await acme.refused(resource="https://mail.example.com", error="invalid_target", reason="invalid_resource")
+    assert await wire.core.db.fetch_all("SELECT id FROM issuances") == []
 
 
 @pytest.mark.parametrize(("first", "second"), list(zip(STEPS, list(STEPS)[1:], strict=False)))

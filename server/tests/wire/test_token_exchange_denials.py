@@ -241,14 +241,19 @@ DENIALS: list[tuple[str, Build, int, str]] = [
         400,
         "invalid_request",
     ),
-    # F1, F2: the gateway, the provider; a scope that is not mapped comes after
+    # F1, F2: the gateway, what is not built yet; a scope that is not mapped comes after
     (
         "fronting_caller_not_authorized",
         lambda w: (w.stranger, w.for_gw, {"resource": "vault", "scope": "no"}),
         403,
         "access_denied",
     ),
-    ("provider_missing", lambda w: (w.gateway, w.for_gw, {"resource": "vault", "scope": "no"}), 500, "server_error"),
+    (
+        "vending_not_served",
+        lambda w: (w.gateway, w.for_gw, {"resource": "vault", "scope": "no"}),
+        400,
+        "invalid_target",
+    ),
     # 6, B4 to B9
     (
         "scope_not_in_catalog",
@@ -272,8 +277,13 @@ DENIALS: list[tuple[str, Build, int, str]] = [
         400,
         "consent_required",
     ),
-    ("provider_missing", lambda w: (w.gateway, w.identity, {"resource": "lone", "scope": "A"}), 500, "server_error"),
-    ("provider_missing", lambda w: (w.gateway, w.identity, {"resource": "lone"}), 500, "server_error"),
+    (
+        "vending_not_served",
+        lambda w: (w.gateway, w.identity, {"resource": "lone", "scope": "A"}),
+        400,
+        "invalid_target",
+    ),
+    ("vending_not_served", lambda w: (w.gateway, w.identity, {"resource": "lone"}), 400, "invalid_target"),
     # Without a resource: actor, scope, policy
     ("invalid_actor_token", lambda w: (w.stranger, w.for_gw, {"scope": "B", "actor_token": "x"}), 400, "invalid_grant"),
     ("invalid_scope", lambda w: (w.stranger, w.for_gw, {"scope": "B"}), 400, "invalid_scope"),

@@ -14,11 +14,10 @@ from authserver.config.model import Config
 from authserver.core import Clock, open_core, open_keys
 from authserver.outbound.client import OutboundClient
 from e2e.harness.mutations.mutation import Case, Mutation
-from e2e.harness.mutations.world import World, unique
+from e2e.harness.mutations.world import World
 from server.tests.fakes.document_server import Answer
 from server.tests.fakes.identity_provider import JSON, IdentityProvider
 from server.tests.web.direct import DirectTransport
-from server.tests.wire.exchanging import a_broker_resource
 from server.tests.wire.harness import ISSUER, Wire
 from server.tests.wire.operating import API_KEY, PEER, an_admin
 
@@ -59,9 +58,6 @@ class InProcess(World):
     def publish(self, path: str, document: Mapping[str, Any]) -> str:
         self.provider.web.answers[path] = Answer(body=orjson.dumps(document), headers=JSON)
         return f"{self.provider.issuer}{path}"
-
-    async def broker_resource(self) -> str:
-        return (await a_broker_resource(self.wire, unique("broker"))).slug
 
     async def ask(self, mutation: Mutation, case: Case, *, at: int = 0) -> httpx2.Response:
         """Send the request to one of the instances."""

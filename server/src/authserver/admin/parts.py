@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from authserver.admin.operators import OperatorAdministration
 from authserver.audit.reading import AuditReading
 from authserver.audit.trail import AuditTrail
+from authserver.broker.administration import BrokerProviderAdministration
+from authserver.broker.grant_administration import BrokerGrantAdministration
 from authserver.clients.administration import ClientAdministration
 from authserver.clients.mode import RegistrationMode
 from authserver.config.model import Config
@@ -55,6 +57,8 @@ class AdminParts:
     clients: ClientAdministration
     operators: OperatorAdministration
     resources: ResourceAdministration
+    broker_providers: BrokerProviderAdministration
+    broker_grants: BrokerGrantAdministration
     policy_lists: PolicyLists
     fronting: FrontingAdministration
     consents: ConsentRevocation

@@ -24,7 +24,7 @@ from authserver.encryption.opening import open_encryptor
 from authserver.keys.keystore import KeyStoreError, NoSigningKey
 from authserver.keys.records import KeyListing
 from authserver.keys.volatile import find_volatile
-from authserver.maintenance.seed import SeedError, check_seeds
+from authserver.maintenance.seed import SeedError, check_provider_seeds, check_seeds
 from authserver.outbound.client import OutboundClient, OutboundError
 from authserver.resources.records import BackendKind
 from authserver.resources.store import find_resource_by_slug
@@ -210,9 +210,22 @@ class _Examination:
 
     async def _look_at_resources(self, core: Core) -> None:
         config = core.config
+        if config.broker_providers:
+            try:
+                created = await check_provider_seeds(core.db, core.broker_providers, config.broker_providers)
+            except SeedError as exc:
+                self._fail("broker_providers", exc)
+            else:
+                self._ok("broker_providers", f"configured={len(config.broker_providers)} to_be_created={created}")
         if config.resources:
             try:
-                created = await check_seeds(core.db, core.resources, config.resources)
+                created = await check_seeds(
+                    core.db,
+                    core.resources,
+                    core.broker_providers,
+                    config.resources,
+                    to_come=config.broker_providers,
+                )
             except SeedError as exc:
                 self._fail("resources", exc)
             else:

@@ -16,7 +16,7 @@ from authserver.config.model import Config
 from authserver.config.notices import DEPRECATED, Notice, registration_notices
 from authserver.core import Clock, Core, open_core, open_keys
 from authserver.keys.keyring import Keyring
-from authserver.maintenance.seed import seed_resources
+from authserver.maintenance.seed import seed_providers, seed_resources
 from authserver.protocol.errors import SigningUnavailable
 from authserver.public_app import Limits
 from authserver.resources.records import BackendKind
@@ -104,7 +104,8 @@ async def _prepare(core: Core) -> Keyring:
     keyring = await open_keys(config, now=core.clock(), core=core)
     if keyring.is_new and await has_issued(core.db):
         _log.error("the signing keys are gone: what was issued before this start can no longer be verified")
-    await seed_resources(core.db, core.resources, config.resources, now=core.clock())
+    await seed_providers(core.db, core.broker_providers, config.broker_providers, now=core.clock())
+    await seed_resources(core.db, core.resources, core.broker_providers, config.resources, now=core.clock())
     await core.mode.refresh()
     _say(registration_notices(config, core.mode.current))
     await _check_default_resource(core)

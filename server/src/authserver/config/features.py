@@ -14,6 +14,7 @@ _SHORTEST_STATE_SECRET = 32
 _DCR_MODES = ("open", "approved_redirects", "admin_only")
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _DEEPEST_CHAIN = 10
+_NOT_BUILT = "this build has no such feature yet"
 
 
 class State(StrEnum):
@@ -67,15 +68,18 @@ def check_features(config: Config) -> str:
 def _feature(name: str, found: tuple[State, str]) -> Feature:
     state, detail = found
     if state is State.DISABLED and not detail and f"{name}.enabled" in _UNBUILT:
-        detail = "this build has no such feature yet"
+        detail = _NOT_BUILT
     return Feature(name, state, detail)
 
 
 def connect_requested(config: Config) -> bool:
     """Whether any key of the connect flow is set or a seeded resource needs it."""
+    return _connect_section_used(config) or any(resource.backend_kind == "broker" for resource in config.resources)
+
+
+def _connect_section_used(config: Config) -> bool:
     connect = config.connect
-    asked = connect.state_secret or connect.redirect_base_url or connect.allowed_return_urls
-    return bool(asked) or any(resource.backend_kind == "broker" for resource in config.resources)
+    return bool(connect.state_secret or connect.redirect_base_url or connect.allowed_return_urls)
 
 
 def _data_encryption(config: Config) -> tuple[State, str]:
@@ -101,6 +105,9 @@ def _data_encryption(config: Config) -> tuple[State, str]:
 def _connect(config: Config) -> tuple[State, str]:
     if not connect_requested(config):
         return State.DISABLED, "not requested"
+    if not _connect_section_used(config) and "connect.state_secret" in _UNBUILT:
+        # A seeded broker resource alone asks for it: what an operator could not set yet must not keep the server down.
+        return State.DISABLED, _NOT_BUILT
     if len(config.connect.state_secret) < _SHORTEST_STATE_SECRET:
         return _missing("connect.state_secret", f"set at least {_SHORTEST_STATE_SECRET} random characters")
     if not config.connect.redirect_base_url:

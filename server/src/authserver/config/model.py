@@ -102,5 +102,5 @@ class Config:
     ] = ()
     broker_providers: Annotated[
         tuple[BrokerProviderSeed, ...],
-        Key(None, "Upstream services of the token vault, created at boot unless their slug is known.", built=False),
+        Key(None, "Upstream services of the token vault, created at boot unless their slug is known."),
     ] = ()

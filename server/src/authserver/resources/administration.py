@@ -36,6 +36,9 @@ T = TypeVar("T")
 ClientExists = Callable[[Reader, str], Awaitable[bool]]
 """Whether there is a client of this id; clients stand above resources, so they hand it in."""
 
+ProviderHeld = Callable[[Writer, str], Awaitable[bool]]
+"""Whether there is a provider of this id, which then stays until the transaction ends; handed in as clients are."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceDraft:
@@ -71,10 +74,13 @@ class ResourcePatch:
 class ResourceAdministration:
     """The operators' side of the catalogue. Each change is announced and audited in its own transaction."""
 
-    def __init__(self, db: Database, trail: AuditTrail, client_exists: ClientExists) -> None:
+    def __init__(
+        self, db: Database, trail: AuditTrail, client_exists: ClientExists, provider_held: ProviderHeld
+    ) -> None:
         self._db = db
         self._trail = trail
         self._client_exists = client_exists
+        self._provider_held = provider_held
 
     async def create_resource(self, draft: ResourceDraft, *, now: int) -> Resource:
         """Register a resource.
@@ -88,6 +94,7 @@ class ResourceAdministration:
 
         async def create(tx: Writer) -> None:
             await self._check_clients(tx, resource.policy)
+            await self._check_provider(tx, resource)
             await insert_resource(tx, resource)
             await self._finish(tx, event, now=now)
 
@@ -125,6 +132,8 @@ class ResourceAdministration:
             if patch.policy is not None:
                 await self._check_clients(tx, after.policy)
             await check_links_fit(tx, before, after)
+            if after.broker_provider_id != before.broker_provider_id:
+                await self._check_provider(tx, after)
             await update_resource(tx, after)
             text = detail(id=after.id, slug=after.slug, fields=",".join(patch.changed_fields))
             await self._finish(tx, replace(event, detail=text), now=now)
@@ -170,6 +179,11 @@ class ResourceAdministration:
         for client_id in (*policy.exchange_allowed_client_ids, *policy.runtime_client_ids):
             if not await self._client_exists(tx, client_id):
                 raise Invalid(f"client not found: {client_id}")
+
+    async def _check_provider(self, tx: Writer, resource: Resource) -> None:
+        provider_id = resource.broker_provider_id
+        if provider_id is not None and not await self._provider_held(tx, provider_id):
+            raise Invalid(f"broker provider not found: {provider_id}")
 
     async def _finish(self, tx: Writer, event: AuditEvent, *, now: int) -> None:
         await announce(tx, TOPIC)
@@ -227,6 +241,8 @@ def _checked(resource: Resource) -> Resource:
     check_uri(resource.uri)
     if resource.backend_kind is BackendKind.MINT and resource.broker_provider_id:
         raise Invalid("broker_provider_id must be empty for a mint resource")
+    if resource.backend_kind is BackendKind.BROKER and not resource.broker_provider_id:
+        raise Invalid("a broker resource needs a provider: broker_provider_id is required")
     check_scopes(resource.scopes)
     policy = resource.policy
     if resource.backend_kind is BackendKind.MINT:

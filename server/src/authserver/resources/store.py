@@ -95,6 +95,15 @@ async def page_resources(
     return [_resource(row) for row in rows]
 
 
+async def list_upstream_scopes(db: Reader, provider_id: str) -> list[str]:
+    """Return what the resources of a provider call their scopes there, each once, in the order first seen."""
+    rows = await db.fetch_all(
+        "SELECT scopes FROM resources WHERE broker_provider_id = $1 ORDER BY created_at, id", provider_id
+    )
+    named = (scope["upstream"] for row in rows for scope in orjson.loads(row["scopes"]))
+    return list(dict.fromkeys(name for name in named if name))
+
+
 async def insert_resource(tx: Writer, resource: Resource) -> None:
     """Store a new resource.
 

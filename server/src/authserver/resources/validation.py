@@ -58,12 +58,10 @@ def parse_backend_kind(text: str) -> BackendKind:
     """Return the kind that a text names.
 
     Raises:
-        Invalid: It names none, or one that is not served yet.
+        Invalid: It names none.
     """
     if text not in set(BackendKind):
         raise Invalid("backend_kind must be mint or broker")
-    if text == BackendKind.BROKER:
-        raise Invalid("backend_kind broker needs the token vault, which this version does not have yet")
     return BackendKind(text)
 
 

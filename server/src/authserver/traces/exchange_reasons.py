@@ -151,9 +151,9 @@ EXCHANGE_REASONS: Mapping[str, Entry] = MappingProxyType(
             "The user {user_id} allowed {expected} at {resource} only {result}; asked for {requested}.",
             "The user opens the `consent_url` of the answer, signed in as that account, and allows more.",
         ),
-        "provider_missing": Entry(
-            "The provider of the broker resource {resource} is not there.",
-            "Register the provider, or make the resource one of kind mint.",
+        "vending_not_served": Entry(
+            "Every gate let the exchange pass, but this version vends no tokens for broker resources such as {resource}.",
+            "Nothing, until a version that vends. Providers, broker resources and credentials can be set up already.",
         ),
         # Faults of ours.
         "resource_resolve_failed": Entry("The resource could not be looked up.", _FAULT),

@@ -110,14 +110,15 @@ async def list_resources(call: Call[None]) -> list[ResourceView] | ResourceView:
 async def create_resource(call: Call[ResourceBody]) -> ResourceView:
     """Register a resource."""
     body = call.body
-    if body.broker_provider_slug is not None:
-        raise NotFound(f"broker provider not found: {body.broker_provider_slug}")
+    provider_id = await call.parts.broker_providers.name(
+        provider_id=body.broker_provider_id or "", slug=body.broker_provider_slug or ""
+    )
     draft = ResourceDraft(
         slug=body.slug or "",
         backend_kind=body.backend_kind or "",
         uri=body.uri or "",
         display_name=body.display_name or "",
-        broker_provider_id=body.broker_provider_id or "",
+        broker_provider_id=provider_id,
         scopes=_scopes(body.scopes or []),
         policy=_policy(body.policy or PolicyBody()),
     )
@@ -132,11 +133,14 @@ async def get_resource(call: Call[None]) -> ResourceView:
 
 @endpoint("PATCH", "/admin/resources/{id}", role=Role.OPERATOR, resources=("id",), refusals=(404, 409))
 async def update_resource(call: Call[ResourcePatchBody]) -> ResourceView:
-    """Change a resource; an empty patch changes nothing. Its URI is not for keys that are for some resources only."""
+    """Change a resource; an empty patch changes nothing. URI and provider are not for keys that are for some resources only."""
     body = call.body
     if body.uri is not None and call.operator.resources is not None:
         # URIs are not unique: tokens for another resource could then be had by the policy and catalogue of this one.
         raise Forbidden("this key is for some resources only, and cannot give one another URI")
+    if body.broker_provider_id is not None and call.operator.resources is not None:
+        # Users' credentials at the other provider could then be had by the policy of this resource.
+        raise Forbidden("this key is for some resources only, and cannot give one another provider")
     patch = ResourcePatch(
         slug=body.slug,
         uri=body.uri,

@@ -10,6 +10,7 @@ from authserver.admin.system import Notice, find_notices, spell_duration, spell_
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.authorization.family_store import count_families_since
+from authserver.broker.store import ACTIVE_GRANTS
 from authserver.clients.store import ALL_CLIENTS
 from authserver.keys.keystore import KeyStoreError
 from authserver.storage.database import Reader, StorageUnavailable
@@ -23,7 +24,7 @@ _DAY = 86_400
 
 
 class Stats(TypedDict):
-    """Some totals; those of tokens are since midnight, UTC, whatever they are called."""
+    """Some totals; those of tokens are since midnight, UTC, whatever they are called. Connections are active credentials."""
 
     clients: int
     users: int
@@ -136,7 +137,7 @@ async def get_stats(call: Call[None]) -> Stats:
         users=await call.parts.totals.count(ALL_USERS, now=call.now),
         active_tokens_24h=active,
         revoked_tokens=revoked,
-        connections=0,
+        connections=await call.parts.totals.count(ACTIVE_GRANTS, now=call.now),
     )
 
 

@@ -9,6 +9,7 @@ from authserver.admin.access import Access
 from authserver.admin.api import (
     audit,
     audit_state,
+    broker_providers,
     clients,
     fronting,
     grants,
@@ -54,6 +55,7 @@ TABLE: tuple[AdminEndpoint, ...] = (
     *resources.ENDPOINTS,
     *resource_policies.ENDPOINTS,
     *fronting.ENDPOINTS,
+    *broker_providers.ENDPOINTS,
     *grants.ENDPOINTS,
     *issuances.ENDPOINTS,
     *xaa.ENDPOINTS,

@@ -163,9 +163,7 @@ class ResourceSeed:
 
     slug: Annotated[str, Key(None, "Its short name; an entry whose slug exists is skipped whole.")] = ""
     uri: Annotated[str, Key(None, "The audience of its tokens, compared byte for byte.")] = ""
-    backend_kind: Annotated[
-        str, Key(None, "Who issues its tokens.", choices=("mint", "broker"), unbuilt=("broker",))
-    ] = ""
+    backend_kind: Annotated[str, Key(None, "Who issues its tokens.", choices=("mint", "broker"))] = ""
     broker_provider_id: Annotated[str, Key(None, "The provider of a broker resource, by id.")] = ""
     broker_provider_slug: Annotated[str, Key(None, "The provider of a broker resource, by slug.")] = ""
     display_name: Annotated[str, Key(None, "Its name on the consent page.")] = ""

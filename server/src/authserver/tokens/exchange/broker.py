@@ -1,7 +1,6 @@
 """The gates of an exchange for a Broker target (token exchange, sections 5.3 and 5.4).
 
-The providers that would vend come with the token vault: until then a request that passes every gate before meets a
-missing provider.
+What vends an upstream token is not built yet: until then a request that passes every gate before is refused.
 """
 
 from dataclasses import dataclass
@@ -9,8 +8,9 @@ from dataclasses import dataclass
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, bounded, detail, subject_name
-from authserver.protocol.errors import AccessDenied, InvalidRequest, OAuthError, ServerError
+from authserver.protocol.errors import AccessDenied, InvalidRequest, InvalidTarget, OAuthError
 from authserver.protocol.exchanged_scopes import check_subject_ceiling, derive_consented
+from authserver.protocol.quoting import quoted
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import BackendKind, Resource
 from authserver.telemetry.logs import get_logger
@@ -60,7 +60,7 @@ class BrokerGates:
                 reason="fronting_link_missing",
             )
         await self._choose_scopes(exchange, target, now=now)  # B4 to B8
-        raise _provider_missing(target)  # B9
+        raise _not_served(target)  # B9
 
     async def _choose_scopes(self, exchange: Exchange, target: Resource, *, now: int) -> tuple[str, ...]:
         """Return what is vended: what the user allowed the agent client at the Resource that the caller runs."""
@@ -105,7 +105,7 @@ class BrokerGates:
     ) -> TokenResponse:
         try:
             check_gateway(fronting, target, exchange.caller)  # F1
-            raise _provider_missing(target)  # F2
+            raise _not_served(target)  # F2
         except OAuthError as exc:
             await self._record_fronted(exchange, target, fronting, exc, now=now)
             raise
@@ -136,6 +136,8 @@ class BrokerGates:
         exc.audited = False
 
 
-def _provider_missing(target: Resource) -> ServerError:
-    note("provider looked up", resource=target.slug, found="none: this version has no token vault yet")
-    return ServerError(reason="provider_missing")
+def _not_served(target: Resource) -> InvalidTarget:
+    note("upstream token asked for", resource=target.slug)
+    return InvalidTarget(
+        f"this version gives out no tokens for resource {quoted(target.slug)} yet", reason="vending_not_served"
+    )

@@ -18,7 +18,7 @@ from authserver.protocol.quoting import quoted
 from authserver.protocol.resource_indicators import fold_resource, one_resource
 from authserver.protocol.scopes import build_scope, choose_asserted_scopes, choose_catalog_scopes
 from authserver.resources.catalog import ResourceCatalog
-from authserver.resources.records import Resource
+from authserver.resources.records import BackendKind, Resource
 from authserver.storage.database import Database, Writer
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import TOKENS_ISSUED, XAA_POLICY_EVALUATION, Counter
@@ -53,6 +53,7 @@ _AUDITED: Mapping[str, str] = MappingProxyType(
         "unknown_resource": "invalid_resource",
         "resource_named_by_slug": "invalid_resource",
         "ambiguous_resource": "invalid_resource",
+        "broker_resource": "invalid_resource",
         "id_jag_replayed": "replay",
         "scope_malformed": "invalid_scope",
         "assertion_excludes_all": "invalid_scope",
@@ -207,14 +208,20 @@ class JwtBearerGrant:
         """Return the Resource with a URI.
 
         Raises:
-            InvalidTarget: There is none, or several.
+            InvalidTarget: There is none, there are several, or its tokens are another server's.
         """
         try:
-            return await self.catalog.resolve_uri(resource)
+            found = await self.catalog.resolve_uri(resource)
         except InvalidTarget as exc:
             if exc.reason != "unknown_resource":
                 raise
             raise InvalidTarget(f"unknown resource {quoted(resource)}", reason=exc.reason) from exc
+        note("resource found", matched=found.slug, source=found.backend_kind)
+        if found.backend_kind is not BackendKind.MINT:
+            raise InvalidTarget(
+                f"resource {quoted(resource)} does not take tokens of this server", reason="broker_resource"
+            )
+        return found
 
     async def _issue(self, request: TokenRequest, decision: _Decision, *, client: Client, now: int) -> TokenResponse:
         """Sign, then spend the assertion and write what comes of it in one transaction."""
