@@ -3,7 +3,7 @@
 import pytest
 
 from authserver.storage.changes import ChangeWatcher, announce
-from authserver.storage.database import Database
+from authserver.storage.database import Database, Writer
 
 pytestmark = pytest.mark.anyio
 
@@ -48,3 +48,32 @@ async def test_a_refresh_that_failed_is_called_again(db: Database) -> None:
     await watcher.poll()
     await watcher.poll()
     assert calls == 2
+
+
+async def test_what_fails_keeps_no_other_topic_waiting(db: Database) -> None:
+    obeyed: list[str] = []
+
+    async def fail() -> None:
+        raise OSError("broken")
+
+    async def obey() -> None:
+        obeyed.append("obeyed")
+
+    watcher = ChangeWatcher(db)
+    watcher.register_tick(fail)
+    for topic in ("a", "b", "c"):
+        watcher.register(topic, fail if topic == "b" else obey)
+    watcher.register("b", obey)
+    await watcher.start()
+
+    async def announce_all(tx: Writer) -> None:
+        for topic in ("a", "b", "c"):
+            await announce(tx, topic)
+
+    await db.write(announce_all)
+    with pytest.raises(OSError, match="broken"):
+        await watcher.poll()
+    assert len(obeyed) == 3
+    with pytest.raises(OSError, match="broken"):
+        await watcher.poll()
+    assert len(obeyed) == 4

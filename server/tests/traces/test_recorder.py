@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -184,12 +184,32 @@ async def test_old_refusals_go_batch_by_batch(db: Database, time: Time, now: int
     await recorder.flushed()
     time.seconds += 24 * 3600 + 1
     recorder.put(a_refusal(-1))
-    await recorder.close()
+    await recorder.flushed()
 
     await recorder.tick()
+    assert recorder._trimming is not None
+    await recorder._trimming
 
     assert await references(db) == ["ref_-1"]
     assert await trim_expired(db, before=now) == 0
+    await recorder.close()
+
+
+async def test_nobody_waits_until_old_refusals_are_gone(db: Database, time: Time) -> None:
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    class Stuck:
+        async def write(self, transaction: object) -> int:
+            begun.set()
+            await never.wait()
+            return 0
+
+    recorder = TraceRecorder(cast("Database", Stuck()), TracesConfig(), clock=time)
+    async with asyncio.timeout(30):
+        await recorder.tick()
+        await begun.wait()
+        await recorder.tick()
+        await recorder.close()
 
 
 async def test_the_newest_are_listed_by_client_and_error(db: Database, recorder: TraceRecorder, now: int) -> None:

@@ -48,21 +48,27 @@ class ChangeWatcher:
         self._versions = await self._read()
 
     async def poll(self) -> None:
-        """Compare versions once and refresh what moved.
+        """Compare versions once and refresh what moved. What fails keeps nothing else waiting.
 
         Raises:
             StorageUnavailable: The versions cannot be read; the next poll catches up.
+            Exception: Whatever the first refresh raised that failed, after all others were called.
         """
+        failures: list[Exception] = []
         for refresh in self._every_second:
-            await refresh()
+            await _attempt(refresh, failures)
         versions = await self._read()
         for topic, version in versions.items():
             if self._versions.get(topic) == version:
                 continue
-            for refresh in self._refreshes.get(topic, ()):
-                await refresh()
+            succeeded = [await _attempt(refresh, failures) for refresh in self._refreshes.get(topic, ())]
             # Only a topic whose refreshes all succeeded counts as seen.
-            self._versions[topic] = version
+            if all(succeeded):
+                self._versions[topic] = version
+        for exc in failures[1:]:
+            _log.warning("change refresh failed", error=repr(exc))
+        if failures:
+            raise failures[0]
 
     async def run(self) -> None:
         """Poll until cancelled. A failure is logged and tried again a second later."""
@@ -79,3 +85,13 @@ class ChangeWatcher:
     async def _read(self) -> dict[str, int]:
         rows = await self._db.fetch_all("SELECT topic, version FROM changes")
         return {row["topic"]: row["version"] for row in rows}
+
+
+async def _attempt(refresh: Refresh, failures: list[Exception]) -> bool:
+    """Call a refresh; keep what it raises, and return whether it raised nothing."""
+    try:
+        await refresh()
+    except Exception as exc:  # noqa: BLE001  raised when the others were called
+        failures.append(exc)
+        return False
+    return True

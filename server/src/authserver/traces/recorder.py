@@ -53,6 +53,7 @@ class TraceRecorder:
         self._dropped = 0
         self._trimmed_at = 0
         self._task: asyncio.Task[None] | None = None
+        self._trimming: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
     def put(self, refused: Refused) -> None:
@@ -74,19 +75,28 @@ class TraceRecorder:
             await asyncio.wait({self._task})
 
     async def tick(self) -> None:
-        """Delete what has grown too old, now and then."""
+        """Have what has grown too old deleted, now and then. It is not waited for: whoever calls has more to do."""
         now = self._clock()
-        if now - self._trimmed_at < TRIM_SECONDS:
+        if now - self._trimmed_at < TRIM_SECONDS or (self._trimming is not None and not self._trimming.done()):
             return
         self._trimmed_at = now
-        await trim_expired(self._db, before=now - self._config.max_age)
+        self._trimming = asyncio.get_running_loop().create_task(self._trim(before=now - self._config.max_age))
 
     async def close(self) -> None:
         """Write what waits. A database that does not answer is not waited for."""
         self._closing.set()
+        if self._trimming is not None:
+            self._trimming.cancel()
+            await asyncio.wait({self._trimming})
         await self.flushed()
         if self._dropped:
             _log.warning("refusal traces dropped", count=self._dropped)
+
+    async def _trim(self, *, before: int) -> None:
+        try:
+            await trim_expired(self._db, before=before)
+        except StorageUnavailable as exc:
+            _log.warning("old refusal traces not deleted", error=str(exc))
 
     async def _write_waiting(self) -> None:
         while len(self):
