@@ -82,6 +82,9 @@ BROKEN: dict[str, Callable[[Path], dict[str, str]]] = {
     "a half configured feature": lambda _: {"AUTHPLANE_OAUTH_DEFAULT_CLIENT_SCOPE": "a,b"},
     "a directory for a database": lambda place: {"AUTHPLANE_STORAGE_SQLITE_PATH": str(place)},
     "no directory for a database": a_file_where_a_directory_should_be,
+    "a place where no database can be": lambda _: {"AUTHPLANE_STORAGE_SQLITE_PATH": "/proc/nothing/authserver.db"},
+    "a place where no keys can be": lambda _: {"AUTHPLANE_SIGNING_KEY_PATH": "/proc/nothing/keys"},
+    "an address of another machine": lambda _: {"AUTHPLANE_SERVER_ADDRESS": "203.0.113.9:9000"},
     "a damaged database": a_damaged_database,
     "a PostgreSQL that is not there": lambda _: {
         "AUTHPLANE_STORAGE_DRIVER": "postgres",
