@@ -24,6 +24,7 @@ from authserver.protocol.operator_errors import (
 from authserver.resources.store import find_resource_by_slug
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.origin import current_origin, reset_origin, set_origin
+from authserver.telemetry.spans import operation_name, span
 from authserver.web.errors import problem, unauthorized, wrong_method
 from authserver.web.forms import parse_query
 from authserver.web.http import JSON, NO_STORE, BodyTooLarge, ErrorShape, HttpRequest, HttpResponse
@@ -106,7 +107,8 @@ class Dispatcher:
             return problem(403, "this key is for some resources only")
         before = set_origin(current_origin()._replace(operator=operator.name))
         try:
-            return await self._answer(endpoint, request, values, operator)
+            with span(f"AdminService.{operation_name(endpoint.handle)}"):
+                return await self._answer(endpoint, request, values, operator)
         except OperatorError as exc:
             return self._refuse(exc, endpoint)
         finally:

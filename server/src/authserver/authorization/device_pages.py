@@ -47,7 +47,14 @@ class DevicePages:
 
     def routes(self) -> list[Route]:
         """Mount the pages."""
-        return [Route(path=PATH, endpoints={"GET": self.show, "POST": self.take}, errors=ErrorShape.PAGE)]
+        return [
+            Route(
+                path=PATH,
+                endpoints={"GET": self.show, "POST": self.take},
+                errors=ErrorShape.PAGE,
+                operations={"GET": "DeviceService.Show", "POST": "DeviceService.Decide"},
+            )
+        ]
 
     async def show(self, request: HttpRequest) -> HttpResponse:
         """Show the page for the code, to somebody who is signed in: nobody else may try codes."""

@@ -41,6 +41,7 @@ from authserver.resources.records import Resource
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.notes import note
+from authserver.telemetry.spans import annotate
 from authserver.users.records import User
 from authserver.web.forms import LONGEST, Form, parse_query, read_form
 from authserver.web.http import MAX_TARGET_BYTES, ErrorShape, HttpRequest, HttpResponse, Route
@@ -51,6 +52,10 @@ _log = get_logger("authorization")
 _LONGEST_SESSION_ID = 64
 _UNREADABLE = "The form could not be read."
 _EXPIRED = "This request has expired or belongs to somebody else. Start again from your application."
+
+
+# What spans call it.
+_AUTHORIZE, _DECIDE = "AuthorizationService.Authorize", "ConsentService.Decide"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +76,24 @@ class AuthorizationPages:
     def routes(self) -> list[Route]:
         """Mount them; ``/authorize`` is what clients guess that do not read the metadata (ruling R12)."""
         return [
-            Route(path="/oauth/authorize", endpoints={"GET": self.authorize}, errors=ErrorShape.PAGE),
+            Route(
+                path="/oauth/authorize",
+                endpoints={"GET": self.authorize},
+                errors=ErrorShape.PAGE,
+                operations={"GET": _AUTHORIZE},
+            ),
             Route(
                 path="/authorize",
                 endpoints={"GET": self.alias, "POST": self.linked.answer},
                 errors=ErrorShape.PAGE,
+                operations={"GET": _AUTHORIZE, "POST": _DECIDE},
             ),
-            Route(path="/consent", endpoints={"GET": self.ask, "POST": self.answer}, errors=ErrorShape.PAGE),
+            Route(
+                path="/consent",
+                endpoints={"GET": self.ask, "POST": self.answer},
+                errors=ErrorShape.PAGE,
+                operations={"GET": "ConsentService.Show", "POST": _DECIDE},
+            ),
         ]
 
     async def authorize(self, request: HttpRequest) -> HttpResponse:
@@ -122,6 +138,7 @@ class AuthorizationPages:
                 "This server does not know the application, or could not read the document that describes it.",
                 reason="client_document_unusable" if is_client_id_url(client_id or "") else "client_unknown",
             )
+        annotate(client_id=client.id)
         if not client.is_active:
             raise PageRefusal(
                 "Client Suspended", "This application may not sign people in.", status=403, reason="client_not_active"
@@ -264,6 +281,7 @@ class AuthorizationPages:
             note("pending request looked up", found="none that waits for this user: unknown, answered or expired")
         else:
             note("pending request looked up", found="it waits", client_id=pending.client_id)
+            annotate(client_id=pending.client_id)
         return pending
 
     def _consent_page(

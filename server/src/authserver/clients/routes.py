@@ -34,7 +34,16 @@ def registration_routes(
         return HttpResponse(_CREATED, orjson.dumps(build_registration_response(registered)), (JSON, NO_STORE))
 
     paths = ("/oauth/register", "/register") if root_alias else ("/oauth/register",)
-    return [Route(path=path, endpoints={"POST": register}, cors=Cors.LISTED, errors=ErrorShape.OAUTH) for path in paths]
+    return [
+        Route(
+            path=path,
+            endpoints={"POST": register},
+            cors=Cors.LISTED,
+            errors=ErrorShape.OAUTH,
+            operations={"POST": "RegistrationService.Register"},
+        )
+        for path in paths
+    ]
 
 
 async def _read_json(request: HttpRequest) -> object:

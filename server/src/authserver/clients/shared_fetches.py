@@ -18,6 +18,7 @@ from authserver.outbound.client import Admission, OutboundClient, OutboundError,
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import CIMD_FETCH_DURATION, CIMD_FETCH_SUPPRESSED
 from authserver.telemetry.notes import note
+from authserver.telemetry.spans import call_span
 from authserver.web.limits import address_key
 
 FAILURE_TTL = 30
@@ -54,6 +55,7 @@ class FetchRules:
         needs_json_type: Whether an answer of another media type than JSON's is refused.
         what: What is fetched, in words of the log and of traces.
         is_counted: Whether the metrics of client metadata documents count it; keys are none.
+        operation: What spans call it.
     """
 
     max_bytes: int
@@ -65,6 +67,7 @@ class FetchRules:
     needs_json_type: bool = True
     what: str = "client document"
     is_counted: bool = False
+    operation: str = "CIMD.Fetch"
 
 
 class SharedFetches(Generic[T]):
@@ -193,15 +196,17 @@ class SharedFetches(Generic[T]):
                 yield
 
         try:
-            response = await self._http.get(
-                url,
-                accept="application/json",
-                max_bytes=rules.max_bytes,
-                timeout=rules.timeout,
-                allow_private=rules.allow_private,
-                require_https=rules.require_https,
-                admission=admitted,
-            )
+            with call_span(rules.operation) as fetching:
+                response = await self._http.get(
+                    url,
+                    accept="application/json",
+                    max_bytes=rules.max_bytes,
+                    timeout=rules.timeout,
+                    allow_private=rules.allow_private,
+                    require_https=rules.require_https,
+                    admission=admitted,
+                )
+                fetching.set("http.status_code", response.status)
         except OutboundRefused as exc:
             raise DocumentUnavailable(f"fetch refused: {exc.cause}") from exc
         except OutboundError as exc:

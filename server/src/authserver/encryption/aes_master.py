@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from authserver.encryption.encryptor import EncryptionFailed, measured
+from authserver.telemetry.spans import current_span
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -55,9 +56,12 @@ class AesMaster:
             nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
             for key in self._keys:
                 try:
-                    return _cipher(key, owner, salt=salt).decrypt(nonce, ciphertext, bound)
+                    plaintext = _cipher(key, owner, salt=salt).decrypt(nonce, ciphertext, bound)
                 except InvalidTag:
                     continue
+                if key is not self._keys[0] and (decrypting := current_span()) is not None:
+                    decrypting.note("decrypted_with_old_key")
+                return plaintext
             raise _failed("auth_failed")
 
     async def close(self) -> None:

@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from typing import ClassVar, Literal, Protocol
 
 from authserver.telemetry.metrics import ENCRYPT_DURATION, ENCRYPT_ERRORS
+from authserver.telemetry.spans import span
 
 Operation = Literal["encrypt", "decrypt"]
+
+_SPANS = {"aes_master": "AESMaster", "vault_transit_encrypt": "VaultTransitEnc"}
 
 
 class EncryptionFailed(Exception):  # noqa: N818  an outcome that callers turn into one of their own
@@ -59,10 +62,11 @@ class Encryptor(Protocol):
 
 @contextmanager
 def measured(driver: str, operation: Operation) -> Iterator[None]:
-    """Time what succeeds, and count what fails by its kind."""
+    """Time what succeeds, count what fails by its kind, and have a span of both."""
     started = time.perf_counter()
     try:
-        yield
+        with span(f"{_SPANS[driver]}.{operation.capitalize()}", driver=driver):
+            yield
     except EncryptionFailed as exc:
         ENCRYPT_ERRORS.inc(driver, operation, exc.error_type)
         raise

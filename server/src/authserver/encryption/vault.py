@@ -12,6 +12,7 @@ from authserver.config.secret import Secret
 from authserver.outbound.client import OutboundError
 from authserver.outbound.origin import OriginClient
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.spans import call_span
 
 _log = get_logger("vault-client")
 
@@ -148,7 +149,8 @@ class VaultClient:
         """Take a new token; return the seconds it lives."""
         path = f"auth/{segment(role.mount)}/login"
         body = orjson.dumps({"role_id": role.role_id, "secret_id": role.secret_id.reveal()})
-        answer = (await self._call("POST", path, Secret(), body)).get("auth")
+        with call_span("VaultClient.AppRoleLogin"):
+            answer = (await self._call("POST", path, Secret(), body)).get("auth")
         token = answer.get("client_token") if isinstance(answer, dict) else None
         if not isinstance(answer, dict) or not isinstance(token, str) or not token:
             raise VaultError(f"vault answers no token to POST {path}")

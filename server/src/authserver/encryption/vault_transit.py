@@ -7,6 +7,7 @@ from typing import ClassVar
 from authserver.encryption.encryptor import EncryptionFailed, EncryptorUnavailable, measured
 from authserver.encryption.vault import VaultClient, VaultError, VaultUnavailable, segment
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.spans import call_span
 
 _log = get_logger("vault-transit")
 
@@ -29,6 +30,7 @@ class VaultTransitEncryptor:
             key_name: The key.
         """
         self._client = client
+        self._key_name = key_name
         self._encrypt = f"{segment(mount)}/encrypt/{segment(key_name)}"
         self._decrypt = f"{segment(mount)}/decrypt/{segment(key_name)}"
 
@@ -70,8 +72,10 @@ class VaultTransitEncryptor:
         await self._client.close()
 
     async def _ask(self, path: str, member: str, *, context: str, **body: str) -> str:
+        operation = "VaultClient.Encrypt" if path == self._encrypt else "VaultClient.Decrypt"
         try:
-            data = await self._client.write(path, {**body, "context": _spell(context.encode("utf-8"))})
+            with call_span(operation, **{"vault.key_name": self._key_name}):
+                data = await self._client.write(path, {**body, "context": _spell(context.encode("utf-8"))})
         except VaultUnavailable as exc:
             raise EncryptorUnavailable(f"vault_transit_encrypt: {exc}", error_type="vault_request") from exc
         except VaultError as exc:

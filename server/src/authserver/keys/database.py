@@ -22,6 +22,7 @@ from authserver.protocol.jose import Algorithm, InvalidKey, SigningKey, generate
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, UniqueViolation, Writer
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.spans import span
 
 _log = get_logger("keys")
 
@@ -82,7 +83,8 @@ class DatabaseKeyStore:
         rows = await list_sealed_keys(self._db)
         if any(self._has_retired(row, now=now) for row in rows):
             await self._db.write(lambda tx: delete_rotated_before(tx, now - self._retention))
-        return await self._read(now=now)
+        with span("HAKeyStore.ListActive"):
+            return await self._read(now=now)
 
     async def rotate(self, *, now: int, record: Record) -> StoredKeys:
         """Insert a new current key, after the old one was superseded, in the transaction that records it."""
@@ -97,7 +99,8 @@ class DatabaseKeyStore:
 
         for pause in (*_CONFLICT_PAUSES, None):
             try:
-                await record(signing_key.kid, change)
+                with span("HAKeyStore.Save", kid=signing_key.kid, algorithm=signing_key.alg):
+                    await record(signing_key.kid, change)
             except UniqueViolation as exc:
                 if pause is None:
                     raise KeyStoreError("rotation conflict") from exc

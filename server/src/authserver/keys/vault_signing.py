@@ -12,6 +12,7 @@ from authserver.protocol.errors import SigningUnavailable
 from authserver.protocol.jose import PublicKey
 from authserver.protocol.jwk import parse_key_set
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.spans import call_span
 
 _log = get_logger("vault-transit")
 
@@ -45,10 +46,18 @@ class VaultSigner:
             # Vault's own choice is PSS, which does not verify as RS256.
             parameters["signature_algorithm"] = "pkcs1v15"
 
+        told: dict[str, str | int] = {
+            "vault.key_name": key_name,
+            "vault.hash_algorithm": "sha2-256",
+            "vault.key_version": version,
+        }
+
         async def sign(signing_input: bytes) -> bytes:
             digest = base64.b64encode(hashlib.sha256(signing_input).digest()).decode("ascii")
             try:
-                signature = _read(await self._client.write(path, {"input": digest, **parameters}), prefix)
+                with call_span("VaultClient.Sign", **told):
+                    data = await self._client.write(path, {"input": digest, **parameters})
+                signature = _read(data, prefix)
                 check(signature, signing_input)
             except VaultError as exc:
                 self._tell(exc)

@@ -14,6 +14,7 @@ from authserver.protocol.jose import Algorithm
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, StorageUnavailable, Writer
 from authserver.telemetry.logs import get_logger
+from authserver.telemetry.spans import call_span, span
 
 _log = get_logger("vault-transit")
 
@@ -22,6 +23,7 @@ _FOREIGN_PUBLISH_SECONDS = 61
 """A version that others made is published by every process within a minute, and signs after that."""
 
 _READ_EVERY_SECONDS = 20
+_KEY_NAME = "vault.key_name"
 
 
 class VaultTransitStore:
@@ -73,13 +75,15 @@ class VaultTransitStore:
 
     async def load(self, *, now: int) -> StoredKeys:
         """Read the versions from Vault, and what is known of them from the database."""
-        return await self._load(now=now)
+        with span("VaultTransit.ListActive", **{_KEY_NAME: self._key_name}):
+            return await self._load(now=now)
 
     async def rotate(self, *, now: int, record: Record) -> StoredKeys:
         """Have Vault make a version, read it back, and record when."""
         asked_at = time.monotonic()
         try:
-            made = await self._make(_choose(await self._list(), self._key_name, self._algorithm))
+            with span("VaultTransit.Save", **{_KEY_NAME: self._key_name}):
+                made = await self._make(_choose(await self._list(), self._key_name, self._algorithm))
         except VaultError as exc:
             raise _error(exc) from exc
 
@@ -161,7 +165,8 @@ class VaultTransitStore:
         return sorted(versions, key=lambda version: (version.made_at, version.number), reverse=True)
 
     async def _read(self, key_name: str) -> list[TransitVersion]:
-        return read_versions(key_name, await self._client.read(f"{self._mount}/keys/{segment(key_name)}"))
+        with call_span("VaultClient.ReadKey", **{_KEY_NAME: key_name}):
+            return read_versions(key_name, await self._client.read(f"{self._mount}/keys/{segment(key_name)}"))
 
     async def _make_first(self, *, now: int) -> bool:
         """Make the first key; tell whether this instance was the first to see it."""
@@ -185,7 +190,9 @@ class VaultTransitStore:
         return is_new
 
     async def _create(self, key_name: str) -> None:
-        await self._client.write(f"{self._mount}/keys/{segment(key_name)}", {"type": _TYPES[self._algorithm]})
+        kind = _TYPES[self._algorithm]
+        with call_span("VaultClient.CreateKey", **{_KEY_NAME: key_name, "vault.key_type": kind}):
+            await self._client.write(f"{self._mount}/keys/{segment(key_name)}", {"type": kind})
 
     async def _make(self, key_name: str) -> TransitVersion:
         """Make a version of a key, or the key; return it as Vault has it."""
@@ -194,7 +201,8 @@ class VaultTransitStore:
         except VaultNotFound:
             await self._create(key_name)
             return (await self._read(key_name))[0]
-        await self._client.write(f"{self._mount}/keys/{segment(key_name)}/rotate", {}, is_repeatable=False)
+        with call_span("VaultClient.RotateKey", **{_KEY_NAME: key_name}):
+            await self._client.write(f"{self._mount}/keys/{segment(key_name)}/rotate", {}, is_repeatable=False)
         # Of two rotations at once both may see the later version; the other one counts as made by somebody else.
         after = (await self._read(key_name))[0]
         if after.number <= before[0].number:

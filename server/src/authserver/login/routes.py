@@ -48,8 +48,18 @@ class LoginPages:
     def routes(self) -> list[Route]:
         """Mount the pages."""
         return [
-            Route(path="/login", endpoints={"GET": self.show, "POST": self.sign_in}, errors=ErrorShape.PAGE),
-            Route(path="/logout", endpoints={"POST": self.sign_out}, errors=ErrorShape.PAGE),
+            Route(
+                path="/login",
+                endpoints={"GET": self.show, "POST": self.sign_in},
+                errors=ErrorShape.PAGE,
+                operations={"POST": "LoginService.SignIn"},
+            ),
+            Route(
+                path="/logout",
+                endpoints={"POST": self.sign_out},
+                errors=ErrorShape.PAGE,
+                operations={"POST": "LoginService.SignOut"},
+            ),
             Route(path="/", endpoints={"GET": self.home}, errors=ErrorShape.PAGE),
         ]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from authserver.outbound.addresses import is_local_name, is_special_use
 from authserver.protocol.uris import Uri, parse_uri
+from authserver.telemetry.spans import trace_headers
 
 if TYPE_CHECKING:
     import httpx2
@@ -317,6 +318,7 @@ def _build_request(target: _Target, address: str, asked: _Asked) -> "httpx2.Requ
         httpx2.URL(scheme=target.scheme, host=address, port=target.port, raw_path=target.path.encode("ascii")),
         headers={
             "Host": target.authority,
+            **trace_headers(),
             **asked.headers,
             # Compressed answers could unfold to any size.
             "Accept-Encoding": "identity",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from authserver.outbound.client import OutboundFailed, OutboundRefused, OutboundResponse
 from authserver.protocol.uris import parse_uri
+from authserver.telemetry.spans import trace_headers
 
 if TYPE_CHECKING:
     import httpx2
@@ -115,7 +116,7 @@ class OriginClient:
 
         own = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
         kind = {"Content-Type": "application/json"} if body else {}
-        request = httpx2.Request(method, url, headers={**own, **kind, **headers}, content=body)
+        request = httpx2.Request(method, url, headers={**own, **kind, **trace_headers(), **headers}, content=body)
         response = await self._transport.handle_async_request(request)
         content = bytearray()
         try:

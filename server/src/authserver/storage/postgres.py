@@ -18,6 +18,7 @@ from authserver.storage.postgres_connections import (
 )
 from authserver.storage.postgres_reading import PointReads, Reads
 from authserver.storage.postgres_writing import Unit, WriterTask
+from authserver.storage.spans import reading, writing
 
 T = TypeVar("T")
 
@@ -81,18 +82,21 @@ class PostgresDatabase:
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
         """Return the first row, or None."""
-        return await self._point_reads.fetch_one(sql, args)
+        with reading("postgres"):
+            return await self._point_reads.fetch_one(sql, args)
 
     async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
         """Return all rows."""
-        return await self._reads.fetch(sql, args)
+        with reading("postgres"):
+            return await self._reads.fetch(sql, args)
 
     async def write(self, transaction: Callable[[Writer], Awaitable[T]]) -> T:
         """Run ``transaction`` and commit; see ``Database.write``."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._writer.submit(Unit(transaction, future, loop.time()))
-        return await future
+        with writing("postgres", transaction):
+            future: asyncio.Future[T] = loop.create_future()
+            self._writer.submit(Unit(transaction, future, loop.time()))
+            return await future
 
     async def survey(self, query: Callable[[Reader], Awaitable[T]]) -> T:
         """Run a query that reads much. The server does the work, so a connection of the pool will do."""

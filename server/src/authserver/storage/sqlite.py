@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from authserver.storage.database import Reader, Row, Value, Writer
 from authserver.storage.names import Names
+from authserver.storage.spans import reading, writing
 from authserver.storage.sqlite_connections import (
     BUSY_TIMEOUT_MS,
     FAULTS,
@@ -60,20 +61,23 @@ class SqliteDatabase:
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
         """Return the first row, or None. Runs on the loop: a point read takes 5 to 10 microseconds."""
-        rows = self._read(sql, args)
+        with reading("sqlite"):
+            rows = self._read(sql, args)
         return rows[0] if rows else None
 
     async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
         """Return all rows."""
-        return self._read(sql, args)
+        with reading("sqlite"):
+            return self._read(sql, args)
 
     async def write(self, transaction: Callable[[Writer], Awaitable[T]]) -> T:
         """Run ``transaction`` and commit; see ``Database.write``."""
-        if self._writer is None:
-            return await self._write_in_memory(transaction)
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Unit(transaction, future))
-        return await future
+        with writing("sqlite", transaction):
+            if self._writer is None:
+                return await self._write_in_memory(transaction)
+            future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            self._writer.submit(Unit(transaction, future))
+            return await future
 
     async def survey(self, query: Callable[[Reader], Awaitable[T]]) -> T:
         """Run a query that reads much, on a connection and in a thread of its own."""

@@ -137,7 +137,7 @@ class Decision:
         client_id = next((str(step["client_id"]) for step in reversed(steps) if step.get("client_id")), "")
         answer = {
             "endpoint": self.endpoint,
-            "request_id": _without_secrets(self.request_id),
+            "request_id": without_secrets(self.request_id),
             "status": status,
             "reason": reason,
             "description": _short(description),
@@ -176,13 +176,13 @@ def _told(value: object) -> object:
 def _short(text: str) -> str:
     # Cleaned before it is cut, as half a secret would not be known again, and before it is JSON, whose escapes are not to
     # be torn apart.
-    text = _without_secrets(text[:_LONGEST_EXAMINED])
+    text = without_secrets(text[:_LONGEST_EXAMINED])
     if len(text) > LONGEST_VALUE:
         text = text[: LONGEST_VALUE - 3] + "..."
     return without_controls(text)
 
 
-def _without_secrets(text: str) -> str:
+def without_secrets(text: str) -> str:
     """Return a text without queries, user information, and what has the form of a secret."""
     if "@" in text:
         text = _ADDRESS.sub("[address]", _USER_INFORMATION.sub("://", text))

@@ -90,3 +90,4 @@ AUDIT_DESTINATIONS = frozenset({"webhook", "otlp"})
 DELIVERY_FAILURES = frozenset(
     {"url", "scheme", "host", "address", "dns", "connect", "timeout", "protocol", "too_large", "encoding", "status"}
 )
+SIGNALS = frozenset({"traces", "metrics", "logs"})

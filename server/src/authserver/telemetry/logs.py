@@ -25,6 +25,7 @@ import orjson
 from authserver.protocol.identifiers import spell_id
 from authserver.telemetry.decisions import REDACTED
 from authserver.telemetry.origin import current_origin
+from authserver.telemetry.spans import current_span
 
 LineFormat = Literal["json", "text"]
 
@@ -73,7 +74,7 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 _UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 # Fields that a caller may not overwrite by naming one of its own the same.
-_OWN_FIELDS = ("time", "level", "msg", "service", "component", "source", "request_id", "trace_id")
+_OWN_FIELDS = ("time", "level", "msg", "service", "component", "source", "request_id", "trace_id", "span_id")
 
 
 class _Output:
@@ -87,6 +88,8 @@ class _Output:
     add_source: bool = False
     stream: BinaryIO | None = None
     worker: "dict[str, int] | None" = None
+    export: "Callable[[bytes], None] | None" = None
+    is_written: bool = True
     gather_seconds: float = 0
 
     def __init__(self) -> None:
@@ -96,6 +99,8 @@ class _Output:
 
     def now(self, line: bytes) -> None:
         """Write a line, behind those that were gathered."""
+        if not self.is_written:
+            return
         if self.gathered and _running_loop() is not None:
             self.gathered.append(line)
             self.flush()
@@ -104,6 +109,8 @@ class _Output:
 
     def later(self, line: bytes) -> None:
         """Write a line soon, together with others, if that is wanted and a loop runs to do it."""
+        if not self.is_written:
+            return
         loop = _running_loop() if self.gather_seconds else None
         if loop is None:
             self.write(line)
@@ -204,6 +211,16 @@ def configure_logging(
     _route_libraries()
 
 
+def export_lines(put: "Callable[[bytes], None] | None", *, is_alone: bool = False) -> None:
+    """Have every line handed over as JSON, too, from now on.
+
+    Args:
+        put: Takes a line, from any thread, and waits for nothing; None: nobody does any more.
+        is_alone: Whether lines are no longer written.
+    """
+    _output.export, _output.is_written = put, not is_alone
+
+
 def flush_logs() -> None:
     """Write what was gathered: before the loop ends, or the process by another way than the usual."""
     _output.flush()
@@ -224,15 +241,21 @@ def _build_line(level: str, component: str, msg: str, fields: dict[str, object])
     origin = current_origin()
     if origin.request_id:
         line["request_id"] = origin.request_id
-    if origin.trace_id:
-        line["trace_id"] = origin.trace_id
+    if origin.trace is not None:
+        line["trace_id"] = origin.trace.trace_id
+        if (span := current_span()) is not None:
+            line["span_id"] = span.span_id
     for key, value in fields.items():
         if key not in _OWN_FIELDS:
             line[key] = REDACTED if key in _SECRET_FIELDS and value else value
-    rendered = _output.render(line)
-    if b"eyJ" in rendered:
-        rendered = _JWT.sub(REDACTED.encode(), rendered)
+    rendered = _without_tokens(_output.render(line))
+    if _output.export is not None:
+        _output.export(rendered if _output.render is _render_json else _without_tokens(_render_json(line)))
     return rendered
+
+
+def _without_tokens(rendered: bytes) -> bytes:
+    return _JWT.sub(REDACTED.encode(), rendered) if b"eyJ" in rendered else rendered
 
 
 def _with_traceback(fields: dict[str, object]) -> dict[str, object]:

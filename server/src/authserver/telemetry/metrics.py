@@ -6,7 +6,8 @@ bound once, because binding costs more than counting.
 
 import itertools
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 import prometheus_client
@@ -38,6 +39,8 @@ GRANT_TYPES = None
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it so
 
 REGISTRY = CollectorRegistry()
+COUNTING_SINCE = time.time_ns()
+"""When this server began to count; workers have it from the process that they were forked from."""
 
 
 class _Family(Generic[Child]):
@@ -144,6 +147,11 @@ class _Totals(Collector):
         return read_shared(REGISTRY.collect())
 
 
+def collect() -> Iterable[Metric]:
+    """Return all metrics as they are at this moment; those of all processes that share them."""
+    return read_shared(REGISTRY.collect()) if shares() else REGISTRY.collect()
+
+
 def scrape() -> bytes:
     """Return all metrics in Prometheus' text format, of type ``CONTENT_TYPE``; those of all processes that share them."""
     if not shares():
@@ -183,6 +191,11 @@ AUDIT_DELIVERY_FAILURES = Counter(
     "authserver_audit_delivery_failures_total",
     "Batches of audit events that were not acknowledged",
     {"destination": values.AUDIT_DESTINATIONS, "cause": values.DELIVERY_FAILURES},
+)
+TELEMETRY_DROPPED = Counter(
+    "authserver_telemetry_dropped_total",
+    "Spans and log lines that no collector took in time",
+    {"signal": values.SIGNALS},
 )
 REFUSAL_TRACES_DROPPED = Counter(
     "authserver_refusal_traces_dropped_total", "Refusals whose reference id explains nothing, for want of room"

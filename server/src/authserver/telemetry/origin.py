@@ -1,9 +1,10 @@
-"""Where the present request came from: the one ambient value, read by logs, the audit trail and the notes of a decision alone."""
+"""Where the present request came from: read by logs, the audit trail, the notes of a decision and spans alone."""
 
 from contextvars import ContextVar, Token
 from typing import NamedTuple
 
 from authserver.telemetry.decisions import Decision
+from authserver.telemetry.trace_context import TraceContext
 
 
 class RequestOrigin(NamedTuple):
@@ -12,7 +13,7 @@ class RequestOrigin(NamedTuple):
     Attributes:
         ip: Address of the client as the listener trusts it; empty outside requests.
         request_id: Echoed as ``X-Request-ID``.
-        trace_id: 32 hexadecimal digits, or empty when the request is not traced.
+        trace: The trace that it belongs to, recorded or not; None while tracing is off.
         user_agent: As sent, for the access line.
         operator: The operator's name, once an admin request has shown a key that is theirs.
         decision: What is noted for the case that the request is refused; None outside requests.
@@ -20,10 +21,15 @@ class RequestOrigin(NamedTuple):
 
     ip: str = ""
     request_id: str = ""
-    trace_id: str = ""
     user_agent: str = ""
     operator: str = ""
     decision: Decision | None = None
+    trace: TraceContext | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits, or empty when the request belongs to no trace."""
+        return "" if self.trace is None else self.trace.trace_id
 
 
 NOWHERE = RequestOrigin()

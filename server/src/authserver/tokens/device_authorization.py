@@ -109,5 +109,11 @@ def device_authorization_routes(endpoint: DeviceAuthorizationEndpoint, *, clock:
         return HttpResponse(200, orjson.dumps(members), (JSON, NO_STORE))
 
     return [
-        Route(path="/oauth/device_authorization", endpoints={"POST": start}, cors=Cors.LISTED, errors=ErrorShape.OAUTH)
+        Route(
+            path="/oauth/device_authorization",
+            endpoints={"POST": start},
+            cors=Cors.LISTED,
+            errors=ErrorShape.OAUTH,
+            operations={"POST": "DeviceService.Start"},
+        )
     ]

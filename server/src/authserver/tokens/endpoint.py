@@ -19,6 +19,7 @@ from authserver.protocol.errors import (
 from authserver.protocol.quoting import quoted
 from authserver.telemetry.metrics import TOKEN_ISSUANCE_DURATION
 from authserver.telemetry.notes import fault_reference, note
+from authserver.telemetry.spans import annotate, span
 from authserver.tokens.grants.entry import Grant
 from authserver.tokens.grants.table import GRANTS, METRIC_LABELS
 from authserver.tokens.proofs import ProofChecker
@@ -69,7 +70,11 @@ async def authenticate(
         assertion_type=form.get("client_assertion_type"),
         assertion=form.get("client_assertion"),
     )
-    return await authenticator.authenticate(credentials, require_confidential=require_confidential, find=find, now=now)
+    client = await authenticator.authenticate(
+        credentials, require_confidential=require_confidential, find=find, now=now
+    )
+    annotate(client_id=client.id)
+    return client
 
 
 class TokenEndpoint:
@@ -108,18 +113,27 @@ class TokenEndpoint:
         check_form(form)
         grant_type, grant = self._choose(form)
         grant.check_form(form)
-        client: Client | None = None
         request = TokenRequest(form=form, grant_type=grant_type, proofs=proofs, host=host)
+        with span(GRANTS[grant_type].operation, grant_type=grant_type):
+            response = await self._issue(grant, request, authorization=authorization, now=now)
+        TOKEN_ISSUANCE_DURATION.observe(time.perf_counter() - started, METRIC_LABELS.get(grant_type, grant_type))
+        return response
+
+    async def _issue(
+        self, grant: Grant, request: TokenRequest, *, authorization: str | None, now: int
+    ) -> TokenResponse:
+        """Authenticate the client and have its grant served; a refusal is recorded."""
+        client: Client | None = None
         try:
             client = await authenticate(
                 self._authenticator,
-                form,
+                request.form,
                 authorization,
                 require_confidential=not grant.allows_public_clients,
                 now=now,
             )
             if grant.needs_registration:
-                check_registered(client, grant_type)
+                check_registered(client, request.grant_type)
             response = await grant.issue(request, client=client, now=now)
             # For an answer that nothing was written for.
             await self.proofs.settle(request, now=now)
@@ -133,7 +147,6 @@ class TokenEndpoint:
                 grant, client, ServerError(reason="internal_error", reference=fault_reference()), now=now
             )
             raise
-        TOKEN_ISSUANCE_DURATION.observe(time.perf_counter() - started, METRIC_LABELS.get(grant_type, grant_type))
         return response
 
     def _choose(self, form: Form) -> tuple[str, Grant]:

@@ -105,6 +105,8 @@ class ProofChecker:
                 return False, None
             return True, await transaction(tx)
 
+        # What is done is what the grant does.
+        spend.__qualname__ = getattr(transaction, "__qualname__", spend.__qualname__)
         is_new, result = await self._db.write(spend)
         self._close(request, is_new=is_new)
         return cast("T", result)

@@ -66,6 +66,17 @@ def token_routes(
             Route(path=path, endpoints={"POST": token}, cors=Cors.LISTED, errors=ErrorShape.OAUTH)
             for path in token_paths
         ),
-        Route(path="/oauth/introspect", endpoints={"POST": introspect}, errors=ErrorShape.OAUTH),
-        Route(path="/oauth/revoke", endpoints={"POST": revoke}, cors=Cors.LISTED, errors=ErrorShape.OAUTH),
+        Route(
+            path="/oauth/introspect",
+            endpoints={"POST": introspect},
+            errors=ErrorShape.OAUTH,
+            operations={"POST": "IntrospectionService.Introspect"},
+        ),
+        Route(
+            path="/oauth/revoke",
+            endpoints={"POST": revoke},
+            cors=Cors.LISTED,
+            errors=ErrorShape.OAUTH,
+            operations={"POST": "RevocationService.Revoke"},
+        ),
     ]

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -224,6 +224,7 @@ class Route:
         endpoints: Method to endpoint; ``HEAD`` comes with ``GET``.
         template: The path with its parameters named, for metrics; the path itself when empty.
         is_limited: Whether the throughput limiter counts it.
+        operations: Method to the name of what is done, for spans; without one there is a span of the request alone.
     """
 
     path: str
@@ -233,3 +234,4 @@ class Route:
     cors: Cors = Cors.NEVER
     errors: ErrorShape = ErrorShape.PLAIN
     is_limited: bool = True
+    operations: Mapping[str, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -22,6 +22,7 @@ class Target:
         endpoints: Method to endpoint, ``HEAD`` included.
         template: For metrics.
         allowed: The methods, as ``Allow`` lists them; empty when there is nothing at the path.
+        operations: Method to the name of what is done, for spans.
     """
 
     endpoints: Mapping[str, Endpoint]
@@ -30,6 +31,7 @@ class Target:
     cors: Cors = Cors.NEVER
     errors: ErrorShape = ErrorShape.PLAIN
     is_limited: bool = True
+    operations: Mapping[str, str] = field(default_factory=dict)
 
 
 _NOWHERE = Target(endpoints={}, template=_UNMATCHED, allowed="")
@@ -128,4 +130,5 @@ def _target(route: Route) -> Target:
         cors=route.cors,
         errors=route.errors,
         is_limited=route.is_limited,
+        operations=route.operations,
     )

@@ -15,6 +15,9 @@ from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS
 from authserver.telemetry.notes import fault_reference, note
 from authserver.telemetry.origin import RequestOrigin, current_origin, reset_origin, set_origin
+from authserver.telemetry.spans import Span, current_span, leave, span, within
+from authserver.telemetry.trace_context import TraceContext
+from authserver.telemetry.tracing import Tracer
 from authserver.web.cors import CorsPolicy
 from authserver.web.errors import fault, page_refusal, problem, refusal, wrong_method
 from authserver.web.forms import UNREADABLE_FORM
@@ -57,6 +60,8 @@ class WebApp:
         monotonic: Callable[[], float] = time.monotonic,
         keep_refusal: Keep | None = None,
         errors: ErrorShape = ErrorShape.OAUTH,
+        tracer: Tracer | None = None,
+        joins_traces: bool = False,
     ) -> None:
         """Compute once what requests share.
 
@@ -72,6 +77,8 @@ class WebApp:
             monotonic: Seconds of a clock that never goes back.
             keep_refusal: Takes what explains a refusal; None when nobody wants to know.
             errors: How refusals are worded that no route has to do with.
+            tracer: Traces requests; None when they are not traced.
+            joins_traces: Whether the traces of callers are joined.
 
         Raises:
             ValueError: Two routes have the same path.
@@ -85,6 +92,8 @@ class WebApp:
         self._monotonic = monotonic
         self.keep_refusal = keep_refusal
         self._errors = errors
+        self._tracer = tracer
+        self._joins_traces = joins_traces
         common = (
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
@@ -104,6 +113,8 @@ class WebApp:
         started = time.perf_counter()
         target, origin = self._open(request)
         before = set_origin(origin)
+        traced = self._begin_span(request, origin.trace)
+        outer = None if traced is None else within(traced)
         try:
             try:
                 response = self._begin(request, target)
@@ -111,9 +122,11 @@ class WebApp:
                 response = self._explain(exc, request, target)
             if isinstance(response, HttpResponse):
                 return self._finish(request, target, response, started)
-            return self._wait(response, request, target, origin, started)
+            return self._wait(response, request, target, origin, traced, started)
         finally:
             reset_origin(before)
+            if outer is not None:
+                leave(outer)
 
     async def _wait(
         self,
@@ -121,12 +134,17 @@ class WebApp:
         request: HttpRequest,
         target: Target,
         origin: RequestOrigin,
+        traced: Span | None,
         started: float,
     ) -> Answer | None:
         set_origin(origin)
+        if traced is not None:
+            within(traced)
         try:
-            answer = await response
+            answer = await _in_operation(response, request, target, traced)
         except Disconnected:
+            if traced is not None:
+                traced.end()
             return None
         except Exception as exc:  # noqa: BLE001  as above
             answer = self._explain(exc, request, target)
@@ -145,7 +163,21 @@ class WebApp:
             request_id=request_id,
             user_agent=user_agent[:_LONGEST_USER_AGENT] if user_agent else "",
             decision=Decision(f"{request.method} {target.template}", request_id, self.keep_refusal),
+            trace=None if self._tracer is None else self._find_trace(self._tracer, request),
         )
+
+    def _find_trace(self, tracer: Tracer, request: HttpRequest) -> TraceContext:
+        """Return the trace of a request: its caller's on a listener that joins those."""
+        if not self._joins_traces or request.header(b"traceparent") is None:
+            return tracer.begin()
+        parents, states = request.header_values(b"traceparent"), request.header_values(b"tracestate")
+        return tracer.join(parents, states, request.header_values(b"baggage"))
+
+    def _begin_span(self, request: HttpRequest, trace: TraceContext | None) -> Span | None:
+        """Begin the span of a request whose trace is recorded."""
+        if trace is None or self._tracer is None:
+            return None
+        return self._tracer.start(f"{request.method} {request.template}", trace)
 
     def _begin(self, request: HttpRequest, target: Target) -> HttpResponse | Awaitable[HttpResponse]:
         """Return the endpoint's answer, or that of whatever stopped it."""
@@ -203,6 +235,8 @@ class WebApp:
         seconds, label = time.perf_counter() - started, str(status)
         HTTP_REQUESTS.inc(request.method, request.template, label)
         HTTP_REQUEST_DURATION.observe(seconds, request.method, request.template, label)
+        if (traced := current_span()) is not None:
+            _end_span(traced, request, status, len(body))
         write: Callable[..., None] = self._log.info
         if status >= _CLIENT_ERROR:
             write = self._log.warning if status < _SERVER_ERROR else self._log.error
@@ -237,6 +271,33 @@ class WebApp:
         request_id = request.request_id.encode("ascii")
         own, shared = _spell(headers), common[target.cors]
         return b"".join((_STATUS_LINES[response.status], own, shared, length, b"x-request-id: ", request_id, b"\r\n"))
+
+
+async def _in_operation(
+    response: Awaitable[HttpResponse], request: HttpRequest, target: Target, traced: Span | None
+) -> HttpResponse:
+    """Wait for an endpoint's answer, within the span of what it does if that has a name."""
+    operation = None if traced is None else target.operations.get(request.method)
+    if operation is None:
+        return await response
+    with span(operation):
+        return await response
+
+
+def _end_span(traced: Span, request: HttpRequest, status: int, size: int) -> None:
+    """End the span of a request. Only a fault of ours is an error: a refusal is what a server is for."""
+    # The route of an admin request is known only now.
+    traced.name = f"{request.method} {request.template}"
+    traced.attributes = {
+        "http.method": request.method,
+        "http.route": request.template,
+        "http.url": request.path[:_LONGEST_PATH],
+        "http.status_code": status,
+        "http.response_size": size,
+    }
+    if status >= _SERVER_ERROR:
+        traced.fail(str(status))
+    traced.end()
 
 
 def _spell(headers: Headers) -> bytes:

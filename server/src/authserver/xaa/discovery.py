@@ -4,6 +4,7 @@ import orjson
 
 from authserver.outbound.client import OutboundClient, OutboundError
 from authserver.protocol.operator_errors import Invalid
+from authserver.telemetry.spans import call_span
 from authserver.xaa.provider_keys import FETCH_SECONDS
 
 _MAX_BYTES = 256 * 1024
@@ -18,7 +19,9 @@ async def discover_jwks_uri(http: OutboundClient, issuer: str) -> str:
     """
     url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
     try:
-        response = await http.get(url, accept="application/json", max_bytes=_MAX_BYTES, timeout=FETCH_SECONDS)
+        with call_span("IdP.Discover") as fetching:
+            response = await http.get(url, accept="application/json", max_bytes=_MAX_BYTES, timeout=FETCH_SECONDS)
+            fetching.set("http.status_code", response.status)
     except OutboundError as exc:
         raise Invalid(f"jwks_uri cannot be discovered: the fetch of {url} failed ({exc.cause})") from exc
     if response.status != _OK:

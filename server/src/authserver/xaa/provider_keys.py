@@ -35,6 +35,7 @@ class ProviderKeys:
             require_https=True,
             needs_json_type=False,
             what="provider keys",
+            operation="IdP.FetchKeys",
         )
         self._sets = FetchedKeySets(http, rules, SIGNATURE_ALGORITHMS)
         self._stale = ExpiringCache[bool](MAX_SETS)

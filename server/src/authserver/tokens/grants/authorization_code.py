@@ -106,4 +106,4 @@ def _build(parts: GrantParts) -> AuthorizationCodeGrant:
     return AuthorizationCodeGrant(db=parts.db, proofs=parts.proofs, redemption=parts.redemption)
 
 
-ENTRY = GrantEntry(grant_type=AUTHORIZATION_CODE, build=_build)
+ENTRY = GrantEntry(grant_type=AUTHORIZATION_CODE, operation="TokenService.ExchangeCode", build=_build)

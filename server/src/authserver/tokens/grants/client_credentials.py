@@ -154,7 +154,7 @@ def _build(parts: GrantParts) -> ClientCredentialsGrant:
 
 
 ENTRY = GrantEntry(
-    grant_type=CLIENT_CREDENTIALS,
+    grant_type=CLIENT_CREDENTIALS, operation="ClientCredentialsService.Issue",
     build=_build,
     switch=Switch(feature="client_credentials", key="client_credentials.enabled"),
 )

@@ -102,11 +102,13 @@ class GrantEntry:
 
     Attributes:
         grant_type: The value on the wire.
+        operation: What spans call it.
         build: Makes the handler when the grant is on.
         switch: None for what is always on.
     """
 
     grant_type: str
+    operation: str
     build: Callable[[GrantParts], Grant]
     switch: Switch | None = None
 

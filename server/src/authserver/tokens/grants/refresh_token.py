@@ -276,4 +276,4 @@ def _build(parts: GrantParts) -> RefreshTokenGrant:
     )
 
 
-ENTRY = GrantEntry(grant_type=REFRESH_TOKEN, build=_build)
+ENTRY = GrantEntry(grant_type=REFRESH_TOKEN, operation="TokenService.RefreshToken", build=_build)

@@ -13,6 +13,7 @@ from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import BackendKind, Resource
 from authserver.telemetry.metrics import TOKEN_EXCHANGE_DENIED, Counter
 from authserver.telemetry.notes import note
+from authserver.telemetry.spans import annotate
 from authserver.tokens.exchange.broker import BrokerGates
 from authserver.tokens.exchange.consenting import Consents
 from authserver.tokens.exchange.faults import fault_is
@@ -89,8 +90,10 @@ class TokenExchangeGrant:
             raise ResourceNotFound("resource not found", reason="resource_not_found")
         if len(found) > 1:
             raise InvalidRequest("resource identifier is ambiguous", reason="ambiguous_resource")
-        note("resource found", matched=found[0].slug, source=found[0].backend_kind)
-        return found[0]
+        target = found[0]
+        note("resource found", matched=target.slug, source=target.backend_kind)
+        annotate(resource_id=target.id, resource_slug=target.slug, backend_kind=target.backend_kind)
+        return target
 
 
 def _check_catalog(exchange: Exchange, target: Resource) -> None:
@@ -126,7 +129,7 @@ def _build(parts: GrantParts) -> TokenExchangeGrant:
 
 
 ENTRY = GrantEntry(
-    grant_type=TOKEN_EXCHANGE,
+    grant_type=TOKEN_EXCHANGE, operation="TokenExchangeService.Exchange",
     build=_build,
     switch=Switch(feature="token_exchange", key="token_exchange.enabled"),
 )
