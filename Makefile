@@ -61,7 +61,7 @@ generate: $(LOCKED) ## write the generated reference pages again
 
 lock: $(LOCKED) ## resolve the Python packages again; UPGRADE=--upgrade for newer versions of all
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE) \
-	    server/pyproject.toml --extra quickstart --group pyproject.toml:dev --output-file requirements.lock
+	    server/pyproject.toml --extra quickstart --extra otel --group pyproject.toml:dev --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE) \
 	    --no-deps --group pyproject.toml:mcp1 --output-file e2e/python/requirements.lock
 

@@ -8,6 +8,7 @@ from measures import ASSERTION, BOUND, BOUND_EXCHANGE, EXCHANGE, PLAIN
 
 FLOOR, SQLITE, POSTGRES, PEER = "floor", "authserver sqlite", "authserver postgres", "node-oidc-provider"
 LOGGED = "authserver sqlite, logged"
+TRACED, ALL_TRACED = "authserver sqlite, traced at 10 %", "authserver sqlite, all traced"
 GRANTS = "grants of authserver sqlite, 16 connections"
 """The measure whose contestants are grants of one server."""
 
@@ -19,6 +20,8 @@ _RATIOS = (
     ("flow / node-oidc-provider", "flow, 16 connections", SQLITE, PEER),
     ("flow / floor", "flow, 16 connections", SQLITE, FLOOR),
     ("flow, logged / quiet", "flow, 16 connections", LOGGED, SQLITE),
+    ("flow, tracing at 10 % / off", "flow, 16 connections", TRACED, SQLITE),
+    ("flow, tracing everything / off", "flow, 16 connections", ALL_TRACED, SQLITE),
     ("flow, postgres / sqlite", "flow, 64 connections", POSTGRES, SQLITE),
     ("redemption / node-oidc-provider", "redemption, 16 connections", SQLITE, PEER),
     ("refresh / node-oidc-provider", "refresh, 16 connections", SQLITE, PEER),
@@ -37,6 +40,7 @@ _RATIOS = (
 AT_LEAST: Figures = {
     "flow / node-oidc-provider": 3,
     "flow, logged / quiet": 0.93,
+    "flow, tracing at 10 % / off": 0.85,
     "flow, postgres / sqlite": 1.0,
     "flow, two workers / one": 1.25,
     "group commit / commit a request, slow flush": 10,

@@ -17,9 +17,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from collector import collecting
 from contestants import Contestant, Installation, floor, install_peer, peer
 from database_server import durable_postgres, find_binaries
-from figures import GRANTS, LOGGED, PEER, POSTGRES, SQLITE, Figures, Samples, build_figures
+from figures import (
+    ALL_TRACED,
+    GRANTS,
+    LOGGED,
+    PEER,
+    POSTGRES,
+    SQLITE,
+    TRACED,
+    Figures,
+    Samples,
+    build_figures,
+)
 from load import Sample
 from machine import LOAD_CORE, SERVER_CORE, WORK, describe, on_core, resident_mib
 from measures import MEASURES, Provider, measure_flow, measure_grants, measure_machine_tokens
@@ -31,7 +43,8 @@ OUT = HERE / "out"
 STARTS = 5
 _GROWING_SECONDS = 10
 _YARDSTICK_SECONDS = 0.3
-_LOGGED_MEASURE = "flow, 16 connections"
+_TOLD_MEASURE = "flow, 16 connections"
+_SAMPLE_RATES = {TRACED: "0.1", ALL_TRACED: "1"}
 
 
 class Contest:
@@ -53,6 +66,7 @@ class Contest:
         if only in LOGGED:
             logged = Installation(directory / "logged", _sqlite(directory / "logged" / "authserver.db"))
             contestants.append(stack.enter_context(logged.serve(LOGGED, settings={"AUTHPLANE_LOG_LEVEL": "info"})))
+        contestants += _traced(stack, directory, only=only)
         self.postgres: Installation | None = None
         if dsn and only in POSTGRES:
             postgres = {"AUTHPLANE_STORAGE_DRIVER": "postgres", "AUTHPLANE_STORAGE_POSTGRES_DSN": dsn}
@@ -71,8 +85,28 @@ def _sqlite(path: Path) -> dict[str, str]:
     return {"AUTHPLANE_STORAGE_DRIVER": "sqlite", "AUTHPLANE_STORAGE_SQLITE_PATH": str(path)}
 
 
+def _traced(stack: contextlib.ExitStack, directory: Path, *, only: str) -> Iterator[Contestant]:
+    """Start servers that tell their spans to a collector, which has the core of the load."""
+    for number, (name, rate) in enumerate(_SAMPLE_RATES.items()):
+        if only in name:
+            traced = Installation(
+                directory / f"traced{number}", _sqlite(directory / f"traced{number}" / "authserver.db")
+            )
+            yield stack.enter_context(
+                traced.serve(
+                    name,
+                    settings={
+                        "AUTHPLANE_TRACING_ENABLED": "true",
+                        "AUTHPLANE_TRACING_ENDPOINT": stack.enter_context(collecting()),
+                        "AUTHPLANE_TRACING_INSECURE": "true",
+                        "AUTHPLANE_TRACING_SAMPLE_RATE": rate,
+                    },
+                )
+            )
+
+
 def _may_take(measure: str, contestant: Contestant) -> bool:
-    if contestant.name == LOGGED and measure != _LOGGED_MEASURE:
+    if contestant.name in {LOGGED, *_SAMPLE_RATES} and measure != _TOLD_MEASURE:
         return False
     return MEASURES[measure].needs in contestant.target.paths
 

@@ -7,18 +7,28 @@ from authserver.admin.access import Access
 from authserver.admin.routes import AdminRoutes
 from authserver.admin.simulation import Simulator
 from authserver.core import Core, administer_keys, build_admin_parts
+from authserver.discovery.figures import Figures
 from authserver.discovery.routes import HealthRoutes
 from authserver.discovery.scraping import ScrapeRoutes
 from authserver.keys.administration import KeyAdministration
 from authserver.keys.keyring import Keyring
+from authserver.telemetry.tracing import Tracer
 from authserver.web.http import ErrorShape
 from authserver.web.limits import TokenBuckets
 from authserver.web.server import WebApp
 
 
-def build_admin_app(core: Core, keyring: Keyring, simulator: Simulator, health: HealthRoutes) -> WebApp:
+def build_admin_app(
+    core: Core,
+    keyring: Keyring,
+    simulator: Simulator,
+    *,
+    health: HealthRoutes,
+    figures: Figures,
+    tracer: Tracer | None,
+) -> WebApp:
     """Return what operators reach."""
-    config, db = core.config, core.db
+    config = core.config
     keys = administer_keys(core, keyring)
 
     async def opened_keys() -> KeyAdministration:
@@ -30,13 +40,7 @@ def build_admin_app(core: Core, keyring: Keyring, simulator: Simulator, health: 
     routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]
     metrics = config.observability.metrics
     if metrics.provider in {"prometheus", "both"}:
-        routes += ScrapeRoutes(
-            db=db,
-            path=metrics.path,
-            destinations=config.audit.destinations,
-            clock=core.clock,
-            monotonic=time.monotonic,
-        ).routes()
+        routes += ScrapeRoutes(figures=figures, path=metrics.path).routes()
     rate, burst = config.admin.requests_per_second, config.admin.burst
     return WebApp(
         routes,
@@ -47,4 +51,5 @@ def build_admin_app(core: Core, keyring: Keyring, simulator: Simulator, health: 
         limited_by="admin.requests_per_second, admin.burst",
         component="admin-http",
         errors=ErrorShape.PROBLEM,
+        tracer=tracer,
     )

@@ -39,6 +39,7 @@ from authserver.login.site import Site, site_of
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.fronting import FrontingLinks
 from authserver.telemetry.installed import version
+from authserver.telemetry.tracing import Tracer
 from authserver.tokens.device_authorization import DeviceAuthorizationEndpoint, device_authorization_routes
 from authserver.tokens.endpoint import TokenEndpoint
 from authserver.tokens.families import Families
@@ -177,7 +178,11 @@ def build_public_grants(parts: PublicParts) -> Mapping[str, Grant]:
 
 
 def build_public_app(
-    parts: PublicParts, grants: Mapping[str, Grant], health: HealthRoutes, traces: TraceRecorder
+    parts: PublicParts,
+    grants: Mapping[str, Grant],
+    health: HealthRoutes,
+    traces: TraceRecorder,
+    tracer: Tracer | None,
 ) -> WebApp:
     """Return what clients and browsers reach.
 
@@ -186,6 +191,7 @@ def build_public_app(
         grants: By their type.
         health: Served here too.
         traces: Keeps refusals, unless that is switched off.
+        tracer: Traces requests; None when they are not traced.
     """
     config, clock = parts.core.config, parts.core.clock
     routes = [
@@ -213,6 +219,8 @@ def build_public_app(
         limits=parts.limits.requests,
         component="http",
         keep_refusal=traces.put if config.traces.enabled else None,
+        tracer=tracer,
+        joins_traces=True,
     )
 
 

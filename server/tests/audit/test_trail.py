@@ -14,6 +14,7 @@ from authserver.audit.trail import AuditTrail, bounded, detail, subject_name
 from authserver.storage.database import Database, StorageUnavailable, Writer
 from authserver.telemetry import logs, metrics
 from authserver.telemetry.origin import RequestOrigin, set_origin
+from authserver.telemetry.trace_context import TraceContext
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +48,9 @@ async def test_a_recorded_event_is_a_row(db: Database, trail: AuditTrail) -> Non
 
 async def test_address_and_trace_come_from_the_request(db: Database, trail: AuditTrail) -> None:
     async def request() -> None:
-        set_origin(RequestOrigin(ip="192.0.2.7", request_id="r", trace_id="a" * 32))
+        set_origin(
+            RequestOrigin(ip="192.0.2.7", request_id="r", trace=TraceContext(trace_id="a" * 32, is_sampled=False))
+        )
         await trail.record(AuditEvent(Action.USER_LOGIN), now=NOW)
 
     await asyncio.create_task(request())

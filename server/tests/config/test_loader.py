@@ -418,10 +418,6 @@ def test_a_provider_of_the_file_is_merged_with_that_of_the_environment(tmp_path:
         {"AUTHPLANE_CONNECT_STATE_SECRET": "x" * 32},
         {"AUTHPLANE_CONNECT_REDIRECT_BASE_URL": "https://a.example"},
         {"AUTHPLANE_CONNECT_ALLOWED_RETURN_URLS": "https://a.example"},
-        {"AUTHPLANE_TRACING_ENABLED": "1"},
-        {"AUTHPLANE_LOG_OTEL": "1"},
-        {"AUTHPLANE_METRICS_PROVIDER": "otel"},
-        {"AUTHPLANE_METRICS_PROVIDER": "both"},
     ],
 )
 def test_switching_on_what_is_not_built_is_the_only_failure(environ: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from authserver.clients.store import insert_client
+from authserver.discovery.figures import Figures
 from authserver.discovery.scraping import ScrapeRoutes
 from authserver.storage.database import Database, Reader
 from server.tests.clients.builders import a_client
@@ -20,6 +21,11 @@ class Clock:
         return self.seconds
 
 
+def scrape_routes(db: Database, clock: Clock) -> ScrapeRoutes:
+    figures = Figures(db=db, destinations=frozenset(), clock=lambda: 0, monotonic=clock)
+    return ScrapeRoutes(figures=figures, path="/metrics")
+
+
 async def scraped(routes: ScrapeRoutes) -> list[str]:
     (route,) = routes.routes()
     assert (route.path, route.is_limited) == ("/metrics", True)
@@ -31,7 +37,7 @@ async def scraped(routes: ScrapeRoutes) -> list[str]:
 
 async def test_clients_are_counted_in_the_database_every_half_minute(db: Database) -> None:
     clock = Clock()
-    routes = ScrapeRoutes(db=db, path="/metrics", destinations=frozenset(), clock=lambda: 0, monotonic=clock)
+    routes = scrape_routes(db, clock)
     assert "authserver_active_clients 0.0" in await scraped(routes)
     await db.write(lambda tx: insert_client(tx, a_client(id="one")))
     assert "authserver_active_clients 0.0" in await scraped(routes)
@@ -44,7 +50,7 @@ async def test_clients_are_counted_in_the_database_every_half_minute(db: Databas
 
 async def test_a_database_that_is_away_leaves_the_figures_as_they_were(db: Database) -> None:
     clock = Clock()
-    routes = ScrapeRoutes(db=db, path="/metrics", destinations=frozenset(), clock=lambda: 0, monotonic=clock)
+    routes = scrape_routes(db, clock)
     await db.write(lambda tx: insert_client(tx, a_client(id="one")))
     assert "authserver_active_clients 1.0" in await scraped(routes)
     await db.close()
@@ -54,7 +60,7 @@ async def test_a_database_that_is_away_leaves_the_figures_as_they_were(db: Datab
 
 async def test_a_database_that_hangs_holds_up_no_scrape(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    routes = ScrapeRoutes(db=db, path="/metrics", destinations=frozenset(), clock=lambda: 0, monotonic=clock)
+    routes = scrape_routes(db, clock)
     assert "authserver_active_clients 0.0" in await scraped(routes)
     await db.write(lambda tx: insert_client(tx, a_client(id="one")))
     clock.seconds += 30

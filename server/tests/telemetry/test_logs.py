@@ -12,6 +12,7 @@ import pytest
 from authserver.telemetry import logs
 from authserver.telemetry.logs import configure_logging, flush_logs, get_logger
 from authserver.telemetry.origin import NOWHERE, RequestOrigin, current_origin, set_origin
+from authserver.telemetry.trace_context import TraceContext
 
 log = get_logger("token")
 
@@ -65,7 +66,9 @@ def test_what_is_below_the_level_is_not_written(stream: io.BytesIO) -> None:
 
 def test_lines_of_a_request_carry_its_ids_once(stream: io.BytesIO) -> None:
     async def request() -> None:
-        set_origin(RequestOrigin(ip="192.0.2.1", request_id="r-1", trace_id="f" * 32))
+        set_origin(
+            RequestOrigin(ip="192.0.2.1", request_id="r-1", trace=TraceContext(trace_id="f" * 32, is_sampled=False))
+        )
         log.info("inside", request_id="forged")
 
     async def main() -> None:

@@ -20,6 +20,7 @@ CONTRACT = {
     "authserver_audit_delivery_pending": ["destination"],
     "authserver_audit_delivery_lag_seconds": ["destination"],
     "authserver_refusal_traces_dropped_total": [],
+    "authserver_telemetry_dropped_total": ["signal"],
     "authserver_clients_registered_total": ["source"],
     "authserver_cimd_fetch_suppressed_total": ["reason"],
     "authserver_consent_decisions_total": ["decision"],

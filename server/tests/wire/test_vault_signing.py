@@ -8,11 +8,14 @@ from typing import Any
 import jwt
 import pytest
 
+from authserver.app import build_server
 from authserver.audit.events import Action
 from authserver.config.model import Config
 from authserver.config.secret import Secret
 from authserver.config.sections.storage import SigningConfig, VaultTransitConfig
 from authserver.telemetry import metrics
+from authserver.telemetry.spans import Span
+from authserver.telemetry.tracing import Tracer
 from server.tests.wire.exchanging import a_client, a_resource, exchange, user_token
 from server.tests.wire.harness import RESOURCE, Wire
 
@@ -116,3 +119,22 @@ async def test_an_exchange_that_vault_does_not_sign_has_the_reason_of_that_step(
     assert (refused.status_code, refused.json()["error"], refused.headers["retry-after"]) == (503, "server_error", "1")
     denied = [detail for action, detail in await wire.audit() if action == Action.TOKEN_EXCHANGE_DENIED]
     assert denied == ["reason=mint_issue_failed"]
+
+
+async def test_what_vault_signs_is_part_of_the_request_s_trace(wire: Wire, config: Config) -> None:
+    spans: list[Span] = []
+    wire.server = await build_server(
+        wire.core, wire.keyring, tracer=Tracer(sample_rate=1, put=spans.append, monotonic=lambda: 0.0)
+    )
+    wire.http = wire.new_browser()
+    await refresh_token(wire)
+    (signing,) = [span for span in spans if span.name == "VaultClient.Sign"]
+    (serving,) = [span for span in spans if span.name == "TokenService.ExchangeCode"]
+    assert (signing.parent_id, signing.context.trace_id) == (serving.span_id, serving.context.trace_id)
+    assert signing.attributes == {
+        "vault.key_name": config.signing.vault_transit.key_name,
+        "vault.hash_algorithm": "sha2-256",
+        "vault.key_version": 1,
+        "outcome": "success",
+    }
+    await wire.server.traces.close()

@@ -22,6 +22,7 @@ from authserver.public_app import Limits
 from authserver.resources.records import BackendKind
 from authserver.resources.store import find_resource_by_slug
 from authserver.storage.database import StorageUnavailable
+from authserver.telemetry.exporting import Exports, exporting, new_instance
 from authserver.telemetry.installed import version
 from authserver.telemetry.logs import configure_logging, flush_logs, get_logger
 from authserver.tokens.store import has_issued
@@ -41,16 +42,13 @@ def run_server(loaded: LoadedConfig, *, on_started: Callable[[Core], None] | Non
         loaded: The configuration.
         on_started: Is called on the loop once all listeners answer.
     """
-    uvloop.run(_serve(loaded, on_started))
+    begin_log(loaded.config)
+    with exporting(loaded.config.observability, instance=new_instance()) as exports:
+        uvloop.run(_serve(loaded, exports, on_started))
 
 
-def announce(loaded: LoadedConfig) -> None:
-    """Begin the log, in the order of a start.
-
-    Raises:
-        ConfigError: A feature is half configured.
-    """
-    config = loaded.config
+def begin_log(config: Config) -> None:
+    """Have lines go where the configuration says."""
     logging = config.observability.logging
     configure_logging(
         level=logging.level,
@@ -58,6 +56,15 @@ def announce(loaded: LoadedConfig) -> None:
         add_source=logging.add_source,
         gather_seconds=_LOG_GATHER_SECONDS,
     )
+
+
+def announce(loaded: LoadedConfig) -> None:
+    """Begin the log with what there is to say at a start, in its order.
+
+    Raises:
+        ConfigError: A feature is half configured.
+    """
+    config = loaded.config
     _log.info("starting authserver", version=version(), issuer=config.server.issuer, address=config.server.address)
     deprecations = [notice for notice in loaded.notices if notice.message == DEPRECATED]
     _say(notice for notice in loaded.notices if notice not in deprecations)
@@ -92,11 +99,11 @@ async def prepare_once(config: Config) -> None:
         await (await _prepare(core)).close()
 
 
-async def build(core: Core, limits: Limits) -> tuple[Keyring, Server]:
+async def build(core: Core, limits: Limits, exports: Exports) -> tuple[Keyring, Server]:
     """Put a worker's server together; all else was done before."""
     keyring = await open_keys(core.config, now=core.clock(), core=core)
     await core.mode.refresh()
-    return keyring, await build_server(core, keyring, limits)
+    return keyring, await build_server(core, keyring, limits, exports.tracer)
 
 
 async def _prepare(core: Core) -> Keyring:
@@ -128,6 +135,7 @@ async def run(
     server: Server,
     listeners: Sequence[Listener],
     *,
+    exports: Exports,
     started: Started,
     stop: asyncio.Event,
 ) -> None:
@@ -138,6 +146,7 @@ async def run(
         keyring: Reloaded at SIGHUP.
         server: What is served; its changes are watched meanwhile.
         listeners: Where.
+        exports: What is told to collectors.
         started: Is told the addresses once all listeners answer.
         stop: Ends it.
     """
@@ -163,6 +172,8 @@ async def run(
     await core.mode.refresh()
     await keyring.obey(core.clock())
     work = [server.watcher.run(), server.sealer.run(), *(courier.run() for courier in server.couriers)]
+    if exports.has_metrics:
+        work.append(server.figures.run())
     tasks = [asyncio.create_task(each) for each in work]
     # What is there by now stays: looking through it again and again would hold up requests.
     gc.freeze()
@@ -189,13 +200,13 @@ async def run(
         await keyring.close()
 
 
-async def _serve(loaded: LoadedConfig, on_started: Callable[[Core], None] | None) -> None:
+async def _serve(loaded: LoadedConfig, exports: Exports, on_started: Callable[[Core], None] | None) -> None:
     """Start in the order of cli.md §3, serve, drain."""
     config = with_session_secret(loaded.config)
     announce(loaded)
     async with opened(config, migrate=True) as core:
         keyring = await _prepare(core)
-        server = await build_server(core, keyring)
+        server = await build_server(core, keyring, tracer=exports.tracer)
         listeners = [replace(public_listener(config), app=server.public)]
         if config.admin.enabled:
             listeners.append(replace(admin_listener(config), app=server.admin))
@@ -205,7 +216,7 @@ async def _serve(loaded: LoadedConfig, on_started: Callable[[Core], None] | None
             if on_started is not None:
                 on_started(core)
 
-        await run(core, keyring, server, listeners, started=started, stop=asyncio.Event())
+        await run(core, keyring, server, listeners, exports=exports, started=started, stop=asyncio.Event())
     _log.info("stopped gracefully")
 
 

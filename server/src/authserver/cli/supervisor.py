@@ -18,6 +18,7 @@ from authserver.cli.worker_group import BEAT_SECONDS, READY, WorkerGroup, beat
 from authserver.config.loader import LoadedConfig
 from authserver.config.model import Config
 from authserver.config.workers import shared_between
+from authserver.telemetry.exporting import Exports, exporting, new_instance
 from authserver.telemetry.logs import get_logger, name_worker
 from authserver.telemetry.sharing import share_metrics, use_share
 
@@ -60,6 +61,8 @@ def _supervise(loaded: LoadedConfig, config: Config, count: int, directory: Path
     from authserver.web.run import bind  # noqa: PLC0415  counts connections
 
     create_shares()
+    # Of the supervisor, which exports nothing: a thread would not survive in what it forks.
+    serving.begin_log(config)
     serving.announce(loaded)
     with WorkerGroup(count, shutdown_wait=config.server.shutdown_wait) as group:
         status = group.run_once(lambda _number, _channel: _explained(lambda: asyncio.run(serving.prepare_once(config))))
@@ -70,7 +73,7 @@ def _supervise(loaded: LoadedConfig, config: Config, count: int, directory: Path
         if config.admin.enabled:
             listeners.append(serving.admin_listener(config))
         listeners = [replace(listener, sock=bind(listener)) for listener in listeners]
-        work = _Work(config, listeners, directory, build_limits(config, are_shared=True))
+        work = _Work(config, listeners, directory, build_limits(config, are_shared=True), new_instance())
         # What is there now is shared by all; collecting garbage in a worker must not copy it.
         gc.collect()
         gc.freeze()
@@ -90,14 +93,19 @@ class _Work:
     listeners: "list[Listener]"
     directory: Path
     limits: "Limits"
+    instance: str
 
     def main(self, number: int, channel: socket.socket) -> int:
         """Serve until told to stop; return the exit code."""
         use_share(number)
         name_worker(number)
-        return _explained(lambda: uvloop.run(self._serve(number, channel)))
+        return _explained(lambda: self._run(number, channel))
 
-    async def _serve(self, number: int, channel: socket.socket) -> None:
+    def _run(self, number: int, channel: socket.socket) -> None:
+        with exporting(self.config.observability, instance=self.instance, worker=number) as exports:
+            uvloop.run(self._serve(number, channel, exports))
+
+    async def _serve(self, number: int, channel: socket.socket, exports: Exports) -> None:
         from authserver.cli import serving  # noqa: PLC0415  loaded long ago
 
         stop = asyncio.Event()
@@ -119,7 +127,7 @@ class _Work:
 
         asyncio.get_running_loop().add_reader(channel, end_alone)
         async with serving.opened(self.config, migrate=False) as core:
-            keyring, server = await serving.build(core, self.limits)
+            keyring, server = await serving.build(core, self.limits, exports)
             apps = (server.public, server.admin)
             listeners = [replace(listener, app=app) for listener, app in zip(self.listeners, apps, strict=False)]
             # The operators' listener lives in the first worker, and in whoever takes its place.
@@ -130,6 +138,7 @@ class _Work:
                 keyring,
                 server,
                 listeners[:1] if number else listeners,
+                exports=exports,
                 started=started,
                 stop=stop,
             )

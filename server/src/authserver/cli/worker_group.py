@@ -33,8 +33,8 @@ _SIGNALS = _STOPPING | {signal.SIGHUP}
 _STEADY_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
-# A worker that drained closes its database, too.
-_CLOSING_SECONDS = 3.0
+# A worker that drained closes its database, too, and has its collector take what it gathered.
+_CLOSING_SECONDS = 10.0
 
 _MOST_BEATS = 256
 

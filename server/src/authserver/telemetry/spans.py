@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
-from enum import IntEnum
+from enum import Enum, auto
 from types import TracebackType
 from typing import Self
 
@@ -22,12 +22,12 @@ _MOST_CHILDREN = 128
 _SPAN_ID_BYTES = 8
 
 
-class SpanKind(IntEnum):
-    """Whose work a span is, numbered as OTLP does."""
+class SpanKind(Enum):
+    """Whose work a span is: ours, an answer to a client, or a question to another server."""
 
-    INTERNAL = 1
-    SERVER = 2
-    CLIENT = 3
+    INTERNAL = auto()
+    SERVER = auto()
+    CLIENT = auto()
 
 
 class _NoSpan:
@@ -62,7 +62,8 @@ class Span:
         attributes: No e-mail address, token, secret, code, assertion or query may be among them.
         events: What happened meanwhile, and when.
         error: The kind of failure it ended with, a word of ours; None: it did not fail.
-        children: How many spans of this request were begun below the one that the request is; counted there.
+        root: The span of the request.
+        children: How many spans were begun below it; counted there.
     """
 
     __slots__ = (
@@ -94,9 +95,9 @@ class Span:
     ) -> None:
         self.name = name
         self.context = context
-        self.root = self if parent is None else parent.root
-        self.parent_id = context.parent_id if parent is None else parent.span_id
-        self.span_id = new_span_id()
+        self.root: Span = self if parent is None else parent.root
+        self.parent_id: str = context.parent_id if parent is None else parent.span_id
+        self.span_id: str = new_span_id()
         self.kind = kind
         self.attributes: dict[str, Attribute] = {} if attributes is None else attributes
         self.events: list[tuple[str, int]] = []
@@ -119,9 +120,14 @@ class Span:
         self.end()
 
     def child(self, name: str, kind: SpanKind, attributes: dict[str, Attribute]) -> "Span | _NoSpan":
-        """Begin a span within this one; of a request that makes very many only the first are kept."""
-        self.root.children += 1
-        if self.root.children > _MOST_CHILDREN:
+        """Begin a span within this one.
+
+        Of a request that makes very many only the first are kept, and none of what goes on after its answer: that is mostly
+        for others, too.
+        """
+        root = self.root
+        root.children += 1
+        if root.ended_at or root.children > _MOST_CHILDREN:
             return NO_SPAN
         return Span(name, self.context, self, self._put, kind=kind, attributes=attributes)
 
@@ -146,7 +152,7 @@ class Span:
 _current: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
-def span(name: str, kind: SpanKind = SpanKind.INTERNAL, **attributes: Attribute) -> Span | _NoSpan:
+def span(name: str, kind: SpanKind = SpanKind.INTERNAL, /, **attributes: Attribute) -> Span | _NoSpan:
     """Begin a span within the present one; there is none where the request is not traced.
 
     Args:

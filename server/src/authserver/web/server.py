@@ -15,7 +15,7 @@ from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS
 from authserver.telemetry.notes import fault_reference, note
 from authserver.telemetry.origin import RequestOrigin, current_origin, reset_origin, set_origin
-from authserver.telemetry.spans import Span, current_span, leave, span, within
+from authserver.telemetry.spans import Span, leave, span, within
 from authserver.telemetry.trace_context import TraceContext
 from authserver.telemetry.tracing import Tracer
 from authserver.web.cors import CorsPolicy
@@ -121,7 +121,7 @@ class WebApp:
             except Exception as exc:  # noqa: BLE001  the last line of defence: a fault is answered, never shown
                 response = self._explain(exc, request, target)
             if isinstance(response, HttpResponse):
-                return self._finish(request, target, response, started)
+                return self._finish(request, target, response, traced, started)
             return self._wait(response, request, target, origin, traced, started)
         finally:
             reset_origin(before)
@@ -138,7 +138,7 @@ class WebApp:
         started: float,
     ) -> Answer | None:
         set_origin(origin)
-        if traced is not None:
+        if self._tracer is not None:
             within(traced)
         try:
             answer = await _in_operation(response, request, target, traced)
@@ -148,7 +148,7 @@ class WebApp:
             return None
         except Exception as exc:  # noqa: BLE001  as above
             answer = self._explain(exc, request, target)
-        return self._finish(request, target, answer, started)
+        return self._finish(request, target, answer, traced, started)
 
     def _open(self, request: HttpRequest) -> tuple[Target, RequestOrigin]:
         """Find out where a request leads, and what logs and audit are to know of it."""
@@ -222,7 +222,9 @@ class WebApp:
                 )
                 return fault(request, target.errors)
 
-    def _finish(self, request: HttpRequest, target: Target, response: HttpResponse, started: float) -> Answer:
+    def _finish(
+        self, request: HttpRequest, target: Target, response: HttpResponse, traced: Span | None, started: float
+    ) -> Answer:
         """Spell the answer, count it and log it."""
         try:
             head = self._head(request, target, response)
@@ -235,7 +237,7 @@ class WebApp:
         seconds, label = time.perf_counter() - started, str(status)
         HTTP_REQUESTS.inc(request.method, request.template, label)
         HTTP_REQUEST_DURATION.observe(seconds, request.method, request.template, label)
-        if (traced := current_span()) is not None:
+        if traced is not None:
             _end_span(traced, request, status, len(body))
         write: Callable[..., None] = self._log.info
         if status >= _CLIENT_ERROR:

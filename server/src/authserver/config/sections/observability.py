@@ -13,7 +13,7 @@ class LogOutputsConfig:
     stdout: Annotated[
         bool, Key("AUTHPLANE_LOG_STDOUT", "Writes log lines to standard output; it stays on while `otel` is off.")
     ] = True
-    otel: Annotated[bool, Key("AUTHPLANE_LOG_OTEL", "Exports log lines by OTLP over gRPC.", built=False)] = False
+    otel: Annotated[bool, Key("AUTHPLANE_LOG_OTEL", "Exports log lines by OTLP over gRPC.")] = False
     otel_endpoint: Annotated[
         str,
         Key(
@@ -56,7 +56,6 @@ class MetricsConfig:
             "AUTHPLANE_METRICS_PROVIDER",
             "Who gets the metrics.",
             choices=("prometheus", "otel", "both", "none"),
-            unbuilt=("otel", "both"),
         ),
     ] = "prometheus"
     path: Annotated[
@@ -85,7 +84,7 @@ class MetricsConfig:
 class TracingConfig:
     """Traces."""
 
-    enabled: Annotated[bool, Key("AUTHPLANE_TRACING_ENABLED", "Exports spans by OTLP over gRPC.", built=False)] = False
+    enabled: Annotated[bool, Key("AUTHPLANE_TRACING_ENABLED", "Exports spans by OTLP over gRPC.")] = False
     endpoint: Annotated[
         str,
         Key(

@@ -36,7 +36,8 @@ def encode_lines(lines: Sequence[bytes], resource: Resource, scope: Instrumentat
     records = [_spell(orjson.loads(line)) for line in lines]
     scoped = proto.ScopeLogs(scope=scope, log_records=records, schema_url=SCHEMA_URL)
     message = proto.ResourceLogs(resource=resource, scope_logs=[scoped], schema_url=SCHEMA_URL)
-    return ExportLogsServiceRequest(resource_logs=[message]).SerializeToString()
+    encoded: bytes = ExportLogsServiceRequest(resource_logs=[message]).SerializeToString()
+    return encoded
 
 
 def _spell(line: dict[str, Any]) -> proto.LogRecord:

@@ -35,7 +35,8 @@ def encode_metrics(
     metrics = [_spell(family, since, now) for family in families if family.samples]
     scoped = proto.ScopeMetrics(scope=scope, metrics=metrics, schema_url=SCHEMA_URL)
     message = proto.ResourceMetrics(resource=resource, scope_metrics=[scoped], schema_url=SCHEMA_URL)
-    return ExportMetricsServiceRequest(resource_metrics=[message]).SerializeToString()
+    encoded: bytes = ExportMetricsServiceRequest(resource_metrics=[message]).SerializeToString()
+    return encoded
 
 
 def _spell(family: Metric, since: int, now: int) -> proto.Metric:
@@ -48,9 +49,7 @@ def _spell(family: Metric, since: int, now: int) -> proto.Metric:
             histogram = proto.Histogram(
                 data_points=_distributions(family.samples, since, now), aggregation_temporality=_CUMULATIVE
             )
-            return proto.Metric(
-                name=family.name, description=family.documentation, unit="s", histogram=histogram
-            )
+            return proto.Metric(name=family.name, description=family.documentation, unit="s", histogram=histogram)
         case _:
             gauge = proto.Gauge(data_points=[_number(sample, 0, now) for sample in family.samples])
             return proto.Metric(name=family.name, description=family.documentation, gauge=gauge)

@@ -113,9 +113,7 @@ class Measured:
 class Sender:
     """A thread that sends what a source has, again and again."""
 
-    def __init__(
-        self, channel: grpc.Channel, method: str, source: Source, *, signal: str, interval: float
-    ) -> None:
+    def __init__(self, channel: grpc.Channel, method: str, source: Source, *, signal: str, interval: float) -> None:
         """Begin.
 
         Args:

@@ -9,12 +9,17 @@ from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 
 from authserver.telemetry.decisions import without_secrets
 from authserver.telemetry.otlp.resource import SCHEMA_URL, attributes_of
-from authserver.telemetry.spans import Span
+from authserver.telemetry.spans import Span, SpanKind
 
 METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 _HAS_PARENT, _PARENT_IS_REMOTE = 0x100, 0x200
 _SAMPLED = 0x01
+_KINDS = {
+    SpanKind.INTERNAL: proto.Span.SPAN_KIND_INTERNAL,
+    SpanKind.SERVER: proto.Span.SPAN_KIND_SERVER,
+    SpanKind.CLIENT: proto.Span.SPAN_KIND_CLIENT,
+}
 _FAILED = proto.Status.STATUS_CODE_ERROR
 
 
@@ -22,7 +27,8 @@ def encode_spans(spans: Sequence[Span], resource: Resource, scope: Instrumentati
     """Return the request that hands spans over."""
     scoped = proto.ScopeSpans(scope=scope, spans=[_spell(span) for span in spans], schema_url=SCHEMA_URL)
     message = proto.ResourceSpans(resource=resource, scope_spans=[scoped], schema_url=SCHEMA_URL)
-    return ExportTraceServiceRequest(resource_spans=[message]).SerializeToString()
+    encoded: bytes = ExportTraceServiceRequest(resource_spans=[message]).SerializeToString()
+    return encoded
 
 
 def _spell(span: Span) -> proto.Span:
@@ -35,7 +41,7 @@ def _spell(span: Span) -> proto.Span:
         # Whether a parent is of another process is known of all spans.
         flags=_SAMPLED | _HAS_PARENT | (_PARENT_IS_REMOTE if is_remote else 0),
         name=span.name,
-        kind=int(span.kind),  # type: ignore[arg-type]  the numbers are OTLP's
+        kind=_KINDS[span.kind],
         start_time_unix_nano=span.started_at,
         end_time_unix_nano=span.ended_at,
         # What a caller chose, such as a path of no route, may have the form of a secret.

@@ -154,7 +154,8 @@ def _build(parts: GrantParts) -> ClientCredentialsGrant:
 
 
 ENTRY = GrantEntry(
-    grant_type=CLIENT_CREDENTIALS, operation="ClientCredentialsService.Issue",
+    grant_type=CLIENT_CREDENTIALS,
+    operation="ClientCredentialsService.Issue",
     build=_build,
     switch=Switch(feature="client_credentials", key="client_credentials.enabled"),
 )

@@ -126,4 +126,9 @@ def _build(parts: GrantParts) -> DeviceCodeGrant:
     return DeviceCodeGrant(db=parts.db, proofs=parts.proofs, devices=parts.devices, redemption=parts.redemption)
 
 
-ENTRY = GrantEntry(grant_type=DEVICE_CODE, operation="DeviceService.ExchangeCode", build=_build, switch=Switch(feature="device_code", key="device.enabled"))
+ENTRY = GrantEntry(
+    grant_type=DEVICE_CODE,
+    operation="DeviceService.ExchangeCode",
+    build=_build,
+    switch=Switch(feature="device_code", key="device.enabled"),
+)

@@ -349,7 +349,8 @@ def _build(parts: GrantParts) -> JwtBearerGrant:
 
 
 ENTRY = GrantEntry(
-    grant_type=JWT_BEARER, operation="JWTBearerService.Exchange",
+    grant_type=JWT_BEARER,
+    operation="JWTBearerService.Exchange",
     build=_build,
     switch=Switch(feature="jwt_bearer", key="xaa.enabled"),
 )

@@ -129,7 +129,8 @@ def _build(parts: GrantParts) -> TokenExchangeGrant:
 
 
 ENTRY = GrantEntry(
-    grant_type=TOKEN_EXCHANGE, operation="TokenExchangeService.Exchange",
+    grant_type=TOKEN_EXCHANGE,
+    operation="TokenExchangeService.Exchange",
     build=_build,
     switch=Switch(feature="token_exchange", key="token_exchange.enabled"),
 )
