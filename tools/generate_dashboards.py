@@ -205,6 +205,7 @@ SECURITY: Sequence[Row] = (
             ),
             graph("Connections ended without an answer", rate("authserver_connections_ended_total", "reason")),
             graph("Refusals not explained", rate("authserver_refusal_traces_dropped_total")),
+            graph("Telemetry that no collector took", rate("authserver_telemetry_dropped_total", "signal")),
         ),
     ),
 )

@@ -63,6 +63,14 @@ class Person:
         """Close the browser."""
         self._browser.close()
 
+    def send_always(self, headers: dict[str, str]) -> None:
+        """Have the browser send these headers with every request."""
+        self._browser.headers.update(headers)
+
+    def is_refused(self, authorization_url: str, error: str) -> bool:
+        """Tell whether an authorization request is answered with this error at once."""
+        return f"error={error}" in self._browser.get(authorization_url).headers.get("location", "")
+
     def cookies(self) -> dict[str, str]:
         """Return what the browser has kept, so that another can be the same person."""
         return {cookie.name: cookie.value or "" for cookie in self._browser.cookies.jar}
