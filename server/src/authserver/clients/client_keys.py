@@ -36,6 +36,7 @@ class ClientKeys:
             require_https=True,
             # Keys are fetched before anything is proved: a set that is never kept would be fetched by every stranger.
             least_ttl=LEAST_TTL,
+            operation="Client.FetchKeys",
         )
         self._fetched = FetchedKeySets(http, rules, CLIENT_ALGORITHMS)
         self._inline = OrderedDict[bytes, KeySet]()
