@@ -1,7 +1,10 @@
 """Servers that commands ask over HTTP, in this process, beside the test."""
 
 import asyncio
+import contextlib
 import io
+import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -15,6 +18,7 @@ from authserver.web.run import Listener, serve_listeners
 
 API_KEY = "a key of the tests, long enough"
 _BOUND_SECONDS = 60
+_MOST_BYTES = 64 * 1024
 
 Tell = Callable[[int], None]
 
@@ -80,20 +84,35 @@ def admin_listener(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Answer every request with these bytes; yield the URL, and the heads of what was sent."""
+def answering(answer: bytes, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[bytes]]]:
+    """Answer whatever is sent with these bytes, over TLS if asked; yield the URL, and what was sent."""
     received: list[bytes] = []
 
-    async def serve(tell: Tell, stop: asyncio.Event) -> None:
-        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            received.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(answer)
-            await writer.drain()
-            writer.close()
+    def serve() -> None:
+        while True:
+            try:
+                connection = listener.accept()[0]
+            except OSError:
+                return
+            connection.settimeout(_BOUND_SECONDS)
+            # Who does not like the certificate, or what is answered, goes.
+            with contextlib.suppress(OSError), connection if tls is None else _wrapped(connection, tls) as peer:
+                received.append(peer.recv(_MOST_BYTES))
+                peer.sendall(answer)
 
-        async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
-            tell(server.sockets[0].getsockname()[1])
-            await stop.wait()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, name="stranger")
+        thread.start()
+        try:
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}", received
+        finally:
+            # Wakes who waits for a connection.
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(_BOUND_SECONDS)
+            assert not thread.is_alive()
 
-    with _beside(serve) as url:
-        yield url, received
+
+@contextmanager
+def _wrapped(connection: socket.socket, tls: ssl.SSLContext) -> Iterator[socket.socket]:
+    with connection, tls.wrap_socket(connection, server_side=True) as peer:
+        yield peer

@@ -10,6 +10,7 @@ from authserver.admin.api.table import TABLE
 from authserver.cli.admin.local import endpoints_below
 from server.tests.cli.serving import API_KEY, admin_listener, answering
 from server.tests.cli.terminal import Command, audited
+from server.tests.fakes.certificates import tls_contexts
 
 CREATE = ("admin", "client", "create", "--name", "Ada", "--redirect-uris", "http://127.0.0.1/cb")
 LIST = ("admin", "client", "list")
@@ -152,6 +153,50 @@ def test_somebody_else_is_not_taken_for_a_server(terminal: Command, answer: byte
     assert len(received) == 1
 
 
+def test_an_untrusted_certificate_gets_no_key(
+    terminal: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, _ = tls_contexts(tmp_path, "127.0.0.1")
+    body = b'{"mode":"open"}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n" + body
+    with answering(answer, tls) as (url, received):
+        done = terminal("admin", "dcr", "get", "--server", url, "--api-key", API_KEY)
+        assert (done.code, done.out, received) == (1, "", [])
+        assert done.err.startswith(f"error: cannot ask {url}: its certificate is not trusted: ")
+        monkeypatch.setenv("SSL_CERT_FILE", str(next(tmp_path.glob("*.pem"))))
+        assert terminal("admin", "dcr", "get", "--server", url, "--api-key", API_KEY).out == "DCR mode: open\n"
+        plain = terminal("admin", "dcr", "get", "--server", url.replace("https", "http"), "--api-key", API_KEY)
+    # Asked once: by who trusts the certificate.
+    assert (plain.code, len(received)) == (1, 1)
+    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (url, received):
+        done = terminal("admin", "dcr", "get", "--server", url.replace("http", "https"), "--api-key", API_KEY)
+    assert done.err == f"error: cannot ask {url.replace('http', 'https')}: it does not speak TLS\n"
+
+
+def test_an_operator_may_do_what_their_role_says_and_is_named(
+    command: Command, server: str, database_target: str, tmp_path: Path
+) -> None:
+    keys = {}
+    for name, role in (("ada", "operator"), ("grace", "read-only")):
+        file = tmp_path / name
+        file.write_text(command("admin", "operator", "create", "--name", name, "--role", role).fields["key"])
+        keys[name] = ("--server", server, "--api-key-file", str(file))
+    done = command(*CREATE, *keys["grace"])
+    assert done.err == "error: the role read-only may not do this; it takes operator\n"
+    assert command(*CREATE, *keys["ada"]).code == 0
+    row = audited(database_target)[-1]
+    assert (row.action, row.actor_id) == ("client.created_admin", "ada")
+
+
+def test_the_path_of_the_issuer_may_stand_in_the_url(
+    terminal: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with admin_listener({**environment, "AUTHPLANE_SERVER_ISSUER": "http://localhost:9000/base"}) as url:
+        for below in ("", "/", "/base", "/base/"):
+            done = terminal("admin", "dcr", "get", "--server", f"{url}{below}", "--api-key", API_KEY)
+            assert (done.code, done.out) == (0, "DCR mode: open\n")
+
+
 def test_a_warning_says_when_the_key_travels_unencrypted(terminal: Command) -> None:
     done = terminal(*LIST, "--server", "http://admin.invalid:9001", "--api-key", API_KEY)
     first, second = done.err.splitlines()
@@ -166,6 +211,19 @@ def test_a_command_without_endpoint_refuses_a_server(terminal: Command) -> None:
     assert re.match(r"error: authserver admin audit verify works on the database itself: run it where .*\n", done.err)
     done = terminal("--server", "https://a.example", "migrate")
     assert (done.code, done.err) == (1, "error: --server is for authserver admin only\n")
+    # What a server is configured with may name it, too.
+    assert terminal("config", "show", AUTHPLANE_ADMIN_URL="https://a.example").code == 0
+
+
+def test_what_is_not_text_is_refused(terminal: Command) -> None:
+    for words in (
+        ("get", "--id", "\udcff"),
+        ("update", "--id", "a", "--name", "\udcff"),
+        ("list", "--status", "\udcff"),
+    ):
+        done = terminal("admin", "client", *words)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("error: ")
 
 
 def test_a_command_in_this_process_finds_every_endpoint() -> None:

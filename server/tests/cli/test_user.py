@@ -1,10 +1,32 @@
+import asyncio
+import json
 import re
+from dataclasses import replace
 
 import pytest
 
+from authserver.protocol.identifiers import new_public_id
+from authserver.storage.database import Writer
+from authserver.users.records import User, UserProvider, UserRole, UserStatus
+from authserver.users.store import insert_user
 from server.tests.cli.terminal import Command, audited
+from server.tests.conftest import NOW, open_target
 
 PASSWORD = "correct horse battery staple"
+USER = User(
+    id="",
+    email=None,
+    name="",
+    role=UserRole.USER,
+    status=UserStatus.ACTIVE,
+    password_hash="",
+    provider=UserProvider.LOCAL,
+    provider_sub="",
+    session_epoch=0,
+    version=1,
+    created_at=NOW,
+    updated_at=NOW,
+)
 
 
 def create(command: Command, email: str = "ada@example.com", *words: str) -> str:
@@ -99,6 +121,24 @@ def test_users_are_listed(command: Command) -> None:
     user_id = create(command)
     done = command("admin", "user", "list")
     assert (done.code, done.out) == (0, f"id={user_id} email=ada@example.com role=user status=active\n")
+
+
+def test_all_users_are_listed_however_many(terminal: Command, sqlite_target: str) -> None:
+    async def fill() -> None:
+        db = await open_target(sqlite_target)
+
+        async def insert(tx: Writer) -> None:
+            for number in range(1001):
+                await insert_user(tx, replace(USER, id=new_public_id(), email=f"{number}@example.com"))
+
+        await db.write(insert)
+        await db.close()
+
+    asyncio.run(fill())
+    environment = {"AUTHPLANE_STORAGE_SQLITE_PATH": sqlite_target}
+    lines = terminal("admin", "user", "list", **environment).out.splitlines()
+    assert len(set(lines)) == len(lines) == 1001
+    assert len(json.loads(terminal("admin", "user", "list", "--json", **environment).out)) == 1001
 
 
 @pytest.mark.parametrize(
