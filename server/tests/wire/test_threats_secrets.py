@@ -4,13 +4,19 @@ import asyncio
 import io
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import cast
 
 import pytest
 
+from authserver.app import build_server
 from authserver.telemetry import logs
 from authserver.telemetry.metrics import scrape
+from authserver.telemetry.otlp.resource import build_resource, build_scope
+from authserver.telemetry.otlp.span_messages import encode_spans
+from authserver.telemetry.spans import Span
+from authserver.telemetry.tracing import Tracer
 from authserver.users.passwords import Passwords
 from server.tests.wire.harness import EMAIL, PASSWORD, VERIFIER, Answer, Wire, hidden_fields
 
@@ -174,6 +180,10 @@ def every_line() -> Iterator[io.BytesIO]:
 
 
 async def test_no_secret_is_found_in_log_audit_metrics_or_answers(wire: Wire, every_line: io.BytesIO) -> None:
+    spans: list[Span] = []
+    tracer = Tracer(sample_rate=1, put=spans.append, monotonic=time.monotonic)
+    wire.server = await build_server(wire.core, wire.keyring, tracer=tracer)
+    wire.http = wire.new_browser()
     client = await wire.register(token_endpoint_auth_method="client_secret_post")
     client_id, secret = client["client_id"], client["client_secret"]
     state = "canary-of-the-state"
@@ -203,9 +213,12 @@ async def test_no_secret_is_found_in_log_audit_metrics_or_answers(wire: Wire, ev
             assert canary not in answer.text
     await sign_in(wire, EMAIL, PASSWORD + "x")
     await wire.core.trail.flush()
+    await wire.server.traces.close()
 
     sinks = every_line.getvalue().decode() + scrape().decode()
     for row in await wire.core.db.fetch_all("SELECT * FROM audit_events"):
         sinks += repr(dict(cast("Mapping[str, object]", row)))
+    assert len(spans) > 300
+    sinks += encode_spans(spans, build_resource("a server", 0), build_scope()).decode("latin-1")
     assert len(sinks) > 20_000
     assert [canary for canary in canaries if canary in sinks] == []
