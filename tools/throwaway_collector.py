@@ -117,11 +117,12 @@ class Collector:
 
 
 @contextlib.contextmanager
-def running_collector(port: int = 0) -> Iterator[Collector]:
+def running_collector(port: int = 0, *, chain: bytes | None = None) -> Iterator[Collector]:
     """Run one on loopback.
 
     Args:
         port: Where; 0 for any that is free.
+        chain: Its key and certificate; None: it speaks no TLS.
     """
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
@@ -133,7 +134,12 @@ def running_collector(port: int = 0) -> Iterator[Collector]:
         service, _, name = method.removeprefix("/").partition("/")
         handlers = {name: grpc.unary_unary_rpc_method_handler(taking(method))}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    collector.endpoint = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
+    address = f"127.0.0.1:{port}"
+    if chain is None:
+        port = server.add_insecure_port(address)
+    else:
+        port = server.add_secure_port(address, grpc.ssl_server_credentials([(chain, chain)]))
+    collector.endpoint = f"127.0.0.1:{port}"
     server.start()
     try:
         yield collector

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -27,6 +28,7 @@ from authserver.telemetry.metrics import REGISTRY, scrape
 from authserver.telemetry.otlp import sending
 from authserver.telemetry.otlp.sending import MOST_WAITING, Gathered, Sender, open_channel
 from authserver.telemetry.spans import leave, span, within
+from server.tests.fakes.certificates import tls_contexts
 from throwaway_collector import Collector, running_collector
 
 SECONDS = 30.0
@@ -90,6 +92,28 @@ def test_spans_arrive_with_what_was_said_of_them(collector: Collector) -> None:
     assert server.attributes == {"http.url": "/path/[address]"}
     assert server.resource["service.name"] == "authserver"
     assert (server.resource["service.instance.id"], server.resource["authserver.worker"]) == ("i", 3)
+
+
+def one_span_to(config: TracingConfig) -> None:
+    with exporting(ObservabilityConfig(tracing=config), instance="i") as exports:
+        assert exports.tracer is not None
+        request = exports.tracer.start("GET /", exports.tracer.begin())
+        assert request is not None
+        request.end()
+
+
+def test_a_collector_proves_who_it_is_to_what_the_system_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls_contexts(tmp_path, "127.0.0.1")
+    chain = tmp_path / "chain.pem"
+    with running_collector(chain=chain.read_bytes()) as collector:
+        before = dropped("traces")
+        one_span_to(TracingConfig(enabled=True, endpoint=collector.endpoint))
+        assert (collector.spans(), dropped("traces")) == ([], before + 1)
+        monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+        one_span_to(TracingConfig(enabled=True, endpoint=collector.endpoint))
+        assert [span.name for span in collector.spans()] == ["GET /"]
 
 
 def test_metrics_are_what_a_scrape_shows(collector: Collector) -> None:
@@ -192,7 +216,8 @@ def test_a_collector_that_comes_back_gets_what_was_gathered_meanwhile() -> None:
     address = unused_address()
     gathered = Gathered[bytes](b",".join, "traces")
     method = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-    sender = Sender(open_channel(address, is_insecure=True), method, gathered, signal="traces", interval=0.05)
+    channel = open_channel(address, is_insecure=True)
+    sender = Sender(channel, method, gathered, signal="traces", endpoint=address, interval=0.05)
     try:
         gathered.put(b"early")
         wait_until(lambda: sender._is_failing)
@@ -236,7 +261,7 @@ def test_a_collector_that_hangs_or_is_away_holds_up_no_end(monkeypatch: pytest.M
                     request = exports.tracer.start("GET /", exports.tracer.begin())
                     assert request is not None
                     request.end()
-            assert not [thread for thread in threading.enumerate() if thread.name.startswith("otlp-")]
+            wait_until(lambda: not any(thread.name.startswith("otlp-") for thread in threading.enumerate()))
     finally:
         release.set()
         server.stop(None).wait()

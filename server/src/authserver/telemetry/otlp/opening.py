@@ -78,7 +78,7 @@ class Exporters:
     ) -> bool:
         try:
             channel = open_channel(endpoint, is_insecure=is_insecure)
-            sender = Sender(channel, method, source, signal=signal, interval=interval)
+            sender = Sender(channel, method, source, signal=signal, endpoint=endpoint, interval=interval)
         except Exception as exc:  # noqa: BLE001  whatever it is, the server serves all the same
             _log.error("telemetry is not exported", signal=signal, endpoint=endpoint, cause=type(exc).__name__)
             return False

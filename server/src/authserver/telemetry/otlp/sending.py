@@ -4,6 +4,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import grpc
@@ -113,7 +114,9 @@ class Measured:
 class Sender:
     """A thread that sends what a source has, again and again."""
 
-    def __init__(self, channel: grpc.Channel, method: str, source: Source, *, signal: str, interval: float) -> None:
+    def __init__(
+        self, channel: grpc.Channel, method: str, source: Source, *, signal: str, endpoint: str, interval: float
+    ) -> None:
         """Begin.
 
         Args:
@@ -121,12 +124,14 @@ class Sender:
             method: What is called there.
             source: What is sent.
             signal: ``traces``, ``metrics`` or ``logs``.
+            endpoint: The collector, for the log.
             interval: Seconds between two looks at the source.
         """
         self._channel = channel
         self._call = channel.unary_unary(method)
         self._source = source
         self._signal = signal
+        self._endpoint = endpoint
         self._interval = interval
         self._is_failing = False
         self._stop = threading.Event()
@@ -187,7 +192,12 @@ class Sender:
     def _tell(self, error: grpc.StatusCode | None) -> None:
         """Log the first failure, and the first success after it."""
         if error is not None and not self._is_failing:
-            _log.error("telemetry is not taken by its collector", signal=self._signal, error=error.name)
+            _log.error(
+                "telemetry is not taken by its collector",
+                signal=self._signal,
+                error=error.name,
+                endpoint=self._endpoint,
+            )
         if error is None and self._is_failing:
             _log.info("telemetry is taken again", signal=self._signal)
         self._is_failing = error is not None
@@ -202,6 +212,14 @@ def open_channel(endpoint: str, *, is_insecure: bool) -> grpc.Channel:
     """
     if is_insecure:
         return grpc.insecure_channel(endpoint, options=_OPTIONS)
-    trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
-    roots = "".join(map(ssl.DER_cert_to_PEM_cert, trusted)).encode("ascii") or None
-    return grpc.secure_channel(endpoint, grpc.ssl_channel_credentials(root_certificates=roots), options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(root_certificates=_read_trusted())
+    return grpc.secure_channel(endpoint, credentials, options=_OPTIONS)
+
+
+def _read_trusted() -> bytes | None:
+    """Return the certificates that OpenSSL trusts here; None, where there are none, stands for those that gRPC brings."""
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile:
+        return Path(paths.cafile).read_bytes()
+    files = sorted(Path(paths.capath).glob("*.[0-9]")) if paths.capath else []
+    return b"\n".join(file.read_bytes() for file in files) or None
