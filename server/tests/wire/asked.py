@@ -54,7 +54,7 @@ def _asked_of_people(wire: Wire, token: str) -> Asked:
     pages = [{}, PAGE, {"limit": "1200"}, {"offset": "4000", **PAGE}]
     of_whom = [{"client_id": busy}, {"client_id": rare}, {"user_id": user_id(BUSY)}, {"user_id": user_id(RARE)}]
     of_both = [{"client_id": rare, "user_id": user_id(BUSY)}, {"client_id": "nobody"}]
-    after = [{"after": "", **PAGE}, {"after": token, **PAGE}]
+    after = [{"after": "start", **PAGE}, {"after": token, **PAGE}]
     whose = [PAGE, {"offset": "9"}, {"after": token}]
     return {
         ("GET", "/admin/clients"): _queries(

@@ -17,6 +17,7 @@ from authserver.users.store import find_user
 from authserver.web.http import HttpResponse
 
 _PAGE = 50
+_START = "start"
 _PAGING = {"limit": Query.NUMBER, "offset": Query.NUMBER, "after": Query.TEXT}
 
 
@@ -52,7 +53,7 @@ class LoggedOut(TypedDict):
 async def list_tokens(call: Call[None]) -> TokenList | HttpResponse:
     """List families and machine tokens, newest first, each paged by itself; with ``after``, as one list.
 
-    ``after`` is the id of the last one of the page before, and empty for the first page.
+    ``after`` is the id of the last one of the page before, and ``start`` for the first page.
     """
     client_id, user_id = call.query.get("client_id"), call.query.get("user_id")
     return await _list(call, client_id=client_id, user_id=user_id)
@@ -87,8 +88,8 @@ async def _list(call: Call[None], *, client_id: str | None, user_id: str | None)
         pages = listed.apart(limit, offset=call.lenient_number("offset", default=0, least=0))
     else:
         last = parse_id(after)
-        if after and last is None:
-            raise Invalid("after is no id")
+        if last is None and after != _START:
+            raise Invalid(f"after must be an id, or {_START}")
         pages = listed.together(limit, after=last)
     total = 0
     for counted in listed.counted:
