@@ -240,8 +240,7 @@ def _basic(credentials: tuple[str, str]) -> str:
     return "Basic " + base64.b64encode(":".join(credentials).encode()).decode()
 
 
-def _document(target: Target, path: str) -> Requests:
-    request = _get(target, path)
+def _document(request: bytes) -> Requests:
     while True:
         head, _ = yield request
         if head[9:12] != b"200":
@@ -310,8 +309,14 @@ def measure_document(document: str, target: Target, *, connections: int, seconds
     """Measure a document, with wrk where it is installed: Python cannot ask as fast as a server answers this."""
     path = target.paths[document]
     by_wrk = measure_with_wrk(target.port, target.pids, path, connections=connections, seconds=seconds)
-    requests = partial(_document, target, path)
+    requests = partial(_document, _get(target, path))
     return by_wrk or measure(target.port, target.pids, requests, connections=connections, seconds=seconds)
+
+
+def measure_page(port: int, pids: tuple[int, ...], path: str, key: str, *, connections: int, seconds: float) -> Sample:
+    """Measure a page that operators read, at the admin listener with its key."""
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+    return measure(port, pids, partial(_document, request), connections=connections, seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

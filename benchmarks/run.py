@@ -23,6 +23,7 @@ from database_server import durable_postgres, find_binaries
 from figures import (
     ALL_TRACED,
     GRANTS,
+    LIST_PAGE,
     LOGGED,
     PEER,
     POSTGRES,
@@ -32,6 +33,7 @@ from figures import (
     Samples,
     build_figures,
 )
+from lists import compare_lists
 from load import Sample
 from machine import LOAD_CORE, SERVER_CORE, WORK, describe, on_core, resident_mib
 from measures import MEASURES, Provider, measure_flow, measure_grants, measure_machine_tokens
@@ -230,6 +232,7 @@ def _measure(options: argparse.Namespace) -> tuple[Samples, Figures]:
         if contest.ours and options.measure in GRANTS:
             samples[GRANTS] = compare_grants(contest.sqlite, rounds=options.rounds, seconds=options.seconds)
         figures = build_figures(samples, signatures)
+        figures |= _measure_lists(options, samples, Path(name), dsn)
         if contest.ours:
             figures |= {
                 "resident idle, MiB": contest.ours.idle_mib,
@@ -248,6 +251,15 @@ def _measure(options: argparse.Namespace) -> tuple[Samples, Figures]:
         if contest.postgres and not options.measure:
             figures |= compare_workers(contest.postgres, rounds=options.rounds, seconds=options.seconds)
     return samples, figures
+
+
+def _measure_lists(options: argparse.Namespace, samples: Samples, directory: Path, dsn: str | None) -> Figures:
+    """Add the samples of operators' lists; return their figures."""
+    if options.only or options.measure not in LIST_PAGE:
+        return {}
+    taken, figures = compare_lists(directory, dsn=dsn, rounds=options.rounds, seconds=options.seconds)
+    samples.update(taken)
+    return figures
 
 
 def _recorded() -> Figures:

@@ -39,6 +39,7 @@ async def _fill_users(wire: Wire, number: int) -> list[str]:
 
 async def test_a_list_of_several_pages_is_one_array(wire: Wire, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_lists, "_PAGE", 7)
+    monkeypatch.setattr(long_lists, "_WHOLE", 7)
     expected = await _register(wire, 20)
     for limit in (1, 6, 7, 8, 14, 20, 21, 1000):
         listed = await admin.do("GET", "/admin/clients", limit=limit)
@@ -56,6 +57,7 @@ async def test_a_list_of_several_pages_is_one_array(wire: Wire, admin: Admin, mo
 
 async def test_all_users_are_one_array_and_nobody_waits_for_it(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_lists, "_PAGE", 5)
+    monkeypatch.setattr(long_lists, "_WHOLE", 5)
     expected = await _fill_users(wire, NUMBER)
     answered = 0
     seen: list[int] = []
@@ -91,6 +93,7 @@ async def test_all_users_are_one_array_and_nobody_waits_for_it(wire: Wire, monke
 
 async def test_a_list_that_is_cut_off_is_no_array(wire: Wire, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_lists, "_PAGE", 5)
+    monkeypatch.setattr(long_lists, "_WHOLE", 5)
     await _fill_users(wire, 20)
     fetch_all = wire.core.db.fetch_all
     calls = 0

@@ -15,6 +15,7 @@ _log = get_logger("admin")
 T = TypeVar("T")
 
 _PAGE = 200
+_WHOLE = 500
 _HEADERS = (JSON, NO_STORE)
 
 Pages = AsyncGenerator[Sequence[T], None]
@@ -42,7 +43,7 @@ async def read_pages(read: Callable[[int, T | None], Awaitable[Sequence[T]]], *,
 async def answer_list(
     pages: Pages[T], build: Callable[[T], object], *, before: bytes = b"[", behind: bytes = b"]"
 ) -> HttpResponse:
-    """Return a JSON array of what pages hold: in one piece when that is one page.
+    """Return a JSON array of what pages hold: in one piece when they are few.
 
     Args:
         pages: What is listed.
@@ -50,20 +51,21 @@ async def answer_list(
         before: What the body begins with, to the bracket.
         behind: What it ends with, from the bracket on.
     """
-    first = await anext(pages, None) or []
-    second = await anext(pages, None)
-    body = before + _spell(first, build)
-    if second is None:
-        return HttpResponse(200, body + behind, _HEADERS)
-    return HttpResponse(200, body, _HEADERS, Rest(_rest(second, pages, build, behind)))
+    parts: list[bytes] = []
+    number = 0
+    async for page in pages:
+        parts.append(_spell(page, build))
+        number += len(page)
+        if number > _WHOLE:
+            return HttpResponse(200, before + b",".join(parts), _HEADERS, Rest(_rest(pages, build, behind)))
+    return HttpResponse(200, before + b",".join(parts) + behind, _HEADERS)
 
 
-async def _rest(page: Sequence[T], pages: Pages[T], build: Callable[[T], object], behind: bytes) -> Stream:
+async def _rest(pages: Pages[T], build: Callable[[T], object], behind: bytes) -> Stream:
     """Yield the rest of an array; without its end when the database went away, so that nobody takes it for whole."""
     try:
-        yield b"," + _spell(page, build)
-        async for following in pages:
-            yield b"," + _spell(following, build)
+        async for page in pages:
+            yield b"," + _spell(page, build)
     except StorageUnavailable as exc:
         _log.error("database does not answer, a list was cut off", error=str(exc))
         return

@@ -91,9 +91,7 @@ async def _list(call: Call[None], *, client_id: str | None, user_id: str | None)
         if last is None and after != _START:
             raise Invalid(f"after must be an id, or {_START}")
         pages = listed.together(limit, after=last)
-    total = 0
-    for counted in listed.counted:
-        total += await call.parts.totals.count(counted, now=call.now)
+    total = await call.parts.totals.count(*listed.counted, now=call.now)
     return await answer_list(pages, _view, before=b'{"tokens":[', behind=b'],"total":%d}' % total)
 
 
