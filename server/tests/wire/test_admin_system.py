@@ -53,7 +53,8 @@ async def test_the_trail_is_read_back_a_day_newest_first(wire: Wire, admin: Admi
     assert await details(admin, actor_id="somebody", client_id="c", limit=1) == ["n=3"]
     listed = await admin.do("GET", AUDIT)
     check_shape("GET", AUDIT, listed)
-    assert sorted(listed[0]) == ["action", "actor_id", "client_id", "created_at", "detail", "id", "ip", "trace_id"]
+    members = ["action", "actor_id", "client_id", "created_at", "detail", "id", "ip", "reference", "trace_id"]
+    assert sorted(listed[0]) == members
 
 
 @pytest.mark.parametrize(
