@@ -20,7 +20,7 @@ _EXPLAINED = frozenset(
 def explain(exc: Exception) -> str | None:
     """Return what went wrong in words for the operator; None when it is a bug."""
     if _lacks_table(exc):
-        return f"the database is not migrated, run authserver migrate first: {exc}"
+        return f"run authserver migrate first: {exc}"
     is_explained = any(f"{kind.__module__}.{kind.__qualname__}" in _EXPLAINED for kind in type(exc).__mro__)
     return str(exc) if is_explained else None
 
