@@ -14,6 +14,8 @@ from server.tests.cli.terminal import Command, Done
 _HASH = re.compile(r"(?:sha256|\$argon2id)\$[^\s\"]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|(?<=_at=)\d+")
 _MADE = re.compile(r"(?<![\w-])(?:apo_)?(?:[\w-]{43}|[\w-]{22})(?![\w-])")
+# Who makes a link here is called so; through a server it is the operator.
+_BY_COMMAND = re.compile(r"(?<=created_by=)cli\b|(?<=\"created_by\": \")cli\b|^cli$")
 # What keys are made with is logged where they are made.
 _LOG_LINE = re.compile(r"^\{.*\}\n", re.MULTILINE)
 _EARLIEST = 1_700_000_000
@@ -68,7 +70,7 @@ class Names:
             case int() if value >= _EARLIEST:
                 return "a time"
             case str():
-                text = _TIME.sub("a time", _HASH.sub("a hash", value))
+                text = _BY_COMMAND.sub("admin", _TIME.sub("a time", _HASH.sub("a hash", value)))
                 return _MADE.sub(lambda found: self._name(found[0]), text)
         return value
 

@@ -7,6 +7,8 @@ one second, whose order nobody knows. No script needs another.
 import asyncio
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,6 +16,8 @@ import pytest
 
 from authserver.cli.tree import cli
 from authserver.protocol.identifiers import new_id, spell_id
+from authserver.resources.records import BackendKind, Resource, ResourceScope
+from authserver.resources.store import insert_resource
 from authserver.tokens.records import Issuance, IssuanceKind
 from authserver.tokens.store import append_issuance
 from server.tests.cli.both_modes import Step, in_words_and_json, run_script, through_a_server
@@ -22,6 +26,18 @@ from server.tests.cli.test_main import every_command
 from server.tests.conftest import open_target
 
 NOW = 1_790_000_000
+KEY_VARIABLE, MASTER_KEY = "MASTER_KEY_OF_THE_TESTS", "5e" * 32
+GATEWAY = Resource(
+    id="gateway",
+    slug="gw",
+    display_name="",
+    uri="",
+    backend_kind=BackendKind.MINT,
+    broker_provider_id=None,
+    scopes=(ResourceScope(name="read"), ResourceScope(name="write")),
+    created_at=NOW,
+    updated_at=NOW,
+)
 MACHINE_TOKEN = Issuance(
     id=new_id(NOW * 1000),
     token_digest=None,
@@ -119,7 +135,104 @@ TOKEN = (
     Step("token revoke --jti nothing"),
     *in_words_and_json("token list --offset 1"),
 )
+RESOURCE = (
+    *in_words_and_json("resource list"),
+    Step("client create --name Ada --redirect-uris http://127.0.0.1/cb", {"client": "id"}),
+    Step(
+        "resource create --slug notes --backend-kind mint --uri https://n.example --scopes read||See", {"notes": "id"}
+    ),
+    Step("resource create --slug notes --backend-kind mint --json"),
+    Step("resource create --slug a --backend-kind mint --policy-runtime-client-ids nobody"),
+    Step("resource create --slug a --backend-kind broker --broker-provider nothing"),
+    Step("resource create --slug a --backend-kind broker --json"),
+    *in_words_and_json("resource get --id {notes}"),
+    Step("resource get --id nothing"),
+    Step("resource update --id {notes} --display-name Papers --scopes read|r --scopes write"),
+    Step("resource update --id {notes} --policy-allowed-clients {client} --json"),
+    Step("resource update --id {notes} --policy-runtime-client-ids {client}"),
+    Step("resource update --id nothing --policy-clear"),
+    Step("resource runtime-client add --slug notes --client-id {client}"),
+    *in_words_and_json("resource runtime-client list --slug notes"),
+    Step("resource runtime-client remove --slug notes --client-id {client}"),
+    Step("resource runtime-client remove --slug nothing --client-id {client}"),
+    Step("resource allowed-client add --slug notes --client-id {client} --json"),
+    Step("resource allowed-client add --slug notes --client-id nobody"),
+    *in_words_and_json("resource allowed-client list --slug notes"),
+    Step("resource allowed-client remove --slug notes --client-id {client}"),
+    Step("provider create --slug hub --display-name Hub --protocol oauth --config-data -", stdin="{}"),
+    Step(
+        "resource create --slug repos --backend-kind broker --broker-provider hub --scopes read|repo:read",
+        {"repos": "id"},
+    ),
+    *in_words_and_json("resource list --broker-provider hub --backend-kind broker"),
+    Step("resource return-url add --slug repos --url http://localhost:*"),
+    Step("resource return-url add --slug repos --url nonsense"),
+    *in_words_and_json("resource return-url list --slug repos"),
+    Step("resource return-url list --slug notes"),
+    Step("resource return-url remove --slug repos --url http://localhost:*"),
+    Step("resource delete --id {repos}"),
+    Step("resource delete --id {repos}"),
+    *in_words_and_json("resource list --backend-kind broker"),
+)
+PROVIDER = (
+    *in_words_and_json("provider list"),
+    Step(
+        "provider create --slug hub --display-name Hub --protocol oauth --config-data -",
+        {"hub": "id"},
+        '{"client_id": "abc", "client_secret": "in-clear"}',
+    ),
+    Step("provider create --slug hub --display-name Hub --protocol oauth --config-data -", stdin="{}"),
+    Step("provider create --slug a --display-name A --protocol ftp --config-data -", stdin="{}"),
+    Step("provider create --slug other --display-name O --protocol api_key --config-data - --json", stdin="{}"),
+    *in_words_and_json("provider list"),
+    *in_words_and_json("provider get --id {hub}"),
+    Step("provider get --id nothing"),
+    Step("provider update --id {hub} --slug git --display-name Git"),
+    Step("provider update --id {hub} --config-data - --json", stdin='{"client_secret_ref": "CONNECTOR_HUB"}'),
+    Step("provider update --id {hub} --config-data -", stdin='{"client_secret_ref": "PATH"}'),
+    Step("resource create --slug repos --backend-kind broker --broker-provider git"),
+    Step("provider delete --id {hub}"),
+    Step("resource update --id {hub} --slug x"),
+    Step("provider create --slug gone --display-name G --protocol api_key --config-data -", {"gone": "id"}, "{}"),
+    Step("provider delete --id {gone}"),
+    Step("provider delete --id {gone} --json"),
+)
+FRONTING = (
+    *in_words_and_json("fronting list"),
+    Step("fronting create --source gw --target api --scope-map read:read --dry-run"),
+    Step("fronting create --source gw --target api --scope-map read:read --dry-run --json"),
+    Step("fronting create --source gw --target api --scope-map read:read+write"),
+    Step("fronting create --source gw --target api --scope-map read:read"),
+    Step("fronting create --source gw --target nothing --scope-map read:read --json"),
+    *in_words_and_json("fronting get --source gw --target api"),
+    *in_words_and_json("fronting list --source gw"),
+    *in_words_and_json("fronting list --target gw"),
+    Step("fronting update --source gw --target api --scope-map write:write"),
+    Step("fronting update --source gw --target api --json"),
+    Step("fronting delete --source gw --target api"),
+    Step("fronting delete --source gw --target api"),
+)
+GRANT = (
+    Step("user create --email ada@example.com --password-stdin", {"user": "id"}, "correct horse\n"),
+    Step("provider create --slug search --display-name S --protocol api_key --config-data -", {"search": "id"}, "{}"),
+    *in_words_and_json("grant list-user-grants --user {user}"),
+    *in_words_and_json("grant list-user-grants --user nobody"),
+    Step("grant set-broker --user {user} --provider search --credential-file -", {"grant": "id"}, '{"api_key": "k"}'),
+    Step("grant set-broker --user {user} --provider {search} --credential-file - --json", stdin='{"api_key": "l"}'),
+    Step("grant set-broker --user {user} --provider search --credential-file - --scopes a,b", stdin='{"api_key": "m"}'),
+    Step("grant set-broker --user {user} --provider nothing --credential-file -", stdin='{"api_key": "k"}'),
+    Step("grant set-broker --user {user} --provider search --credential-file -", stdin='{"secret": "k"}'),
+    *in_words_and_json("grant list-user-grants --user {user}"),
+    Step("grant revoke-broker --id {grant}"),
+    Step("grant revoke-broker --id nothing --json"),
+    *in_words_and_json("grant list-user-grants --user {user}"),
+    Step("grant revoke-consent --id nothing"),
+)
 SCRIPTS: dict[str, Sequence[Step]] = {
+    "resource": RESOURCE,
+    "provider": PROVIDER,
+    "fronting": FRONTING,
+    "grant": GRANT,
     "client": CLIENT,
     "user": USER,
     "dcr": DCR,
@@ -131,13 +244,15 @@ SCRIPTS: dict[str, Sequence[Step]] = {
 
 @pytest.fixture(scope="module")
 def template(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database with a token in it."""
+    """A migrated database with a token and two resources in it."""
     path = tmp_path_factory.mktemp("modes") / "template.db"
     shutil.copy(sqlite_template, path)
 
     async def write() -> None:
         db = await open_target(str(path))
         await db.write(lambda tx: append_issuance(tx, MACHINE_TOKEN))
+        for resource in (GATEWAY, replace(GATEWAY, id="api", slug="api", created_at=NOW + 1)):
+            await db.write(partial(insert_resource, resource=resource))
         await db.close()
 
     asyncio.run(write())
@@ -146,14 +261,22 @@ def template(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("noun", SCRIPTS)
 def test_commands_do_the_same_here_and_through_a_server(
-    terminal: Command, template: Path, tmp_path: Path, noun: str
+    terminal: Command, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noun: str
 ) -> None:
+    # The server in this process reads it, too.
+    monkeypatch.setenv(KEY_VARIABLE, MASTER_KEY)
     outcomes = []
     for mode in ("here", "there"):
         directory = tmp_path / mode
         directory.mkdir()
         path = str(shutil.copy(template, directory / "authserver.db"))
-        settings = {"AUTHPLANE_STORAGE_SQLITE_PATH": path, "AUTHPLANE_SIGNING_KEY_PATH": str(directory / "keys")}
+        settings = {
+            "AUTHPLANE_STORAGE_SQLITE_PATH": path,
+            "AUTHPLANE_SIGNING_KEY_PATH": str(directory / "keys"),
+            "AUTHPLANE_DATA_ENCRYPTION_DRIVER": "aes_master",
+            "AUTHPLANE_DATA_ENCRYPTION_KEY_ENV": KEY_VARIABLE,
+            KEY_VARIABLE: MASTER_KEY,
+        }
         if mode == "here":
             outcomes.append(run_script(SCRIPTS[noun], terminal, path, settings))
         else:

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +74,76 @@ def test_an_unknown_user_allowed_nothing_and_an_unknown_consent_is_none(command:
     for words in (("list-user-grants",), ("revoke-consent",)):
         refused = command("admin", "grant", *words)
         assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
+
+
+ENCRYPTS = {
+    "AUTHPLANE_DATA_ENCRYPTION_DRIVER": "aes_master",
+    "AUTHPLANE_DATA_ENCRYPTION_KEY_ENV": "MASTER",
+    "MASTER": "5e" * 32,
+}
+CREDENTIAL = '{"api_key": "users-key-Zq8"}'
+
+
+def test_a_credential_is_given_from_a_file_or_standard_input_listed_and_revoked(
+    command: Command, tmp_path: Path, database_target: str
+) -> None:
+    user_id = command("admin", "user", "create", "--email", "ada@example.com", "--password", "correct horse").fields[
+        "id"
+    ]
+    search = ("--slug", "search", "--display-name", "Search", "--protocol", "api_key", "--config-data", "{}")
+    provider_id = command("admin", "provider", "create", *search).fields["id"]
+    path = tmp_path / "credential.json"
+    path.write_text(CREDENTIAL)
+    give = ("admin", "grant", "set-broker", "--user", user_id)
+
+    first = command(*give, "--provider", "search", "--credential-file", str(path), "--scopes", "a, b", **ENCRYPTS)
+    assert first.code == 0, first.err
+    about = f"id={first.fields['id']} user_id={user_id} broker_provider_id={provider_id}"
+    assert first.out == f"broker grant set: {about} version=1\n"
+    second = command(*give, "--provider", provider_id, "--credential-file", "-", stdin=CREDENTIAL, **ENCRYPTS)
+    assert second.out == f"broker grant set: {about} version=2\n"
+
+    listing = ("admin", "grant", "list-user-grants", "--user", user_id)
+    row = f"  {about} scopes_granted=[] version=2"
+    assert command(*listing).out == f"consent_grants (0):\nbroker_grants (1):\n{row}\n"
+    for _ in range(2):
+        done = command("admin", "grant", "revoke-broker", "--id", first.fields["id"])
+        assert (done.code, done.out) == (0, f"revoked broker grant: id={first.fields['id']}\n")
+    listed = command(*listing).out
+    assert re.fullmatch(rf"consent_grants \(0\):\nbroker_grants \(1\):\n{re.escape(row)} revoked_at={TIME}\n", listed)
+    shown = json.loads(command(*listing, "--json").out)["broker_grants"]
+    assert [(each["enc_backend"], each["version"]) for each in shown] == [("aes_master", 2)]
+    told = [(row.action, row.actor_id) for row in audited(database_target) if row.action.startswith("broker_grant.")]
+    assert told == [
+        ("broker_grant.created_admin", "admin"),
+        ("broker_grant.created_admin", "admin"),
+        ("broker_grant.revoked_admin", "admin"),
+    ]
+    assert "Zq8" not in first.out + first.err + second.out + second.err + listed + str(shown)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "--user is required"),
+        (("--user", "x"), "--provider is required"),
+        (("--user", "x", "--provider", "search"), "--credential-file is required"),
+        (("--user", "x", "--provider", "search", "--credential-file", "nowhere.json"), "nowhere.json"),
+        (("--user", "x", "--provider", "search", "--credential-file", "list.json"), "list.json is not a JSON object"),
+        (("--user", "x", "--provider", "search", "--credential-file", "text.json"), "text.json is not JSON"),
+        (("--user", "x", "--provider", "search", "--credential-file", "whole.json"), "user not found: x"),
+    ],
+)
+def test_what_is_no_credential_is_one_line_of_error(
+    command: Command, tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    for name, text in (("list", '["Zq8"]'), ("text", "users-key-Zq8"), ("whole", CREDENTIAL)):
+        (tmp_path / f"{name}.json").write_text(text)
+    done = command("admin", "grant", "set-broker", *words)
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert told in done.err
+    assert "Zq8" not in done.err
+
+
+def test_a_credential_to_revoke_is_named(command: Command) -> None:
+    assert command("admin", "grant", "revoke-broker").err == "error: --id is required\n"

@@ -32,7 +32,7 @@ class Operator:
         return (await self.resources.create_resource(draft, now=self.now)).id
 
     async def link(self, source: str, target: str, **scope_map: tuple[str, ...]) -> None:
-        await self.fronting.create(source, target, scope_map, by="cli", now=self.now)
+        await self.fronting.create(source, target, scope_map, now=self.now)
 
 
 @pytest.fixture
@@ -129,11 +129,11 @@ async def test_a_map_is_changed_whole_and_what_is_not_there_is_not_found(operato
     await operator.link("a", "b", s=("x",))
     unchanged = await operator.fronting.update("a", "b", None, now=operator.now)
     assert unchanged.scope_map == {"s": ("x",)}
-    await operator.fronting.update("a", "b", {"t": ("y", "x")}, by="cli", now=operator.now)
+    await operator.fronting.update("a", "b", {"t": ("y", "x")}, now=operator.now)
     assert (await operator.fronting.get("a", "b")).scope_map == {"t": ("y", "x")}
     with pytest.raises(Invalid):
         await operator.fronting.update("a", "b", {"no": ("x",)}, now=operator.now)
-    await operator.fronting.delete("a", "b", by="cli", now=operator.now)
+    await operator.fronting.delete("a", "b", now=operator.now)
     calls = (
         operator.fronting.get("a", "b"),
         operator.fronting.update("a", "b", {"s": ("x",)}, now=operator.now),
@@ -144,9 +144,9 @@ async def test_a_map_is_changed_whole_and_what_is_not_there_is_not_found(operato
             await call
     rows = await operator.db.fetch_all("SELECT action, actor_id, detail FROM audit_events")
     told = {(row["action"], row["actor_id"], row["detail"]) for row in rows}
-    assert ("fronting_link.created", "cli", "source=a target=b scopes=s->x") in told
-    assert ("fronting_link.patched", "cli", "source=a target=b scopes=t->x+y") in told
-    assert ("fronting_link.deleted", "cli", "source=a target=b") in told
+    assert ("fronting_link.created", "admin", "source=a target=b scopes=s->x") in told
+    assert ("fronting_link.patched", "admin", "source=a target=b scopes=t->x+y") in told
+    assert ("fronting_link.deleted", "admin", "source=a target=b") in told
 
 
 async def test_links_are_read_once_until_they_are_read_anew(operator: Operator) -> None:

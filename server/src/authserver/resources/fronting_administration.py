@@ -40,7 +40,7 @@ class FrontingAdministration:
     trail: AuditTrail
 
     async def create(
-        self, source: str, target: str, scope_map: ScopeMap, *, by: str | None = None, dry_run: bool = False, now: int
+        self, source: str, target: str, scope_map: ScopeMap, *, dry_run: bool = False, now: int
     ) -> FrontingLink:
         """Link two resources, or only check that it may be done (token exchange, section 15, its rules in their order).
 
@@ -48,7 +48,6 @@ class FrontingAdministration:
             source: Slug of the Resource whose tokens are exchanged.
             target: Slug of the Resource that they are exchanged for.
             scope_map: Scope of the source to those of the target.
-            by: Who does it, if not the operator of the request: ``cli``.
             dry_run: Whether nothing is written.
             now: Seconds since the epoch.
 
@@ -57,7 +56,7 @@ class FrontingAdministration:
             Conflict: There is one between these two.
         """
         check_shape(source, target, scope_map)
-        event = _event(Action.FRONTING_LINK_CREATED, by)
+        event = _event(Action.FRONTING_LINK_CREATED)
 
         async def create(tx: Writer) -> FrontingLink:
             begin, end = await _named(tx, source, target)
@@ -82,9 +81,7 @@ class FrontingAdministration:
 
         return await self.db.write(create)
 
-    async def update(
-        self, source: str, target: str, scope_map: ScopeMap | None, *, by: str | None = None, now: int
-    ) -> FrontingLink:
+    async def update(self, source: str, target: str, scope_map: ScopeMap | None, *, now: int) -> FrontingLink:
         """Give a link another scope map; without one, and when it has that one already, nothing is written.
 
         Raises:
@@ -93,7 +90,7 @@ class FrontingAdministration:
         """
         if scope_map is not None:
             check_map_shape(scope_map)
-        event = _event(Action.FRONTING_LINK_PATCHED, by)
+        event = _event(Action.FRONTING_LINK_PATCHED)
 
         async def update(tx: Writer) -> FrontingLink:
             before = await _get(tx, source, target)
@@ -113,13 +110,13 @@ class FrontingAdministration:
 
         return await self.db.write(update)
 
-    async def delete(self, source: str, target: str, *, by: str | None = None, now: int) -> None:
+    async def delete(self, source: str, target: str, *, now: int) -> None:
         """Delete a link.
 
         Raises:
             NotFound: There is no such link.
         """
-        event = _event(Action.FRONTING_LINK_DELETED, by)
+        event = _event(Action.FRONTING_LINK_DELETED)
 
         async def delete(tx: Writer) -> None:
             link = await _get(tx, source, target)
@@ -209,8 +206,8 @@ async def _locked(tx: Writer, source_id: str, target_id: str) -> tuple[Resource,
     return source, target
 
 
-def _event(action: Action, by: str | None) -> AuditEvent:
-    return AuditEvent(action, actor_id=by or operator_name())
+def _event(action: Action) -> AuditEvent:
+    return AuditEvent(action, actor_id=operator_name())
 
 
 def _about(event: AuditEvent, link: FrontingLink) -> AuditEvent:

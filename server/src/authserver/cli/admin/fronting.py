@@ -1,19 +1,18 @@
 """``authserver admin fronting`` (cli.md §6)."""
 
-from pathlib import Path
+from typing import Any
 
 import click
-import orjson
 
-from authserver.cli.admin.opening import as_json, require, run
+from authserver.cli.admin.calling import Api, calls_api
+from authserver.cli.admin.files import read_json
+from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
 from authserver.resources.fronting import ScopeMap, spell_scope_map
-from authserver.resources.records import FrontingLink
-from authserver.resources.views import build_link
 
 _BY = "cli"
-_MAX_FILE_BYTES = 1024 * 1024
+_PAGE = 500
 _MAP_HELP = "source:target[+target…], entries separated by commas, split at the first colon."
 _FILE_HELP = "JSON object of source scope to target scopes, for names with a colon; at most 1 MiB."
 
@@ -24,32 +23,30 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--source", default="", help="Only those from this slug.")
-@click.option("--target", default="", help="Only those to this slug.")
-@switch("--json", "json_wanted", help="Print JSON.")
-@click.pass_obj
-def list_(config_path: str | None, *, source: str, target: str, json_wanted: bool) -> None:
+@click.option("--source", help="Only those from this slug.")
+@click.option("--target", help="Only those to this slug.")
+@calls_api()
+def list_(api: Api, *, source: str | None, target: str | None) -> None:
     """List fronting links."""
-    links = run(config_path, lambda core: core.fronting.list(source=source, target=target))
-    if json_wanted:
-        click.echo(as_json([build_link(link) for link in links]))
-        return
-    for link in links:
-        click.echo(_line(link))
-    if not links:
-        click.echo("no fronting links found")
+    links: list[dict[str, Any]] = []
+    while True:
+        query = {"source": source, "target": target, "limit": _PAGE, "offset": len(links)}
+        page = api.call("GET /admin/fronting", query=query)
+        links += page
+        if len(page) < _PAGE:
+            break
+    api.tell_list(links, map(_line, links), none="no fronting links found")
 
 
 @command.command("get")
 @click.option("--source", default="", help="Required.")
 @click.option("--target", default="", help="Required.")
-@switch("--json", "json_wanted", help="Print JSON.")
-@click.pass_obj
-def get(config_path: str | None, *, source: str, target: str, json_wanted: bool) -> None:
+@calls_api()
+def get(api: Api, *, source: str, target: str) -> None:
     """Show one link."""
     _require_ends(source, target)
-    link = run(config_path, lambda core: core.fronting.get(source, target))
-    click.echo(as_json(build_link(link)) if json_wanted else _line(link))
+    link = api.call("GET /admin/fronting/{source}/{target}", source=source, target=target)
+    api.tell(link, _line(link))
 
 
 @command.command("create")
@@ -58,9 +55,9 @@ def get(config_path: str | None, *, source: str, target: str, json_wanted: bool)
 @click.option("--scope-map", help=_MAP_HELP)
 @click.option("--scope-map-file", type=click.Path(exists=True, dir_okay=False), help=_FILE_HELP)
 @switch("--dry-run", help="Check only.")
-@click.pass_obj
+@calls_api(actor=_BY)
 def create(
-    config_path: str | None,
+    api: Api,
     *,
     source: str,
     target: str,
@@ -73,14 +70,11 @@ def create(
     parsed = _read_map(scope_map, scope_map_file)
     if parsed is None:
         raise click.ClickException("--scope-map is required")
-    link = run(
-        config_path,
-        lambda core: core.fronting.create(source, target, parsed, by=_BY, dry_run=dry_run, now=core.clock()),
-    )
-    if dry_run:
-        click.echo(f"validation OK: source={link.source} target={link.target} scope_map={_spell(link)}")
-        return
-    click.echo(f"fronting link created: source={link.source} target={link.target}")
+    new = {"source": source, "target": target, "scope_map": parsed}
+    link = api.call("POST /admin/fronting", query={"dry_run": dry_run}, body=new)
+    ends = f"source={link['source_slug']} target={link['target_slug']}"
+    done = f"validation OK: {ends} scope_map={_spell(link)}" if dry_run else f"fronting link created: {ends}"
+    api.tell(link, done)
 
 
 @command.command("update")
@@ -88,26 +82,25 @@ def create(
 @click.option("--target", default="", help="Required.")
 @click.option("--scope-map", help=_MAP_HELP)
 @click.option("--scope-map-file", type=click.Path(exists=True, dir_okay=False), help=_FILE_HELP)
-@click.pass_obj
-def update(
-    config_path: str | None, *, source: str, target: str, scope_map: str | None, scope_map_file: str | None
-) -> None:
+@calls_api(actor=_BY)
+def update(api: Api, *, source: str, target: str, scope_map: str | None, scope_map_file: str | None) -> None:
     """Give a link another scope map."""
     _require_ends(source, target)
-    parsed = _read_map(scope_map, scope_map_file)
-    link = run(config_path, lambda core: core.fronting.update(source, target, parsed, by=_BY, now=core.clock()))
-    click.echo(f"fronting link updated: source={link.source} target={link.target} scope_map={_spell(link)}")
+    changes = {"scope_map": _read_map(scope_map, scope_map_file)}
+    link = api.call("PATCH /admin/fronting/{source}/{target}", source=source, target=target, body=changes)
+    ends = f"source={link['source_slug']} target={link['target_slug']}"
+    api.tell(link, f"fronting link updated: {ends} scope_map={_spell(link)}")
 
 
 @command.command("delete")
 @click.option("--source", default="", help="Required.")
 @click.option("--target", default="", help="Required.")
-@click.pass_obj
-def delete(config_path: str | None, *, source: str, target: str) -> None:
+@calls_api(actor=_BY)
+def delete(api: Api, *, source: str, target: str) -> None:
     """Delete a link; what was exchanged along it stays in force until it expires."""
     _require_ends(source, target)
-    run(config_path, lambda core: core.fronting.delete(source, target, by=_BY, now=core.clock()))
-    click.echo(f"fronting link deleted: source={source} target={target}")
+    answer = api.call("DELETE /admin/fronting/{source}/{target}", source=source, target=target)
+    api.tell(answer, f"fronting link deleted: source={source} target={target}")
 
 
 def parse_scope_map(text: str) -> ScopeMap:
@@ -134,12 +127,7 @@ def _read_map(text: str | None, path: str | None) -> ScopeMap | None:
         raise click.ClickException("--scope-map and --scope-map-file exclude each other")
     if path is None:
         return None if text is None else parse_scope_map(text)
-    if Path(path).stat().st_size > _MAX_FILE_BYTES:
-        raise click.ClickException(f"{path} is larger than 1 MiB")
-    try:
-        members = orjson.loads(Path(path).read_bytes())
-    except orjson.JSONDecodeError as exc:
-        raise click.ClickException(f"{path} is not JSON: {exc}") from exc
+    members = read_json(path)
     if not isinstance(members, dict) or not all(_are_names(targets) for targets in members.values()):
         raise click.ClickException(f"{path} is not a JSON object of scope to array of scopes")
     return {source: tuple(targets) for source, targets in members.items()}
@@ -154,9 +142,12 @@ def _require_ends(source: str, target: str) -> None:
     require(target, "--target")
 
 
-def _spell(link: FrontingLink) -> str:
-    return "{" + spell_scope_map(link.scope_map) + "}"
+def _spell(link: dict[str, Any]) -> str:
+    return "{" + spell_scope_map(link["scope_map"]) + "}"
 
 
-def _line(link: FrontingLink) -> str:
-    return f"source={link.source} target={link.target} scope_map={_spell(link)} created_by={link.created_by}"
+def _line(link: dict[str, Any]) -> str:
+    return (
+        f"source={link['source_slug']} target={link['target_slug']} scope_map={_spell(link)}"
+        f" created_by={link['created_by']}"
+    )

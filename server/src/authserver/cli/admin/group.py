@@ -11,6 +11,7 @@ _NOUNS = (
     "client",
     "user",
     "resource",
+    "provider",
     "fronting",
     "grant",
     "issuance",

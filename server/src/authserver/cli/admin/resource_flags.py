@@ -1,19 +1,19 @@
 """The flags that state a resource's fields, catalogue and policy, and how they are read."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import orjson
 
+from authserver.cli.admin.files import read_json
 from authserver.cli.admin.opening import split_list
-from authserver.resources.records import ResourcePolicy, ResourceScope
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_MAX_FILE_BYTES = 1024 * 1024
 _MEMBERS = frozenset({"name", "upstream", "description"})
+
+Scopes = list[dict[str, str]]
+Policy = dict[str, dict[str, Any]]
 
 
 def draft_flags(function: F) -> F:
@@ -37,15 +37,15 @@ def draft_flags(function: F) -> F:
             help="One scope, name|upstream|description, of which the last two may be left out; may be repeated.",
         ),
         click.option("--display-name", help="Shown on the consent page."),
-        click.option("--broker-provider", help="Id of the provider of a broker resource."),
+        click.option("--broker-provider", help="Id or slug of the provider of a broker resource."),
         click.option("--uri", help="Absolute http(s) URI: the audience of its tokens."),
     ):
         function = option(function)
     return function
 
 
-def read_scopes(scopes: tuple[str, ...], scopes_file: str | None) -> tuple[ResourceScope, ...] | None:
-    """Return the catalogue that the flags state, or None when they state nothing.
+def read_scopes(scopes: tuple[str, ...], scopes_file: str | None) -> Scopes | None:
+    """Return the catalogue that the flags state, as the admin API takes it, or None when they state nothing.
 
     Raises:
         ClickException: Both flags are given, a scope has no name, or the file is no array of scopes.
@@ -53,11 +53,11 @@ def read_scopes(scopes: tuple[str, ...], scopes_file: str | None) -> tuple[Resou
     if scopes and scopes_file:
         raise click.ClickException("--scopes and --scopes-file exclude each other")
     if scopes_file:
-        return _read_file(Path(scopes_file))
-    return tuple(_parse_scope(text) for text in scopes) if scopes else None
+        return _read_file(scopes_file)
+    return [_parse_scope(text) for text in scopes] if scopes else None
 
 
-def read_policy(given: dict[str, Any]) -> ResourcePolicy | None:
+def read_policy(given: dict[str, Any]) -> Policy | None:
     """Return the policy that the flags state, or None when they state nothing. A list that is not given is empty."""
     exchange = split_list(given["policy_allowed_clients"])
     connect = split_list(given["policy_allowed_return_urls"])
@@ -65,45 +65,40 @@ def read_policy(given: dict[str, Any]) -> ResourcePolicy | None:
     dpop_required: bool | None = given["policy_dpop_required"]
     if exchange is None and connect is None and runtime is None and dpop_required is None:
         return None
-    return ResourcePolicy(
-        exchange_allowed_client_ids=exchange or (),
-        connect_allowed_return_urls=connect or (),
-        runtime_client_ids=runtime or (),
-        dpop_required=bool(dpop_required),
-    )
+    return {
+        "exchange": {"allowed_client_ids": exchange},
+        "connect": {"allowed_return_urls": connect},
+        "runtime": {"client_ids": runtime},
+        "dpop": {"required": dpop_required},
+    }
 
 
-def warn_of_emptied_lists(before: ResourcePolicy, given: dict[str, Any]) -> None:
+def warn_of_emptied_lists(before: Policy, given: dict[str, Any]) -> None:
     """Say on stderr which parts of the policy are lost because the flag of another was given."""
-    for flag, entries in (
-        ("--policy-allowed-clients", before.exchange_allowed_client_ids),
-        ("--policy-allowed-return-urls", before.connect_allowed_return_urls),
-        ("--policy-runtime-client-ids", before.runtime_client_ids),
-        ("--policy-dpop-required", before.dpop_required),
+    for flag, part, member in (
+        ("--policy-allowed-clients", "exchange", "allowed_client_ids"),
+        ("--policy-allowed-return-urls", "connect", "allowed_return_urls"),
+        ("--policy-runtime-client-ids", "runtime", "client_ids"),
+        ("--policy-dpop-required", "dpop", "required"),
     ):
-        if entries and given[flag.removeprefix("--").replace("-", "_")] is None:
+        was_set = before.get(part, {}).get(member)
+        if was_set and given[flag.removeprefix("--").replace("-", "_")] is None:
             click.echo(f"warning: the policy is replaced whole; {flag} was not given and is empty now", err=True)
 
 
-def _parse_scope(text: str) -> ResourceScope:
+def _parse_scope(text: str) -> dict[str, str]:
     name, _, rest = text.partition("|")
     upstream, _, description = rest.partition("|")
     if not name:
         raise click.ClickException(f"--scopes {text!r} has no name")
-    return ResourceScope(name=name, upstream=upstream, description=description)
+    return {"name": name, "upstream": upstream, "description": description}
 
 
-def _read_file(path: Path) -> tuple[ResourceScope, ...]:
-    content = path.read_bytes() if path.stat().st_size <= _MAX_FILE_BYTES else None
-    if content is None:
-        raise click.ClickException(f"{path} is larger than 1 MiB")
-    try:
-        entries = orjson.loads(content)
-    except orjson.JSONDecodeError as exc:
-        raise click.ClickException(f"{path} is not JSON: {exc}") from exc
+def _read_file(path: str) -> Scopes:
+    entries = read_json(path)
     if not isinstance(entries, list) or not all(_is_scope(entry) for entry in entries):
         raise click.ClickException(f"{path} is not a JSON array of objects with name, upstream, description")
-    return tuple(ResourceScope(**entry) for entry in entries)
+    return entries
 
 
 def _is_scope(entry: object) -> bool:
