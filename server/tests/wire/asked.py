@@ -78,6 +78,7 @@ def _asked_of_history(wire: Wire, token: str) -> Asked:
         {"limit": "1000"},
         {"until": spell_time(wire.clock.seconds - 86_400), **PAGE},
         {"offset": "2000", **PAGE},
+        {"cursor": token, **PAGE},
         {"action": "token.issued"},
         {"action": "nothing"},
         {"actor_id": user_id(BUSY)},

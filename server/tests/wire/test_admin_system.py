@@ -57,6 +57,32 @@ async def test_the_trail_is_read_back_a_day_newest_first(wire: Wire, admin: Admi
     assert sorted(listed[0]) == members
 
 
+async def test_the_trail_is_walked_by_the_last_event_seen(wire: Wire, admin: Admin) -> None:
+    for number in range(7):
+        # By others about the client and by itself, in turn.
+        await happen(wire, f"n={number}", ago=7 - number, actor="c" if number % 2 else "somebody", client="c")
+    questions: tuple[tuple[dict[str, Any], str], ...] = (
+        ({}, "6543210"),
+        ({"client_id": "c"}, "6543210"),
+        ({"client_id": "c", "actor_id": "c"}, "531"),
+        ({"client_id": "c", "actor_id": "somebody"}, "6420"),
+        ({"actor_id": "c"}, "531"),
+    )
+    for query, expected in questions:
+        walked = ""
+        cursor: dict[str, Any] = {}
+        while page := await admin.do("GET", AUDIT, action="user.login", limit=2, **query, **cursor):
+            walked += "".join(event["detail"][-1] for event in page)
+            cursor = {"cursor": page[-1]["id"]}
+        assert walked == expected
+        by_offset = await admin.do("GET", AUDIT, action="user.login", limit=2, offset=1, **query)
+        assert [event["detail"][-1] for event in by_offset] == list(expected[1:3])
+        assert await admin.do("GET", AUDIT, action="user.login", offset=9, **query) == []
+    assert await admin.refused(400, "GET", AUDIT, cursor="x") == "cursor must be the id of an event"
+    told = await admin.refused(400, "GET", AUDIT, offset=1, **cursor)
+    assert told == "cursor and offset cannot be combined"
+
+
 @pytest.mark.parametrize(
     "query",
     [

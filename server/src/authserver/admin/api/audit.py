@@ -12,6 +12,7 @@ from authserver.audit.records import AuditRecord
 from authserver.audit.views import AuditEventView, build_event
 from authserver.protocol.errors import SlowDown
 from authserver.protocol.identifiers import first_id, parse_id
+from authserver.protocol.operator_errors import Invalid
 from authserver.web.http import NO_STORE, HttpResponse
 from authserver.web.streaming import Stream
 
@@ -32,10 +33,14 @@ _streams: set[object] = set()
     "GET",
     "/admin/audit",
     role=Role.AUDITOR,
-    query={**FILTERS, "until": Query.TIME, "limit": Query.NUMBER, "offset": Query.NUMBER},
+    query={**FILTERS, "until": Query.TIME, "limit": Query.NUMBER, "offset": Query.NUMBER, "cursor": Query.TEXT},
 )
 async def list_audit_events(call: Call[None]) -> list[AuditEventView]:
-    """List what happened, newest first: the last day, unless since says otherwise."""
+    """List what happened, newest first: the last day, unless since says otherwise; before the event whose id cursor is."""
+    cursor = call.query.get("cursor")
+    before = None if cursor is None else parse_id(cursor)
+    if before is None and cursor is not None:
+        raise Invalid("cursor must be the id of an event")
     question = AuditQuestion(
         action=call.query.get("action"),
         actor_id=call.query.get("actor_id"),
@@ -44,6 +49,7 @@ async def list_audit_events(call: Call[None]) -> list[AuditEventView]:
         until=call.time("until"),
         limit=call.number("limit", default=0, least=-_MOST, most=_MOST),
         offset=call.number("offset", default=0, least=-_MOST, most=_MOST),
+        cursor=before,
     )
     return [build_event(event) for event in await call.parts.audit.read(question, now=call.now)]
 
