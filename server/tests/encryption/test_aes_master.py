@@ -11,6 +11,8 @@ from authserver.encryption.aes_master import AesMaster
 from authserver.encryption.encryptor import EncryptionFailed
 from authserver.encryption.opening import open_encryptor
 from authserver.telemetry import metrics
+from authserver.telemetry.spans import Span, leave, within
+from authserver.telemetry.tracing import Tracer
 
 KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
 CONTEXT = "signing-key:abc"
@@ -100,3 +102,19 @@ async def test_the_configuration_names_the_variables_of_the_keys() -> None:
     with pytest.raises(ConfigError, match="OLD"):
         await open_encryptor(config, {"NEW": KEY.hex()})
     assert await open_encryptor(DataEncryptionConfig(), {}) is None
+
+
+async def test_what_the_old_key_opened_is_an_event_of_its_span() -> None:
+    spans: list[Span] = []
+    tracer = Tracer(sample_rate=1, put=spans.append, monotonic=lambda: 0.0)
+    before = within(tracer.start("GET /", tracer.begin()))
+    sealed = await AesMaster(OTHER).seal(b"secret", context=CONTEXT)
+    await AesMaster(KEY, OTHER).open(sealed, context=CONTEXT)
+    with pytest.raises(EncryptionFailed):
+        await AesMaster(KEY).open(sealed, context=CONTEXT)
+    leave(before)
+    assert [(span.name, [name for name, _ in span.events], span.error) for span in spans] == [
+        ("AESMaster.Encrypt", [], None),
+        ("AESMaster.Decrypt", ["decrypted_with_old_key"], None),
+        ("AESMaster.Decrypt", [], "EncryptionFailed"),
+    ]

@@ -11,6 +11,8 @@ import pytest
 from authserver.audit.store import list_events
 from authserver.keys.keystore import KeyInUse, UnknownKey
 from authserver.keys.records import SIGNS_AFTER_SECONDS, KeyStatus
+from authserver.telemetry.spans import Span, leave, within
+from authserver.telemetry.tracing import Tracer
 from server.tests.keys.laboratory import (
     LIFETIME,
     NOW,
@@ -338,3 +340,26 @@ async def test_no_log_line_and_no_audit_row_holds_a_private_key(
     assert "signing key retired" in said
     assert "PRIVATE" not in said
     assert "MIG" not in said  # how PKCS#8 begins in base64
+
+
+async def test_a_rotation_within_a_traced_request_has_the_spans_of_its_store(lab: Laboratory) -> None:
+    process = await lab.start()
+    spans: list[Span] = []
+    tracer = Tracer(sample_rate=1, put=spans.append, monotonic=lambda: 0.0)
+    request = tracer.start("POST /admin/keys/rotate", tracer.begin())
+    assert request is not None
+    before = within(request)
+    kid = await process.rotate(NOW + 60)
+    leave(before)
+    expected = {
+        "keyfile": {"Postgres.KeyAdministrationRecord", "SQLite.KeyAdministrationRecord"},
+        "postgres_key": {"AESMaster.Encrypt", "HAKeyStore.Save"},
+        "vault_transit": {"VaultTransit.Save", "VaultClient.ReadKey", "VaultClient.RotateKey"},
+    }[lab.name]
+    named = {span.name: span for span in spans}
+    assert expected & set(named) if lab.name == "keyfile" else expected <= set(named), sorted(named)
+    assert {span.context.trace_id for span in spans} == {request.context.trace_id}
+    if lab.name == "postgres_key":
+        assert named["HAKeyStore.Save"].attributes == {"kid": kid, "algorithm": "ES256"}
+        assert named["AESMaster.Encrypt"].attributes == {"driver": "aes_master"}
+        assert named["Postgres.KeyAdministrationRecord"].parent_id == named["HAKeyStore.Save"].span_id

@@ -26,6 +26,8 @@ _READS = {
     "find_issued_and_client": "IssuanceGetByJTI",
     "find_user": "UserGetByID",
     "find_user_by_email": "UserGetByEmail",
+    "find_grant": "BrokerGrantGet",
+    "list_grants_of_user": "BrokerGrantListForUser",
 }
 _UNITS = {
     "Decisions._insert": "SessionCreate",
@@ -40,6 +42,8 @@ _UNITS = {
     "TokenAdministration._revoke_family": "TokenRevokeFamily",
     "TokenAdministration._revoke_machine_token": "RevokeJTI",
     "ProofChecker.settle": "DPoPConsumeJTI",
+    "BrokerGrantAdministration.set": "BrokerGrantUpsert",
+    "BrokerGrantAdministration.revoke": "BrokerGrantRevoke",
     "ClientCredentialsGrant.issue": "IssuanceInsert",
     "ExchangeIssuer._record": "IssuanceInsert",
     "JwtBearerGrant._issue": "IssuanceInsert",
