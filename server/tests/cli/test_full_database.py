@@ -13,7 +13,7 @@ from filling import client_id, user_id
 from server.tests.cli.terminal import Command
 from server.tests.wire.harness import RESOURCE
 from server.tests.wire.recording import record_all
-from server.tests.wire.work import examine, fill
+from server.tests.wire.work import EXCEPTIONS, examine, fill
 
 READING: dict[str, list[tuple[str, ...]]] = {
     "client get": [("--id", client_id(22))],
@@ -70,5 +70,5 @@ def test_commands_and_purges_are_flat(command: Command, database_target: str, mo
     for target in Target:
         retention = ("--retention", "720h") if target in {Target.AUDIT_EVENTS, Target.ISSUANCES} else ()
         assert command("purge", "--only", target, *retention).code == 0
-    grown = asyncio.run(examine(database_target, recording, exceptions={}))
+    grown = asyncio.run(examine(database_target, recording, exceptions=EXCEPTIONS))
     assert not grown, "\n".join(grown)

@@ -15,24 +15,11 @@ from server.tests.wire.asked import add_unnamed, ask_everything, spelled
 from server.tests.wire.harness import Wire
 from server.tests.wire.operating import Admin
 from server.tests.wire.recording import record_all
-from server.tests.wire.work import examine, fill
+from server.tests.wire.work import EXCEPTIONS, examine, fill
 
 pytestmark = pytest.mark.anyio
 
 STREAM = "/admin/audit/stream"
-EXCEPTIONS = {
-    "OFFSET": "an offset is walked, along an index and beside the loop; who goes on with `after` need not",
-    "SELECT count(*) AS number FROM clients": "counted once a minute, beside the loop (storage/totals.py)",
-    "SELECT count(*) AS number FROM users": "likewise",
-    "SELECT count(*) AS number FROM authorizations WHERE consumed_at IS NOT NULL": "likewise",
-    "_number + 0 =": "conditions beyond the first are looked at on the way, within the days that are asked about",
-    "WHERE consumed_at IS NOT NULL AND (user_id, id) > ($1, $3) AND (user_id, id) < ($1, $4) AND client_id = $2": (
-        "the families of one user with one client: those with others are passed over"
-    ),
-    "WHERE consumed_at IS NOT NULL AND user_id = $1 AND client_id = $2": "likewise",
-    "kind || '' = 'machine'": "the machine tokens of one client: what it got by other grants is passed over",
-}
-"""What grows, by a piece of the statement, and why it may."""
 
 
 @pytest.fixture
