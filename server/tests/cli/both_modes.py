@@ -13,6 +13,7 @@ from server.tests.cli.terminal import Command, Done
 
 _HASH = re.compile(r"(?:sha256|\$argon2id)\$[^\s\"]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|(?<=_at=)\d+")
+_ADDRESS = re.compile(r'(?<= ip=)127\.0\.0\.1|(?<="ip": ")127\.0\.0\.1|(?<="ip":")127\.0\.0\.1')
 _MADE = re.compile(r"(?<![\w-])(?:apo_)?(?:[\w-]{43}|[\w-]{22})(?![\w-])")
 # Who makes a link here is called so; through a server it is the operator.
 _BY_COMMAND = re.compile(r"(?<=created_by=)cli\b|(?<=\"created_by\": \")cli\b|^cli$")
@@ -37,11 +38,6 @@ class Step:
     line: str
     keep: Mapping[str, str] = field(default_factory=dict)
     stdin: str = ""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words that call it, without those that begin with two dashes and what follows."""
-        return tuple(self.line.partition(" --")[0].split())
 
 
 def in_words_and_json(line: str) -> tuple[Step, Step]:
@@ -104,7 +100,9 @@ def run_script(steps: Sequence[Step], command: Command, path: str, settings: Map
         done: Done = command("admin", *line.split(), stdin=step.stdin, **settings)
         for name, output in step.keep.items():
             kept[name] = done.fields[output]
-        told.append((step.line, done.code, names.clean(done.out), names.clean(_LOG_LINE.sub("", done.err))))
+        told.append(
+            (step.line, done.code, names.clean(_ADDRESS.sub("", done.out)), names.clean(_LOG_LINE.sub("", done.err)))
+        )
     names.are_complete = True
     with closing(sqlite3.connect(path)) as db:
         addresses = frozenset(row[0] for row in db.execute("SELECT ip FROM audit_rows"))

@@ -228,6 +228,55 @@ GRANT = (
     *in_words_and_json("grant list-user-grants --user {user}"),
     Step("grant revoke-consent --id nothing"),
 )
+ISSUANCE = (
+    *in_words_and_json(f"issuance list --jti {spell_id(MACHINE_TOKEN.id)}"),
+    *in_words_and_json("issuance list --client nobody"),
+    *in_words_and_json(f"issuance get --id {spell_id(MACHINE_TOKEN.id)}"),
+    Step("issuance list"),
+    Step("issuance list --client nobody --since 31d"),
+    Step("issuance get --id nothing"),
+    Step(f"issuance revoke --id {spell_id(MACHINE_TOKEN.id)}"),
+    Step(f"issuance revoke --id {spell_id(MACHINE_TOKEN.id)} --cascade --json"),
+    Step("issuance revoke --id nothing"),
+)
+IDP = (
+    *in_words_and_json("idp list"),
+    Step("idp create --name Acme --issuer https://acme.example --jwks-uri https://acme.example/jwks", {"idp": "id"}),
+    Step("idp create --name Bad --issuer nonsense --jwks-uri https://acme.example/jwks"),
+    *in_words_and_json("idp show --id {idp}"),
+    Step("idp update --id {idp} --name Apex --enabled false"),
+    Step("idp refresh-keys --id {idp}"),
+    *in_words_and_json("idp list"),
+    Step("idp delete --id {idp}"),
+    Step("idp delete --id {idp}"),
+)
+XAA = (
+    Step("idp create --name Acme --issuer https://acme.example --jwks-uri https://acme.example/jwks", {"idp": "id"}),
+    Step("xaa policy create --name Agents --idp-id {idp} --scopes read,write", {"policy": "id"}),
+    Step("xaa policy create --name Bad --idp-id nothing"),
+    *in_words_and_json("xaa policy show --id {policy}"),
+    Step("xaa policy update --id {policy} --scopes-unrestricted --client-ids a,b"),
+    *in_words_and_json("xaa policy list"),
+    Step("xaa mapping create --idp-id {idp} --idp-subject ada", {"mapping": "id"}),
+    Step("xaa mapping create --idp-id {idp} --idp-subject ada"),
+    *in_words_and_json("xaa mapping list --idp-id {idp}"),
+    Step("xaa mapping delete --id {mapping}"),
+    Step("xaa policy delete --id {policy}"),
+    Step("xaa policy delete --id {policy}"),
+)
+TRACE = (
+    *in_words_and_json("trace list"),
+    *in_words_and_json("trace list --error invalid_grant --client-id nobody --limit 1"),
+    Step("trace show ref_nothing"),
+)
+AUDIT = (
+    Step("dcr set --mode admin_only"),
+    *in_words_and_json("audit list"),
+    *in_words_and_json("audit list --action client.updated --since 1h"),
+    *in_words_and_json("audit tail"),
+    *in_words_and_json("audit checkpoint"),
+    *in_words_and_json("audit delivery"),
+)
 SCRIPTS: dict[str, Sequence[Step]] = {
     "resource": RESOURCE,
     "provider": PROVIDER,
@@ -239,6 +288,11 @@ SCRIPTS: dict[str, Sequence[Step]] = {
     "key": KEY,
     "operator": OPERATOR,
     "token": TOKEN,
+    "issuance": ISSUANCE,
+    "idp": IDP,
+    "xaa": XAA,
+    "trace": TRACE,
+    "audit": AUDIT,
 }
 
 
@@ -276,6 +330,7 @@ def test_commands_do_the_same_here_and_through_a_server(
             "AUTHPLANE_DATA_ENCRYPTION_DRIVER": "aes_master",
             "AUTHPLANE_DATA_ENCRYPTION_KEY_ENV": KEY_VARIABLE,
             KEY_VARIABLE: MASTER_KEY,
+            "AUTHPLANE_XAA_ENABLED": "true",
         }
         if mode == "here":
             outcomes.append(run_script(SCRIPTS[noun], terminal, path, settings))
@@ -286,7 +341,8 @@ def test_commands_do_the_same_here_and_through_a_server(
     assert [told[1] for told in here.told].count(0) > len(here.told) // 2
     assert here.told == there.told
     assert here.tables == there.tables
-    assert (set(here.addresses), set(there.addresses)) == ({""}, {"127.0.0.1"})
+    if here.tables["audit_rows"]:
+        assert (set(here.addresses), set(there.addresses)) == ({""}, {"127.0.0.1"})
 
 
 def test_every_command_of_these_nouns_is_in_its_script() -> None:
@@ -301,4 +357,5 @@ def test_every_command_of_these_nouns_is_in_its_script() -> None:
             for words, command in every_command(below, (noun,)).items()
             if not isinstance(command, click.Group) and getattr(command.callback, "__name__", "") != "refuse_server"
         }
-        assert every - {step.words for step in steps} == set()
+        lines = [f"{step.line} " for step in steps]
+        assert [words for words in every if not any(line.startswith(f"{' '.join(words)} ") for line in lines)] == []
