@@ -17,7 +17,8 @@ from authserver.broker.store import find_grant, find_provider
 from authserver.config.model import Config
 from authserver.config.sections.storage import AesMasterConfig, DataEncryptionConfig
 from authserver.core import Clock, Core, open_core
-from authserver.encryption.encryptor import EncryptionFailed
+from authserver.encryption.aes_master import AesMaster
+from authserver.encryption.encryptor import EncryptionFailed, EncryptorUnavailable
 from authserver.protocol.identifiers import parse_id
 from authserver.protocol.operator_errors import OperatorError
 from authserver.resources.administration import ResourceDraft
@@ -687,3 +688,25 @@ async def test_no_secret_and_no_credential_is_in_any_answer_row_or_log_line(
         assert "BEGIN PRIVATE KEY" not in place
         assert "credential_data" not in place
         assert "enc_secret" not in place
+
+
+async def test_what_cannot_be_encrypted_now_is_not_stored_and_told_without_a_word_of_it(
+    wire: Wire, admin: Admin, logged: io.BytesIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = await a_provider(admin, SEARCH)
+    before = await wire.audit()
+
+    async def fail(_self: AesMaster, _plaintext: bytes, *, context: str) -> bytes:
+        raise EncryptorUnavailable(f"away, for {len(context)}", error_type="vault_request")
+
+    monkeypatch.setattr(AesMaster, "seal", fail)
+    told = await admin.refused(500, "POST", PROVIDERS, body=GITHUB | {"config_data": {"client_secret": SECRET}})
+    told += await admin.refused(500, "POST", GRANTS, body=credential_for(wire, search))
+    assert await admin.do("GET", PROVIDERS) == [search]
+    assert (await admin.do("GET", f"/admin/users/{wire.user.id}/grants"))["broker_grants"] == []
+    assert await wire.audit() == before
+    flush_logs()
+    assert "could not be encrypted" in told
+    assert "away, for" not in told
+    assert "away, for" in logged.getvalue().decode()
+    assert "Zq8" not in told + logged.getvalue().decode()

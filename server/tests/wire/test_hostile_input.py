@@ -7,6 +7,7 @@ import pytest
 
 from authserver.admin.api.table import TABLE
 from authserver.admin.openapi import build_document
+from authserver.broker.administration import ProviderDraft
 from authserver.config.model import Config
 from authserver.discovery.openapi import OPERATIONS
 from server.tests.web.test_run import running
@@ -24,9 +25,13 @@ def config(config: Config) -> Config:
 
 
 async def test_operators_are_answered_as_their_document_says_whatever_they_send(wire: Wire) -> None:
+    provider = await wire.core.broker_providers.create(
+        ProviderDraft(slug="search", display_name="Search", protocol="api_key"), now=wire.clock.seconds
+    )
     known = {
         "/admin/users/": {"id": wire.user.id},
         "/admin/clients/": {"id": wire.runtime.client.id},
+        "/admin/broker-providers/": {"id": provider.id},
         "/admin/resources/": {"id": wire.resource.id, "slug": wire.resource.slug},
     }
     document, headers = build_document(TABLE, version="0"), {"authorization": f"Bearer {API_KEY}"}

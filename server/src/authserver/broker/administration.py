@@ -10,6 +10,7 @@ from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.broker.provider_secrets import Routed, route_secret, secret_context
 from authserver.broker.records import BrokerProtocol, BrokerProvider, Sealed
+from authserver.broker.sealing import seal
 from authserver.broker.store import (
     delete_provider,
     find_provider,
@@ -76,7 +77,7 @@ class BrokerProviderAdministration:
         Raises:
             Invalid: A field breaks its rule, or a secret cannot be encrypted here.
             Conflict: The slug is in use.
-            EncryptionFailed: The secret cannot be encrypted now.
+            Failed: The secret cannot be encrypted now.
         """
         provider_id, routed = new_public_id(), self.check_draft(draft)
         provider = BrokerProvider(
@@ -118,7 +119,7 @@ class BrokerProviderAdministration:
             NotFound: There is no such provider.
             Invalid: A field breaks its rule, or a secret cannot be encrypted here.
             Conflict: The slug is in use, or the provider was given another protocol meanwhile.
-            EncryptionFailed: The secret cannot be encrypted now.
+            Failed: The secret cannot be encrypted now.
         """
         seen = await self.get(provider_id)
         if not patch.changed_fields:
@@ -230,8 +231,7 @@ class BrokerProviderAdministration:
         if routed.secret is None or self.encryptor is None:
             return None
         plaintext = routed.secret.reveal().encode("utf-8")
-        ciphertext = await self.encryptor.seal(plaintext, context=secret_context(provider_id, routed.field))
-        return Sealed(ciphertext=ciphertext, backend=self.encryptor.driver)
+        return await seal(self.encryptor, plaintext, context=secret_context(provider_id, routed.field))
 
     async def _finish(self, tx: Writer, event: AuditEvent, *, now: int) -> None:
         await announce(tx, TOPIC)

@@ -9,6 +9,7 @@ from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent, operator_name
 from authserver.audit.trail import AuditTrail, detail
 from authserver.broker.records import BrokerGrant, BrokerProtocol, BrokerProvider, Sealed
+from authserver.broker.sealing import seal
 from authserver.broker.store import find_provider, hold_provider, list_grants_of_user, revoke_grant, save_grant
 from authserver.encryption.encryptor import Encryptor
 from authserver.protocol.identifiers import new_id, parse_id
@@ -67,7 +68,7 @@ class BrokerGrantAdministration:
             Invalid: The user is disabled, the provider's users connect by themselves, the credential or a scope is none,
                 or nothing can be encrypted here.
             Conflict: The provider was given another protocol meanwhile.
-            EncryptionFailed: The credential cannot be encrypted now.
+            Failed: The credential cannot be encrypted now.
         """
         if not new.user_id:
             raise Invalid("user_id is required")
@@ -135,8 +136,7 @@ class BrokerGrantAdministration:
     async def _seal(self, new: NewCredential, credential: bytes) -> Sealed:
         if self.encryptor is None:
             raise Invalid("a credential cannot be stored without data_encryption")
-        ciphertext = await self.encryptor.seal(credential, context=credential_context(new.user_id, new.provider_id))
-        return Sealed(ciphertext=ciphertext, backend=self.encryptor.driver)
+        return await seal(self.encryptor, credential, context=credential_context(new.user_id, new.provider_id))
 
 
 def credential_context(user_id: str, provider_id: str) -> str:

@@ -5,7 +5,6 @@ _EXPLAINED = frozenset(
     {
         "authserver.cli.worker_group.WorkersFailed",
         "authserver.config.declaring.ConfigError",
-        "authserver.encryption.encryptor.EncryptionFailed",
         "authserver.keys.keystore.KeyStoreError",
         "authserver.maintenance.seed.SeedError",
         "authserver.protocol.operator_errors.OperatorError",
