@@ -95,6 +95,12 @@ async def test_all_problems_of_a_client_are_told_together(admin: Admin) -> None:
     assert "client_name is required; " in told
     assert "redirect_uris is required" in told
     assert "response_types" in told
+    crooked = {"client_name": " ", "redirect_uris": ["http://a.example/", "b", "https://c.example/#d"], "scope": 'a"b'}
+    told = await admin.refused(400, "POST", "/admin/clients", body=crooked)
+    assert told.startswith("client validation failed: ")
+    assert [told.count(name) for name in ("'http://a.example/'", "'b'", "'https://c.example/#d'")] == [1, 1, 1]
+    assert told.count("; ") == 4
+    assert ("client_name is required" in told, "scope" in told) == (True, True)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"null", b'{"client_name":"a"', b"\xff"])

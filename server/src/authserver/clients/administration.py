@@ -27,7 +27,6 @@ from authserver.protocol.errors import OAuthError
 from authserver.protocol.identifiers import new_secret
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
 from authserver.protocol.redirect_uris import MAX_DOCUMENT_REDIRECT_URIS, MAX_REDIRECT_URIS
-from authserver.protocol.scopes import parse_scopes
 from authserver.storage.changes import announce
 from authserver.storage.database import Database, UniqueViolation, Writer
 from authserver.telemetry.metrics import CLIENTS_REGISTERED
@@ -114,13 +113,14 @@ class ClientAdministration:
                 "token_endpoint_auth_method": new.auth_method,
                 "jwks": new.jwks,
                 "jwks_uri": new.jwks_uri,
+                "scope": new.scope,
                 "agent": new.is_agent,
                 "agent_description": new.agent_description,
                 "dpop_bound_access_tokens": new.dpop_bound_access_tokens,
             }
         )
         registered = build_client(
-            metadata, self._secrets, source=RegistrationSource.ADMIN, scope=_check_scope(new.scope), now=now
+            metadata, self._secrets, source=RegistrationSource.ADMIN, scope=new.scope, now=now
         )
         if new.client_id is not None:
             registered = replace(registered, client=replace(registered.client, id=new.client_id))
@@ -155,9 +155,7 @@ class ClientAdministration:
             _describe(wanted) | _describe_keys(client, changes),
             max_redirect_uris=MAX_DOCUMENT_REDIRECT_URIS if may_have_many else MAX_REDIRECT_URIS,
         )
-        wanted = replace(
-            wanted, name=metadata.client_name, grant_types=metadata.grant_types, scope=_check_scope(wanted.scope)
-        )
+        wanted = replace(wanted, name=metadata.client_name, grant_types=metadata.grant_types)
         if metadata.token_endpoint_auth_method == PRIVATE_KEY_JWT:
             wanted = replace(wanted, jwks=metadata.jwks, jwks_uri=metadata.jwks_uri)
         return client if wanted == client else await self._update(wanted, Action.CLIENT_UPDATED, now=now)
@@ -278,6 +276,7 @@ class ClientAdministration:
                 served_auth_methods=self._served.auth_methods,
                 enabling_variables=self._served.enabling_variables,
                 max_redirect_uris=max_redirect_uris,
+                is_operators=True,
             )
             self._served.check(metadata)
         except OAuthError as exc:
@@ -291,14 +290,6 @@ def _check_client_id(client_id: str) -> None:
         check_client_id_url(client_id, require_https=False)
     except OAuthError as exc:
         raise Invalid(f"{exc.description}; leave it out for a client without a metadata document") from exc
-
-
-def _check_scope(scope: str) -> str:
-    try:
-        parse_scopes(scope)
-    except OAuthError as exc:
-        raise Invalid(exc.description) from exc
-    return scope
 
 
 def _apply(client: Client, changes: ClientChanges) -> Client:
@@ -324,6 +315,7 @@ def _describe(client: Client) -> dict[str, object]:
         "grant_types": list(client.grant_types),
         "response_types": list(client.response_types),
         "token_endpoint_auth_method": client.token_endpoint_auth_method,
+        "scope": client.scope,
         "application_type": client.application_type,
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from authserver.protocol.errors import InvalidRedirectUri, InvalidScope
 from authserver.protocol.grant_types import (
     AUTHORIZATION_CODE,
     DEFAULT_GRANTS,
@@ -25,6 +26,7 @@ from authserver.protocol.redirect_uris import (
     check_redirect_uri,
     is_native,
 )
+from authserver.protocol.scopes import parse_scopes
 from authserver.protocol.uris import parse_uri
 
 NONE = "none"
@@ -74,6 +76,7 @@ def parse_registration(
     served_auth_methods: Collection[str],
     enabling_variables: Mapping[str, str] = _NO_VARIABLES,
     max_redirect_uris: int = MAX_REDIRECT_URIS,
+    is_operators: bool = False,
 ) -> ClientMetadata:
     """Return what the body of a registration asks for (public API, 11.2).
 
@@ -83,13 +86,17 @@ def parse_registration(
         served_auth_methods: The client authentication methods it serves.
         enabling_variables: Of grants that can be switched off, the variable that switches each on.
         max_redirect_uris: How many redirect URIs it may have.
+        is_operators: Whether an operator asks, who is told every problem at once, those of redirect URIs and of the scope
+            included (admin API, 3.2).
 
     Raises:
         InvalidRequest: The document is no object, or a member is of the wrong JSON type.
-        InvalidRedirectUri: A redirect URI may not be registered; the first such one is named.
+        InvalidRedirectUri: A client registers itself with a redirect URI that may not be; the first such one is named.
         InvalidClientMetadata: Anything else; the description lists all problems.
     """
     members = MetadataMembers(document)
+    if is_operators:
+        _check_scope(members)
     method = members.text("token_endpoint_auth_method") or NONE
     if method not in served_auth_methods:
         members.refuse(f"token_endpoint_auth_method {quoted(method)} is not supported")
@@ -105,6 +112,7 @@ def parse_registration(
             are_required=_needs_redirects(grant_types),
             is_public=method == NONE,
             most=max_redirect_uris,
+            are_told_together=is_operators,
         ),
         grant_types=grant_types,
         response_types=_read_response_types(members),
@@ -185,14 +193,28 @@ def _read_client_name(members: MetadataMembers) -> str:
     return name
 
 
-def _read_redirect_uris(members: MetadataMembers, *, are_required: bool, is_public: bool, most: int) -> tuple[str, ...]:
+def _check_scope(members: MetadataMembers) -> None:
+    try:
+        parse_scopes(members.text("scope"))
+    except InvalidScope as exc:
+        members.refuse(exc.description)
+
+
+def _read_redirect_uris(
+    members: MetadataMembers, *, are_required: bool, is_public: bool, most: int, are_told_together: bool = False
+) -> tuple[str, ...]:
     uris = members.texts("redirect_uris")
     if are_required and not uris:
         members.refuse("redirect_uris is required")
     if len(uris) > most:
         members.refuse(f"redirect_uris has more than {most} entries")
     for uri in uris[:most]:
-        check_redirect_uri(uri, is_public=is_public)
+        try:
+            check_redirect_uri(uri, is_public=is_public)
+        except InvalidRedirectUri as exc:
+            if not are_told_together:
+                raise
+            members.refuse(exc.description)
     return uris
 
 
