@@ -74,6 +74,7 @@ CLIENT = (
     Step("client reactivate --id {client} --json"),
     Step("client revoke --id {client}"),
     *in_words_and_json("client list --status revoked"),
+    *in_words_and_json("client list --status revoked --last-used"),
     *in_words_and_json("client list --limit 1 --source dcr"),
     Step("client delete --id {client} --force"),
     Step("client delete --id {client} --json"),

@@ -140,6 +140,8 @@ def test_a_status_is_changed(command: Command) -> None:
     for verb, word in (("suspend", "suspended"), ("reactivate", "reactivated"), ("revoke", "revoked")):
         assert command("admin", "client", verb, "--id", client_id).out == f"client {word}: id={client_id}\n"
     done = command("admin", "client", "list")
+    assert done.out == f"id={client_id} name=Ada status=revoked source=admin\n"
+    done = command("admin", "client", "list", "--last-used")
     assert done.out == f"id={client_id} name=Ada status=revoked source=admin last_used=never\n"
 
 

@@ -29,7 +29,7 @@ def test_a_server_does_what_it_is_told_and_its_trail_names_who_asked(
     done = terminal(*CREATE, *named)
     assert (done.code, done.err) == (0, "")
     client_id = done.fields["id"]
-    assert terminal(*LIST, *named).out == f"id={client_id} name=Ada status=active source=admin last_used=never\n"
+    assert terminal(*LIST, *named).out == f"id={client_id} name=Ada status=active source=admin\n"
     (row,) = audited(database_target)
     assert (row.action, row.actor_id, row.client_id, row.ip) == (
         "client.created_admin",
