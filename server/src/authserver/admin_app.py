@@ -1,4 +1,4 @@
-"""What the operators' listener serves, put together: health, metrics and the admin API."""
+"""What the operators' listener serves, put together: metrics and the admin API."""
 
 import time
 from urllib.parse import urlsplit
@@ -8,7 +8,6 @@ from authserver.admin.routes import AdminRoutes
 from authserver.admin.simulation import Simulator
 from authserver.core import Core, administer_keys, build_admin_parts
 from authserver.discovery.figures import Figures
-from authserver.discovery.routes import HealthRoutes
 from authserver.discovery.scraping import ScrapeRoutes
 from authserver.keys.administration import KeyAdministration
 from authserver.keys.keyring import Keyring
@@ -23,7 +22,6 @@ def build_admin_app(
     keyring: Keyring,
     simulator: Simulator,
     *,
-    health: HealthRoutes,
     figures: Figures,
     tracer: Tracer | None,
 ) -> WebApp:
@@ -37,7 +35,7 @@ def build_admin_app(
     parts = build_admin_parts(core, keys=opened_keys, simulator=lambda: simulator)
     access = Access(config.admin.api_key, core.operators, core.trail, clock=core.clock, monotonic=time.monotonic)
     base_path = urlsplit(config.server.issuer).path.rstrip("/")
-    routes = [*health.routes(), *AdminRoutes(parts=parts, access=access, base_path=base_path).routes()]
+    routes = AdminRoutes(parts=parts, access=access, base_path=base_path).routes()
     metrics = config.observability.metrics
     if metrics.provider in {"prometheus", "both"}:
         routes += ScrapeRoutes(figures=figures, path=metrics.path).routes()

@@ -73,7 +73,7 @@ async def build_server(
     traces = TraceRecorder(core.db, core.config.traces, clock=core.clock)
     return Server(
         public=build_public_app(parts, grants, health, traces, tracer),
-        admin=build_admin_app(core, keyring, simulator, health=health, figures=figures, tracer=tracer),
+        admin=build_admin_app(core, keyring, simulator, figures=figures, tracer=tracer),
         watcher=_watcher(parts, traces),
         traces=traces,
         sealer=Sealer(core.db, KeyringSigner(keyring), core.clock.milliseconds),

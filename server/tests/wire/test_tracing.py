@@ -203,8 +203,8 @@ async def test_without_a_caller_s_trace_the_share_decides_and_each_request_is_a_
 async def test_operators_requests_join_nobody_s_trace(traced: Traced) -> None:
     transport = DirectTransport(traced.wire.server.admin, peer="127.0.0.1")
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as admin:
-        await admin.get("/livez", headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})
-    request = traced.of("GET /livez")
+        await admin.get("/metrics", headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})
+    request = traced.of("GET /metrics")
     assert (request.context.trace_id == TRACE, request.parent_id) == (False, "")
 
 

@@ -135,7 +135,7 @@ def document_routes(version: str) -> list[Route]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthRoutes:
-    """``/livez``, ``/health`` and ``/ready`` (public API §19); on both listeners."""
+    """``/livez``, ``/health`` and ``/ready`` (public API §19); on the public listener alone."""
 
     db: Database
     clock: Callable[[], int]
