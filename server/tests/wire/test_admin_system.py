@@ -102,7 +102,19 @@ async def test_the_trail_is_walked_by_the_last_event_seen(wire: Wire, admin: Adm
     ],
 )
 async def test_questions_beyond_the_bounds_are_refused(admin: Admin, query: dict[str, str]) -> None:
-    await admin.refused(400, "GET", AUDIT, **query)
+    assert next(iter(query)) in await admin.refused(400, "GET", AUDIT, **query)
+
+
+async def test_how_many_events_are_listed_is_a_number_within_its_bound(admin: Admin) -> None:
+    assert await admin.refused(400, "GET", AUDIT, limit="ten") == "limit must be a whole number"
+    assert await admin.refused(400, "GET", AUDIT, limit=2**40) == "limit must be at most 1000"
+    assert await admin.refused(400, "GET", AUDIT, offset=2**40) == "offset must be at most 100000"
+
+
+async def test_health_is_told_by_the_public_listener_alone(wire: Wire, admin: Admin) -> None:
+    for path in ("/livez", "/health", "/ready"):
+        assert (await wire.http.get(path)).status_code == 200
+        assert (await admin.ask("GET", path)).status_code == 404
 
 
 async def test_the_earliest_start_may_be_computed_by_a_clock_that_is_a_minute_off(wire: Wire, admin: Admin) -> None:

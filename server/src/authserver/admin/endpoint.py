@@ -89,6 +89,19 @@ class Call(Generic[B]):
             raise Invalid(f"{name} must be {least}..{most}")
         return number
 
+    def integer(self, name: str, *, default: int) -> int:
+        """Return a number of the query whose bounds are another's to check.
+
+        Raises:
+            Invalid: It is none.
+        """
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if not _NUMBER.fullmatch(text):
+            raise Invalid(f"{name} must be a whole number")
+        return int(text)
+
     def time(self, name: str) -> int | None:
         """Return a time of the query in seconds since the epoch; None when it is absent.
 

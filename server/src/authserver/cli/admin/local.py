@@ -14,6 +14,7 @@ from authserver.admin.endpoint import AdminEndpoint
 from authserver.admin.parts import AdminParts
 from authserver.admin.records import Operator, Role
 from authserver.audit.store import list_events
+from authserver.cli.admin.opening import be_quiet
 from authserver.cli.admin.transport import Answer, Refused
 from authserver.config.loader import load_config
 from authserver.core import Clock, Core, administer_keys, build_admin_parts, open_core, open_keys
@@ -72,6 +73,7 @@ class Local:
             actor: Whom the audit rows name.
             migrate: Whether pending migrations are applied.
         """
+        be_quiet()
         self._config_path = config_path
         self._owner = _Owner(Operator(name=actor, role=Role.OWNER))
         self._migrate = migrate
