@@ -119,9 +119,7 @@ class ClientAdministration:
                 "dpop_bound_access_tokens": new.dpop_bound_access_tokens,
             }
         )
-        registered = build_client(
-            metadata, self._secrets, source=RegistrationSource.ADMIN, scope=new.scope, now=now
-        )
+        registered = build_client(metadata, self._secrets, source=RegistrationSource.ADMIN, scope=new.scope, now=now)
         if new.client_id is not None:
             registered = replace(registered, client=replace(registered.client, id=new.client_id))
         client = registered.client
