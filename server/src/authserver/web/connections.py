@@ -11,11 +11,12 @@ from typing import cast
 import httptools
 
 from authserver.web.crowd import LINGER_SECONDS, MAX_SURPLUS, Crowd, Timeouts
+from authserver.web.flow import Flow, Intake
 from authserver.web.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_head, new_parser, without_offer
 from authserver.web.http import MAX_TARGET_BYTES, HttpRequest
 from authserver.web.routing import split_target
 from authserver.web.server import Answer, WebApp
-from authserver.web.streaming import Flow, Rest, pour
+from authserver.web.streaming import Rest, pour
 from authserver.web.turned_away import turn_away
 
 # More than these wait on one connection only when somebody means harm; each holds memory before it is looked at.
@@ -31,6 +32,7 @@ class Connection(asyncio.Protocol):
     """
 
     _transport: asyncio.Transport
+    _intake: Intake
 
     def __init__(self, app: WebApp, crowd: Crowd, timeouts: Timeouts) -> None:
         self._app = app
@@ -49,7 +51,6 @@ class Connection(asyncio.Protocol):
         self._is_in_head = False
         self._is_in_body = False
         self._is_read = False
-        self._is_paused = False
         self._may_expect = False
         self._in_piece = 0
         self._is_behind_another = False
@@ -113,6 +114,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, if there is room or some can be made."""
         self._transport = cast("asyncio.Transport", transport)
+        self._intake = Intake(self._transport)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         if self._is_draining:
@@ -267,14 +269,14 @@ class Connection(asyncio.Protocol):
             raise ValueError("too many requests at once")
         if self._is_busy:
             self._queue.append(request)
-            self._pause()
+            self._intake.pause()
         else:
             self._answer(request)
 
     def on_body(self, body: bytes) -> None:
         """Hand a part of the body over, unless the answer did not wait for it."""
         if self._reading is not None and self._reading.arrive(body) > _MOST_UNREAD_BYTES:
-            self._pause()
+            self._intake.pause()
 
     def on_message_complete(self) -> None:
         """Start the clock of the answer; after an answer that did not wait for the whole body, that of the next request."""
@@ -326,18 +328,15 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         head, body = answer
-        if request.stream is not None:
-            self._answering = request
-            self._transport.write(b"".join((head, self._crowd.date, b"connection: close\r\n\r\n", body)))
-            stream, may_go_on = request.stream, self._may_go_on
-            if isinstance(stream, Rest):
-                stream, may_go_on = stream.parts, self._is_taken
-            self._crowd.begin(self._loop.create_task(pour(stream, self._transport, may_go_on)))
-            return
-        is_last = request.is_last or (self._is_draining and not self._queue)
+        stream = request.stream
+        is_last = stream is not None or request.is_last or (self._is_draining and not self._queue)
         end = b"connection: close\r\n\r\n" if is_last else b"\r\n"
         self._transport.write(b"".join((head, self._crowd.date, end, body)))
-        if is_last and is_whole:
+        if stream is not None:
+            self._answering = request
+            parts, may_go_on = (stream.parts, self._is_taken) if isinstance(stream, Rest) else (stream, self._may_go_on)
+            self._crowd.begin(self._loop.create_task(pour(parts, self._transport, may_go_on)))
+        elif is_last and is_whole:
             self._transport.close()
         elif is_last:
             self._linger()
@@ -362,28 +361,17 @@ class Connection(asyncio.Protocol):
         if self._is_busy:
             self._deadline = self._loop.time() + self._timeouts.write
             return
-        self._resume()
+        self._intake.resume()
         if self._is_read:
             self._rest()
 
     def _want_more(self) -> None:
         """Let the client send the body that is waited for; some want to be told so once (RFC 9110 §10.1.1)."""
-        self._resume()
+        self._intake.resume()
         if self._may_expect and self._reading is not None:
             self._may_expect = False
             if (self._reading.header(b"expect") or "").lower() == "100-continue":
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _resume(self) -> None:
-        if self._is_paused:
-            self._is_paused = False
-            self._transport.resume_reading()
-
-    def _pause(self) -> None:
-        """Read nothing more for the time being."""
-        if not self._is_paused:
-            self._is_paused = True
-            self._transport.pause_reading()
 
     def _rest(self) -> None:
         self._is_idle = True
@@ -405,5 +393,5 @@ class Connection(asyncio.Protocol):
         """End a connection whose client is still sending: closed at once, the answer would be lost (RFC 9112 §9.6)."""
         self._transport.write_eof()
         self._is_lingering = True
-        self._resume()
+        self._intake.resume()
         self._deadline = self._loop.time() + LINGER_SECONDS

@@ -23,33 +23,6 @@ class Rest:
         return b"".join([part async for part in self.parts])
 
 
-class Flow:
-    """Whether a client takes what it is sent."""
-
-    __slots__ = ("_taken", "is_clogged")
-
-    def __init__(self) -> None:
-        self.is_clogged = False
-        self._taken: asyncio.Event | None = None
-
-    def clog(self) -> None:
-        """Know that the client takes nothing for the time being."""
-        self.is_clogged = True
-
-    def clear(self) -> None:
-        """Know that it goes on, or has gone."""
-        self.is_clogged = False
-        if self._taken is not None:
-            self._taken.set()
-
-    async def taken(self) -> None:
-        """Let others have their turn, and wait until the client goes on or has gone."""
-        await asyncio.sleep(0)
-        while self.is_clogged:
-            self._taken = asyncio.Event()
-            await self._taken.wait()
-
-
 async def pour(stream: Stream, transport: asyncio.Transport, may_go_on: Callable[[], Awaitable[bool]]) -> None:
     """Write what a stream yields, and end the connection behind it: its end is how the client knows.
 
