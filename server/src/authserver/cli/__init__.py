@@ -1,5 +1,6 @@
 """The command line: arguments in, text out; and the processes that ``serve`` starts.
 
-Owns the command ``authserver``. Every ``admin`` command works on the database and the key files directly, in this process,
-with the server running or not. Leaves every decision to the packages below.
+Owns the command ``authserver``. An ``admin`` command is an endpoint of the admin API (decision 0030): in this process, on the
+database of the configuration, with the server running or not; or in the server that ``--server`` names. Leaves every
+decision to the packages below.
 """
