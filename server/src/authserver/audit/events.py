@@ -5,15 +5,6 @@
 from enum import StrEnum
 
 
-class Severity(StrEnum):
-    """How much a row matters; derived from the action, never stored."""
-
-    INFO = "info"
-    NOTICE = "notice"
-    WARNING = "warning"
-    ALERT = "alert"
-
-
 class Action(StrEnum):
     """What happened."""
 
