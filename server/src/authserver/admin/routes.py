@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from authserver.admin.dispatching import Dispatcher
 
 PREFIX = "/admin/"
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# Also those that no endpoint has: which ones a path has instead is for the table to say.
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
 @dataclass(slots=True, kw_only=True)
