@@ -17,6 +17,7 @@ def test_an_operator_is_created_listed_and_revoked(command: Command, database_ta
     assert "revoked_at=" in command("admin", "operator", "list").out
     made, ended = sorted(audited(database_target), key=lambda row: row.action)
     assert (made.action, made.actor_id, ended.action) == ("operator.created", "admin", "operator.revoked")
+    assert made.detail == f"name=ada role=auditor expires_at={listed['expires_at']}"
 
 
 def test_what_is_no_operator_is_refused_in_one_sentence(command: Command) -> None:

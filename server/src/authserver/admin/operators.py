@@ -12,7 +12,7 @@ from authserver.audit.trail import AuditTrail, detail
 from authserver.protocol.identifiers import hash_token, new_secret
 from authserver.protocol.operator_errors import Conflict, Invalid, NotFound
 from authserver.protocol.quoting import quoted
-from authserver.protocol.times import LAST_SECOND
+from authserver.protocol.times import LAST_SECOND, spell_time
 from authserver.resources.store import find_resource, find_resource_by_slug
 from authserver.storage.database import Database, UniqueViolation, Writer
 
@@ -75,7 +75,8 @@ class OperatorAdministration:
             operator=operator, created_by=by, created_at=now, expires_at=new.expires_at, revoked_at=None
         )
         key = KEY_PREFIX + new_secret()
-        text = detail(name=operator.name, role=str(role), resources=operator.resources, expires_at=new.expires_at)
+        expires_at = None if new.expires_at is None else spell_time(new.expires_at)
+        text = detail(name=operator.name, role=str(role), resources=operator.resources, expires_at=expires_at)
         event = AuditEvent(Action.OPERATOR_CREATED, actor_id=by, detail=text)
 
         async def insert(tx: Writer) -> None:
