@@ -111,6 +111,16 @@ async def test_one_token_is_found_whenever_it_was_issued_and_must_fit_the_other_
     assert await issuances.get_issuance(jti) == old
 
 
+async def test_what_another_service_issued_has_no_jti_to_be_found_by(
+    db: Database, issuances: IssuanceAdministration
+) -> None:
+    vended = an_issuance(kind=IssuanceKind.BROKER)
+    await keep(db, vended)
+    found = await issuances.list_issuances(IssuanceFilter(jti=spell_id(vended.id)), since=NOW, now=NOW)
+    assert ids(found) == []
+    assert await issuances.get_issuance(spell_id(vended.id)) == vended
+
+
 @pytest.mark.parametrize(
     ("wanted", "since", "limit"),
     [
