@@ -101,7 +101,7 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminConfig:
-    """The operators' listener: admin API, console, health and metrics."""
+    """The operators' listener: admin API, console and metrics."""
 
     enabled: Annotated[bool, Key("AUTHPLANE_ADMIN_ENABLED", "Opens the second listener, for operators.")] = True
     address: Annotated[
@@ -125,7 +125,7 @@ class AdminConfig:
         float,
         Key(
             None,
-            "Requests a second that one address may send to the admin listener, health apart; 0 or less, here or in"
+            "Requests a second that one address may send to the admin listener; 0 or less, here or in"
             " `admin.burst`, is no limit.",
         ),
     ] = 0.0
