@@ -37,5 +37,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(f"error: {message}\n")
+    # A server, or a file, may have had its say in it: no terminal is to obey that.
+    shown = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in message)
+    sys.stderr.write(f"error: {shown}\n")
     return 1

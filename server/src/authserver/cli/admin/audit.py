@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-import orjson
 
 from authserver.cli.admin.audit_delivery import delivery
 from authserver.cli.admin.audit_proof import checkpoint, export, verify_
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import as_text
+from authserver.cli.admin.opening import as_json_line, as_text
 from authserver.cli.groups import Group
 from authserver.cli.options import Duration
 from authserver.protocol.times import spell_time
@@ -102,7 +101,7 @@ def _read_since(api: Api, since: int) -> list[Event]:
 
 def _show(api: Api, newest_first: list[Event]) -> None:
     for event in reversed(newest_first):
-        click.echo(orjson.dumps(event).decode() if api.is_json else _describe(event))
+        click.echo(as_json_line(event) if api.is_json else _describe(event))
 
 
 def _describe(event: Mapping[str, str]) -> str:

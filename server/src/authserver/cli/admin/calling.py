@@ -6,8 +6,8 @@ command neither knows nor cares: it names the endpoint, gives it what the flags 
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -18,6 +18,7 @@ from authserver.cli.admin.opening import as_json
 from authserver.cli.admin.transport import Answer, Refused, Transport
 from authserver.cli.options import switch
 from authserver.cli.server_options import NamedServer, asks_server, named_server
+from authserver.telemetry.decisions import without_controls
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -69,10 +70,13 @@ class Api:
         return Clock()()
 
     def tell(self, answer: object, *lines: str) -> None:
-        """Print an answer: as the endpoint gave it with ``--json``, where None is nothing, else in these lines."""
+        """Print an answer: as the endpoint gave it with ``--json``, where None is nothing, else in these lines.
+
+        Names that strangers chose are among what is told: no terminal is to obey them.
+        """
         if not self.is_json:
             for line in lines:
-                click.echo(line)
+                click.echo(without_controls(line))
         elif answer is not None:
             click.echo(as_json(answer))
 
@@ -112,13 +116,24 @@ def calls_api(*, actor: str = "admin", migrate: bool = True) -> Callable[[F], F]
         def run(ctx: click.Context, /, *, json_wanted: bool, **options: Any) -> None:
             server = named_server(ctx)
             transport = _local(ctx.obj, actor, migrate=migrate) if server is None else _remote(server)
-            with closing(transport):
+            with closing(transport), _answers_of(server):
                 function(Api(transport, is_remote=server is not None, is_json=json_wanted), **options)
 
         asks_server(run)
         return run  # type: ignore[return-value]  # click calls it with what the options say
 
     return decorate
+
+
+@contextmanager
+def _answers_of(server: NamedServer | None) -> Iterator[None]:
+    """Have an answer that is JSON of another form than the endpoint's told as what it is: somebody else's."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as exc:
+        if server is None:
+            raise
+        raise click.ClickException(f"{server.url} does not answer as this version of the admin API does") from exc
 
 
 # Imported when they are needed: neither waits for what the other takes.

@@ -1,6 +1,7 @@
 """Opens what an ``admin`` command works on, and closes it again."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -13,6 +14,9 @@ from authserver.core import Clock, Core, open_core
 from authserver.telemetry.logs import configure_logging
 
 T = TypeVar("T")
+
+# Of what JSON leaves as it is: what a terminal obeys, and what turns the direction of text.
+_UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def be_quiet() -> None:
@@ -58,5 +62,14 @@ def as_text(value: str) -> str:
 
 
 def as_json(value: object) -> str:
-    """Return a value as the commands print JSON: indented by two."""
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    """Return a value as the commands print JSON: indented by two, and nothing in it that a terminal obeys."""
+    return _UNSAFE.sub(_escape, orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def as_json_line(value: object) -> str:
+    """Return a value as JSON on one line, as safe."""
+    return _UNSAFE.sub(_escape, orjson.dumps(value).decode())
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

@@ -29,7 +29,7 @@ def show(api: Api, *, reference: str) -> None:
     if found is None:
         raise click.ClickException("ID must hold a reference id: ref_ and 20 characters")
     refusal = api.call("GET /admin/traces/{reference}", reference=found[0])
-    api.tell(refusal, describe(refusal))
+    api.tell(refusal, *describe(refusal).split("\n"))
 
 
 @command.command("list")
