@@ -15,7 +15,7 @@ from authserver.clients.store import insert_client
 from authserver.config.secret import Secret
 from authserver.config.sections.clients import CimdConfig
 from authserver.config.sections.listeners import RateLimitConfig
-from authserver.maintenance.purge import Target, purge
+from authserver.maintenance.purge import SPENT_SLACK, Target, purge
 from authserver.outbound.client import OutboundClient
 from authserver.protocol.client_assertions import InvalidAssertion
 from authserver.protocol.errors import InvalidClient, SlowDown
@@ -228,7 +228,7 @@ async def test_no_verdict_without_the_store(db: Database, monkeypatch: pytest.Mo
 async def test_a_purge_forgets_what_can_no_longer_be_replayed(db: Database) -> None:
     await stored(db)
     await authenticated(db, SIGNER.assertion(now=NOW, exp=NOW + 60))
-    for now, left in ((NOW + 120, 1), (NOW + 121, 0)):
+    for now, left in ((NOW + SPENT_SLACK + 120, 1), (NOW + SPENT_SLACK + 121, 0)):
         await purge(db, Target.ASSERTION_JTI, now=now)
         assert len(await spent(db)) == left
 

@@ -128,11 +128,21 @@ async def test_expired_replay_marks_go_and_live_ones_stay(db: Database, monkeypa
         expired: list[dict[str, Value]] = [{key: "k", "jti": f"old{n}", "expires_at": NOW - 1} for n in range(5)]
         await _insert(db, table, *expired, {key: "k", "jti": "live", "expires_at": NOW})
 
-    assert await purge(db, Target.DPOP_NONCES, now=NOW) == 5
-    assert await purge(db, Target.ASSERTION_JTI, now=NOW) == 5
-    assert await purge(db, Target.DPOP_NONCES, now=NOW) == 0
+    later = NOW + module.SPENT_SLACK
+    assert await purge(db, Target.DPOP_NONCES, now=later) == 5
+    assert await purge(db, Target.ASSERTION_JTI, now=later) == 5
+    assert await purge(db, Target.DPOP_NONCES, now=later) == 0
     assert await _column(db, "SELECT jti AS value FROM dpop_jtis") == ["live"]
     assert await _column(db, "SELECT jti AS value FROM assertion_jtis") == ["live"]
+
+
+async def test_a_purge_by_a_clock_that_is_ahead_lets_nothing_be_used_again(db: Database) -> None:
+    await _insert(db, "dpop_jtis", {"jkt": "k", "jti": "used", "expires_at": NOW + 120})
+    await _insert(db, "assertion_jtis", {"issuer": "i", "jti": "used", "expires_at": NOW + 120})
+    for target in (Target.DPOP_NONCES, Target.ASSERTION_JTI):
+        assert await purge(db, target, now=NOW + module.SPENT_SLACK) == 0
+    assert await _column(db, "SELECT jti AS value FROM dpop_jtis") == ["used"]
+    assert await _column(db, "SELECT jti AS value FROM assertion_jtis") == ["used"]
 
 
 async def test_expired_pending_connects_go(db: Database) -> None:
