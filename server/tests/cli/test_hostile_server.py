@@ -112,7 +112,7 @@ ASKING = {
     and not isinstance(command, click.Group)
     and getattr(command.callback, "__name__", "") != "refuse_server"
 }
-FORMS = (1, [None], {}, [{}], {"tokens": [None], "keys": [{}], "issuances": "a"})
+FORMS: tuple[object, ...] = (1, [None], {}, [{}], {"tokens": [None], "keys": [{}], "issuances": "a"})
 
 
 def answered(value: object, status: str = "200 OK", kind: str = "application/json") -> bytes:
@@ -131,8 +131,12 @@ def test_there_are_commands_that_ask() -> None:
 
 @pytest.mark.parametrize("words", ASKING, ids=" ".join)
 def test_what_a_server_says_is_text_to_the_terminal(terminal: Command, words: tuple[str, ...]) -> None:
-    thing = dict.fromkeys(MEMBERS, OBEYED) | {"steps": [{"step": OBEYED, OBEYED: OBEYED}], "tokens_revoked": OBEYED}
-    thing |= {name: [OBEYED] for name in LISTS} | {"number": 1, "enabled": True, "scopes_unrestricted": False}
+    thing: dict[str, object] = dict.fromkeys(MEMBERS, OBEYED) | {
+        "steps": [{"step": OBEYED, OBEYED: OBEYED}],
+        "tokens_revoked": OBEYED,
+    }
+    thing |= {name: [OBEYED] for name in LISTS}
+    thing |= {"number": 1, "enabled": True, "scopes_unrestricted": False}
     several = {"keys": [thing], "tokens": [thing], "issuances": [thing]}
     for value in ([thing], thing | several):
         with answering(answered(value)) as (url, _):
