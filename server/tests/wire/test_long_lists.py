@@ -112,6 +112,32 @@ async def test_a_list_that_is_cut_off_is_no_array(wire: Wire, admin: Admin, monk
         orjson.loads(answer.content)
 
 
+async def test_a_list_ends_when_its_readers_key_is_revoked(
+    wire: Wire, admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_lists, "_PAGE", 5)
+    monkeypatch.setattr(long_lists, "_WHOLE", 5)
+    await _fill_users(wire, 40)
+    created = await admin.do("POST", "/admin/operators", body={"name": "reader", "role": "auditor"}, expect=201)
+    read = long_lists._rest
+    parts = 0
+
+    async def revoking(*arguments):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202  the signature of _rest
+        nonlocal parts
+        async for part in read(*arguments):
+            parts += 1
+            if parts == 2:
+                await admin.do("DELETE", "/admin/operators/reader", expect=204)
+            yield part
+
+    monkeypatch.setattr(long_lists, "_rest", revoking)
+    answer = await admin.ask("GET", "/admin/users", headers={"Authorization": f"Bearer {created['key']}"})
+    assert answer.status_code == 200
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(answer.content)
+    assert parts == 2
+
+
 async def test_tokens_of_both_kinds_are_one_list_behind_a_token(
     wire: Wire, admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

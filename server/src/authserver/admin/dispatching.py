@@ -1,5 +1,6 @@
 """A request of the admin API: its endpoint is found, its sender let in, its body read, its refusals answered."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from authserver.protocol.operator_errors import (
     Unreachable,
 )
 from authserver.resources.store import find_resource_by_slug
+from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.origin import current_origin, reset_origin, set_origin
 from authserver.telemetry.spans import operation_name, span
 from authserver.web.errors import problem, unauthorized, wrong_method
 from authserver.web.forms import parse_query
 from authserver.web.http import JSON, NO_STORE, BodyTooLarge, ErrorShape, HttpRequest, HttpResponse
+from authserver.web.streaming import Rest, Stream
 
 _MOST_PROBLEMS = 20
 _LONGEST_PLACE = 200
@@ -132,6 +135,8 @@ class Dispatcher:
         )
         answer = await endpoint.handle(call)
         if isinstance(answer, HttpResponse):
+            if isinstance(answer.stream, Rest):
+                answer = answer._replace(stream=Rest(self._while_let_in(answer.stream.parts, request)))
             return answer
         if call.status == _NO_CONTENT:
             return HttpResponse(call.status, headers=(NO_STORE,))
@@ -143,6 +148,18 @@ class Dispatcher:
         except Unauthorized:
             return False
         return True
+
+    async def _while_let_in(self, parts: Stream, request: HttpRequest) -> Stream:
+        """Yield the parts of a list; of its end, and what is before it, nothing once the sender's key is revoked."""
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                try:
+                    if not await self._may_go_on(request):
+                        return
+                except StorageUnavailable as exc:
+                    _log.error("database does not answer, a list was cut off", error=str(exc))
+                    return
+                yield part
 
     async def _is_theirs(self, operator: Operator, endpoint: AdminEndpoint, values: Mapping[str, str]) -> bool:
         """Tell whether a request is about nothing but resources that its sender is for."""
