@@ -239,6 +239,10 @@ async def test_a_secret_moves_between_its_column_and_a_reference(
         ("oauth", {"sa_key": PEM}, "config_data.sa_key must not hold a secret"),
         ("oauth", {"Webhook_SECRET": SECRET}, "config_data.Webhook_SECRET must not hold a secret"),
         ("api_key", {"basic_password": SECRET}, "config_data.basic_password must not hold a secret"),
+        ("api_key", {"Password": SECRET}, "config_data.Password must not hold a secret"),
+        ("api_key", {"proxy_password": [SECRET]}, "config_data.proxy_password must not hold a secret"),
+        ("oauth", {"extra_auth_params": {"client_secret": SECRET}}, "config_data.extra_auth_params.client_secret must"),
+        ("oauth", {"hops": [{"sa_key": PEM}]}, "config_data.hops.0.sa_key must not hold a secret"),
     ],
 )
 async def test_a_secret_that_would_be_stored_in_clear_or_twice_is_refused(

@@ -20,7 +20,7 @@ _FIELDS: Mapping[BrokerProtocol, str] = {
     BrokerProtocol.OAUTH: "client_secret",
     BrokerProtocol.SERVICE_ACCOUNT: "sa_key",
 }
-_NAME_OF_A_SECRET = re.compile(r"_(?:secret|password)$", re.IGNORECASE)
+_NAME_OF_A_SECRET = re.compile(r"(?:^|_)(?:secret|password)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +90,19 @@ def _take(config_data: dict[str, Any], name: str) -> str:
     return value
 
 
-def _check_no_secret_left(config_data: Mapping[str, Any]) -> None:
-    """Refuse what would be stored in clear: whatever is called a secret, and the secrets of other protocols."""
-    for name, value in config_data.items():
-        is_secret = isinstance(name, str) and (name in _FIELDS.values() or _NAME_OF_A_SECRET.search(name))
-        if is_secret and value and isinstance(value, str):
-            raise Invalid(
-                f"config_data.{name} must not hold a secret here: name an environment variable that holds it in {name}_ref"
-            )
+def _check_no_secret_left(value: object, place: str = "config_data") -> None:
+    """Refuse what would be stored in clear: whatever is called a secret, at any depth, and the secrets of other protocols."""
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            if _is_secret(name) and member and not isinstance(member, bool):
+                raise Invalid(
+                    f"{place}.{name} must not hold a secret here: name an environment variable that holds it in {name}_ref"
+                )
+            _check_no_secret_left(member, f"{place}.{name}")
+    elif isinstance(value, list):
+        for position, entry in enumerate(value):
+            _check_no_secret_left(entry, f"{place}.{position}")
+
+
+def _is_secret(name: object) -> bool:
+    return isinstance(name, str) and (name in _FIELDS.values() or _NAME_OF_A_SECRET.search(name) is not None)
