@@ -228,7 +228,7 @@ async def test_a_client_whose_id_is_a_url_is_reached_with_its_slashes_escaped(wi
     created = await create(admin)
     client = await find_client(wire.core.db, created["client_id"])
     assert client is not None
-    url = "https://client.example/metadata.json"
+    url = f"https://client.example/metadata.json?{'x' * 2000}"
     await wire.core.db.write(lambda tx: insert_client(tx, replace(client, id=url)))
     path = f"/admin/clients/{quote(url, safe='')}"
     assert (await admin.do("GET", path))["id"] == url
@@ -240,6 +240,8 @@ async def test_parameters_of_a_path_are_bounded(admin: Admin) -> None:
     assert await admin.refused(400, "GET", "/admin/clients/") == "id is required"
     assert await admin.refused(400, "GET", f"/admin/clients/{'x' * 257}") == "id too long"
     await admin.refused(404, "GET", f"/admin/clients/{'x' * 256}")
+    url = f"https://client.example/{'x' * 2026}"
+    assert await admin.refused(400, "GET", f"/admin/clients/{quote(url, safe='')}") == "id too long"
 
 
 async def test_a_client_may_be_named_by_the_url_of_its_document_once(admin: Admin) -> None:

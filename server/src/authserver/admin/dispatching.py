@@ -13,6 +13,7 @@ from authserver.admin.access import Gate, Unauthorized
 from authserver.admin.endpoint import LONGEST_PARAMETER, AdminEndpoint, Call
 from authserver.admin.parts import AdminParts
 from authserver.admin.records import Operator
+from authserver.protocol.client_id_urls import MAX_CLIENT_ID_URL_CHARACTERS, is_client_id_url
 from authserver.protocol.operator_errors import (
     Conflict,
     Failed,
@@ -216,7 +217,8 @@ def _allow(place: _Place) -> str:
 def _check_parameter(name: str, value: str) -> None:
     if not value:
         raise Invalid(f"{name} is required")
-    if len(value) > LONGEST_PARAMETER:
+    # Else a client with a long URL for its id could be suspended by nobody.
+    if len(value) > (MAX_CLIENT_ID_URL_CHARACTERS if is_client_id_url(value) else LONGEST_PARAMETER):
         raise Invalid(f"{name} too long")
 
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from authserver.admin.endpoint import LONGEST_PARAMETER, AdminEndpoint, Query
+from authserver.protocol.client_id_urls import MAX_CLIENT_ID_URL_CHARACTERS
 
 _SCHEMAS = "#/components/schemas/"
 _PARAMETERS = MappingProxyType(
@@ -88,7 +89,7 @@ def _build_operation(endpoint: AdminEndpoint, schemas: dict[tuple[str, str], Any
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_PARAMETER},
+            "schema": {"type": "string", "minLength": 1, "maxLength": _longest_parameter(endpoint)},
         }
         for name in endpoint.parameters
     ]
@@ -120,3 +121,8 @@ def _build_responses(endpoint: AdminEndpoint, schemas: dict[tuple[str, str], Any
             "content": {media_type: {"schema": {"$ref": _SCHEMAS + schema}}},
         }
     return responses
+
+
+def _longest_parameter(endpoint: AdminEndpoint) -> int:
+    """Return how many characters a parameter of the path may have: more only where it may be the URL of a client."""
+    return MAX_CLIENT_ID_URL_CHARACTERS if endpoint.path.startswith("/admin/clients/") else LONGEST_PARAMETER
