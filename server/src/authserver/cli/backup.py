@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from authserver.cli.admin.opening import as_json
 from authserver.cli.options import switch
+from authserver.cli.printing import as_json
 from authserver.config.loader import load_config
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.sqlite_backup import back_up

@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import asdict
 
 import click
-import orjson
 import uvloop
 
 from authserver.cli.options import switch
+from authserver.cli.printing import as_json
 from authserver.cli.readiness import Finding, State, examine
 from authserver.config.loader import process_environment
 from authserver.core import Clock
@@ -32,7 +32,7 @@ def command(config_path: str | None, *, connect: bool, in_json: bool) -> None:
     counted = Counter(finding.state for finding in found)
     if in_json:
         members = {"ok": not counted[State.FAIL], "checks": [asdict(finding) for finding in found]}
-        click.echo(orjson.dumps(members, option=orjson.OPT_INDENT_2).decode())
+        click.echo(as_json(members))
     else:
         for finding in found:
             click.echo(_line(finding))

@@ -5,6 +5,7 @@ import orjson
 
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
+from authserver.cli.printing import as_json
 from authserver.config.checks import check_admin_key, numbered
 from authserver.config.declaring import ConfigError
 from authserver.config.features import check_features
@@ -31,16 +32,16 @@ def check(config_path: str | None) -> None:
 
 
 @command.command("show")
-@switch("--json", "as_json", help="As JSON.")
+@switch("--json", "in_json", help="Print JSON.")
 @click.pass_obj
-def show(config_path: str | None, *, as_json: bool) -> None:
+def show(config_path: str | None, *, in_json: bool) -> None:
     """Print every key, its effective value and where it came from; secrets are masked."""
     environ = process_environment()
     loaded = read_config(config_path, environ)
     shown = shown_values(loaded)
-    if as_json:
+    if in_json:
         rows = [{"key": each.path, "value": each.value, "source": each.source} for each in shown]
-        click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+        click.echo(as_json(rows))
     else:
         width = max(len(each.path) for each in shown)
         for each in shown:
@@ -54,7 +55,7 @@ def show(config_path: str | None, *, as_json: bool) -> None:
 @command.command("schema")
 def schema() -> None:
     """Print the JSON Schema of the configuration file."""
-    click.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2).decode())
+    click.echo(as_json(json_schema()))
 
 
 def _spell(value: object) -> str:

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import click
 
-from authserver.cli.admin.opening import as_json
 from authserver.cli.groups import Group
 from authserver.cli.options import switch
+from authserver.cli.printing import as_json
 from authserver.config.loader import load_config
 from authserver.core import Clock
 from authserver.protocol.operator_errors import Invalid

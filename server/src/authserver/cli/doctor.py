@@ -4,9 +4,9 @@ import asyncio
 import sys
 
 import click
-import orjson
 
 from authserver.cli.options import Duration, switch
+from authserver.cli.printing import as_json
 from authserver.config.loader import process_environment
 from authserver.core import Clock
 from authserver.doctor.diagnosing import INSPECTOR, Kind, diagnose
@@ -47,7 +47,7 @@ def command(*, url: str, token_stdin: bool, kind: str | None, timeout: float, or
         )
     )
     if in_json:
-        click.echo(orjson.dumps(as_members(diagnosis, token=token), option=orjson.OPT_INDENT_2))
+        click.echo(as_json(as_members(diagnosis, token=token)))
     else:
         click.echo(as_words(diagnosis, token=token))
     if not is_healthy(diagnosis):

@@ -16,6 +16,7 @@ import click
 import orjson
 
 from authserver.cli.options import switch
+from authserver.cli.printing import as_json
 from authserver.config.issuer import is_localhost_issuer, issuer_fault
 from authserver.config.loader import load_config, process_environment
 
@@ -105,7 +106,7 @@ def command(
             "secrets": str(plan.secrets_path),
             "next": [loading, *plan.commands],
         }
-        click.echo(orjson.dumps(members, option=orjson.OPT_INDENT_2).decode())
+        click.echo(as_json(members))
         return
     click.echo(f"configuration written: config={plan.config_path} secrets={plan.secrets_path}")
     click.echo(f"with the secrets in the environment ({loading}), run:")

@@ -1,4 +1,4 @@
-"""Kinds of options that several commands have."""
+"""Kinds of options that several commands have, and what their values mean."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -37,3 +37,20 @@ class Duration(click.ParamType[float]):
 def switch(*names: str, **settings: Any) -> Callable[[F], F]:
     """Return a boolean option; groups see to it that it may be written ``=true`` and ``=false``, too."""
     return click.option(*names, is_flag=True, default=False, **settings)
+
+
+def require(value: str, flag: str) -> None:
+    """Check that a flag was given, here or in the environment.
+
+    Raises:
+        ClickException: It was not.
+    """
+    if not value:
+        raise click.ClickException(f"{flag} is required")
+
+
+def split_list(text: str | None) -> tuple[str, ...] | None:
+    """Return the entries of a comma list, blanks around them and empty ones dropped; None when nothing was given."""
+    if text is None:
+        return None
+    return tuple(entry for part in text.split(",") if (entry := part.strip()))

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import click
 
-from authserver.cli.admin.opening import as_json
 from authserver.cli.options import switch
+from authserver.cli.printing import as_json
 from authserver.config.loader import load_config
 from authserver.protocol.operator_errors import Invalid
 from authserver.storage.sqlite_backup import restore

@@ -10,9 +10,9 @@ import click
 from authserver.cli.admin.audit_delivery import delivery
 from authserver.cli.admin.audit_proof import checkpoint, export, verify_
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import as_json_line, as_text
 from authserver.cli.groups import Group
 from authserver.cli.options import Duration
+from authserver.cli.printing import as_json_line, as_text
 from authserver.protocol.times import spell_time
 from authserver.telemetry.decisions import without_controls
 
@@ -83,20 +83,9 @@ def _follow(api: Api, shown: set[str], since: int) -> None:
     while True:
         time.sleep(_POLL_SECONDS)
         began = api.now()
-        window = _read_since(api, since - _LOOK_BACK_SECONDS)
+        window = api.call_pages("GET /admin/audit", query={"since": spell_time(since - _LOOK_BACK_SECONDS)})
         _show(api, [event for event in window if event["id"] not in shown])
         shown, since = {event["id"] for event in window}, began
-
-
-def _read_since(api: Api, since: int) -> list[Event]:
-    """Return all events since a moment, newest first."""
-    window: list[Event] = []
-    while True:
-        query: dict[str, str | int] = {"since": spell_time(since), "limit": _LONGEST_PAGE, "offset": len(window)}
-        page = api.call("GET /admin/audit", query=query)
-        window += page
-        if len(page) < _LONGEST_PAGE:
-            return window
 
 
 def _show(api: Api, newest_first: list[Event]) -> None:

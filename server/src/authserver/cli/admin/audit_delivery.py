@@ -3,7 +3,7 @@
 import click
 
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import as_text
+from authserver.cli.printing import as_text
 
 
 @click.command("delivery")

@@ -17,7 +17,8 @@ from authserver.audit.chain.records import is_hash
 from authserver.audit.chain.report import Report
 from authserver.audit.chain.verification import Pinned, verify, verify_database
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import as_json, run
+from authserver.cli.admin.opening import run
+from authserver.cli.printing import as_json
 from authserver.core import Core, open_keys
 from authserver.keys.keystore import KeyStoreError
 

@@ -14,9 +14,9 @@ from urllib.parse import quote, urlencode
 import click
 import orjson
 
-from authserver.cli.admin.opening import as_json
 from authserver.cli.admin.transport import Answer, Refused, Transport
 from authserver.cli.options import switch
+from authserver.cli.printing import as_json
 from authserver.cli.server_options import NamedServer, asks_server, named_server
 from authserver.telemetry.decisions import without_controls
 
@@ -24,6 +24,7 @@ F = TypeVar("F", bound=Callable[..., None])
 
 _JSON_TYPE = "application/json"
 _PROBLEM_TYPE = "application/problem+json"
+_PAGE = 500
 _NO_CONTENT = 204
 _SUCCESS = range(200, 300)
 _PARAMETER = re.compile(r"\{(\w+)\}")
@@ -62,6 +63,20 @@ class Api:
         except (UnicodeEncodeError, orjson.JSONEncodeError) as exc:
             raise click.ClickException("what was given is not UTF-8") from exc
         return self._read(self._transport.send(method, target, sent))
+
+    def call_pages(self, endpoint: str, *, query: Values | None = None) -> list[dict[str, Any]]:
+        """Return all of a list that is read page by page, by ``limit`` and ``offset``.
+
+        Raises:
+            Refused: As above.
+            ClickException: As above.
+        """
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call(endpoint, query={**(query or {}), "limit": _PAGE, "offset": len(found)})
+            found += page
+            if len(page) < _PAGE:
+                return found
 
     def now(self) -> int:
         """Return seconds since the epoch, by this machine's clock."""

@@ -7,9 +7,9 @@ import click
 import orjson
 
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import as_text, require, split_list
 from authserver.cli.groups import Group
-from authserver.cli.options import switch
+from authserver.cli.options import require, split_list, switch
+from authserver.cli.printing import as_text
 
 
 @click.group("client", cls=Group)

@@ -3,8 +3,8 @@
 import click
 
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
+from authserver.cli.options import require
 
 
 @click.group("dcr", cls=Group)

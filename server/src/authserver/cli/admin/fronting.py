@@ -6,13 +6,11 @@ import click
 
 from authserver.cli.admin.calling import Api, calls_api
 from authserver.cli.admin.files import read_json
-from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
-from authserver.cli.options import switch
+from authserver.cli.options import require, switch
 from authserver.resources.fronting import ScopeMap, spell_scope_map
 
 _BY = "cli"
-_PAGE = 500
 _MAP_HELP = "source:target[+target…], entries separated by commas, split at the first colon."
 _FILE_HELP = "JSON object of source scope to target scopes, for names with a colon; at most 1 MiB."
 
@@ -28,13 +26,7 @@ def command() -> None:
 @calls_api()
 def list_(api: Api, *, source: str | None, target: str | None) -> None:
     """List fronting links."""
-    links: list[dict[str, Any]] = []
-    while True:
-        query = {"source": source, "target": target, "limit": _PAGE, "offset": len(links)}
-        page = api.call("GET /admin/fronting", query=query)
-        links += page
-        if len(page) < _PAGE:
-            break
+    links = api.call_pages("GET /admin/fronting", query={"source": source, "target": target})
     api.tell_list(links, map(_line, links), none="no fronting links found")
 
 

@@ -6,9 +6,9 @@ import click
 
 from authserver.cli.admin.calling import Api, calls_api
 from authserver.cli.admin.files import read_json
-from authserver.cli.admin.opening import require, split_list
 from authserver.cli.admin.provider import find_provider_id
 from authserver.cli.groups import Group
+from authserver.cli.options import require, split_list
 
 
 @click.group("grant", cls=Group)

@@ -5,8 +5,9 @@ from typing import Any
 import click
 
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import as_text, require
 from authserver.cli.groups import Group
+from authserver.cli.options import require
+from authserver.cli.printing import as_text
 
 
 @click.group("idp", cls=Group)

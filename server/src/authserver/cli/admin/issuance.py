@@ -5,9 +5,8 @@ from typing import Any
 import click
 
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
-from authserver.cli.options import Duration, switch
+from authserver.cli.options import Duration, require, switch
 from authserver.protocol.times import spell_time
 from authserver.telemetry.decisions import without_controls
 from authserver.tokens.administration import LISTED, LONGEST_SINCE, MOST_LISTED

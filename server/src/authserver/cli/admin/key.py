@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import require
 from authserver.cli.admin.transport import Refused
 from authserver.cli.groups import Group
+from authserver.cli.options import require
 
 _LONGEST_WAIT = 10
 

@@ -6,11 +6,8 @@ import click
 
 from authserver.admin.records import ROLES
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
-from authserver.cli.options import Duration
-
-_PAGE = 500
+from authserver.cli.options import Duration, require
 
 
 @click.group("operator", cls=Group)
@@ -46,12 +43,7 @@ def create(api: Api, *, name: str, role: str, resources: tuple[str, ...], expire
 @calls_api()
 def list_(api: Api) -> None:
     """List operators by name, revoked ones included."""
-    operators: list[dict[str, Any]] = []
-    while True:
-        page = api.call("GET /admin/operators", query={"limit": _PAGE, "offset": len(operators)})
-        operators += page
-        if len(page) < _PAGE:
-            break
+    operators = api.call_pages("GET /admin/operators")
     api.tell_list(operators, map(_line, operators), none="no operators found")
 
 

@@ -6,8 +6,9 @@ import click
 
 from authserver.cli.admin.calling import Api, calls_api
 from authserver.cli.admin.files import parse_json, read_json
-from authserver.cli.admin.opening import as_text, require
 from authserver.cli.groups import Group
+from authserver.cli.options import require
+from authserver.cli.printing import as_text
 
 _CONFIG_HELP = (
     "What the protocol needs, as a JSON object: a file of 1 MiB at most, - for standard input, or the object itself."

@@ -5,15 +5,14 @@ from typing import Any
 import click
 
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import as_text, require
 from authserver.cli.admin.provider import find_provider_id
 from authserver.cli.admin.resource_flags import draft_flags, read_policy, read_scopes, warn_of_emptied_lists
 from authserver.cli.admin.resource_lists import add_lists
 from authserver.cli.groups import Group
-from authserver.cli.options import switch
+from authserver.cli.options import require, switch
+from authserver.cli.printing import as_text
 
 _KINDS = ("mint", "broker")
-_PAGE = 500
 
 
 @click.group("resource", cls=Group)
@@ -28,12 +27,7 @@ def command() -> None:
 def list_(api: Api, *, backend_kind: str | None, broker_provider: str | None) -> None:
     """List resources, oldest first."""
     query = {"backend_kind": backend_kind, "broker_provider_id": _provider_of(api, broker_provider)}
-    resources: list[dict[str, Any]] = []
-    while True:
-        page = api.call("GET /admin/resources", query={**query, "limit": _PAGE, "offset": len(resources)})
-        resources += page
-        if len(page) < _PAGE:
-            break
+    resources = api.call_pages("GET /admin/resources", query=query)
     api.tell_list(resources, map(_line, resources), none="no resources found")
 
 

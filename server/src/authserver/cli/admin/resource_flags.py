@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from authserver.cli.admin.files import read_json
-from authserver.cli.admin.opening import split_list
+from authserver.cli.options import split_list
 
 F = TypeVar("F", bound=Callable[..., Any])
 

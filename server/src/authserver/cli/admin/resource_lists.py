@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
+from authserver.cli.options import require
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,8 @@ from typing import Any
 import click
 
 from authserver.cli.admin.calling import Api, calls_api
-from authserver.cli.admin.opening import require
 from authserver.cli.groups import Group
-from authserver.cli.options import switch
+from authserver.cli.options import require, switch
 
 _ROLES = frozenset({"user", "admin"})
 _PAGE = 500
