@@ -35,7 +35,6 @@ KEYS: dict[str, Any] = {
     "ES512": ec.generate_private_key(ec.SECP521R1()),
     "EdDSA": ED_KEY,
 }
-LIBRARY_TYPES = {ec.SECP384R1: "P-384", ec.SECP521R1: "P-521"}
 
 
 def a_token(claims: object, key: PrivateKey = EC_KEY, **header: object) -> str:

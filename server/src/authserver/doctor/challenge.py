@@ -13,7 +13,6 @@ _PIECE = re.compile(rf"(?:({_TOKEN})(?:\s+|$))?(?:({_TOKEN})\s*=\s*(.*))?", re.D
 _PIECES = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _UNAUTHORIZED = 401
 _SERVER_ERRORS = 500
-_MEDIA_TYPES = frozenset({"application/json", "text/event-stream"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from authserver.protocol.errors import InvalidTarget
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-_MAX_SLUG_CHARACTERS = 64
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _WEB_URI = re.compile(
     r"(?P<scheme>https?)://"
