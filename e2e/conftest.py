@@ -9,7 +9,7 @@ from e2e.harness.identity import WAYS, Identity, identity_by
 from e2e.harness.installation import TWO_WORKERS, Account, Demo, Installation, postgres_database, sqlite_database
 from e2e.harness.metadata_document import Authority
 from e2e.harness.person import Person
-from e2e.harness.processes import Process
+from e2e.harness.processes import Process, free_port
 from e2e.harness.scene import Scene
 from throwaway_postgres import throwaway_postgres
 
@@ -30,6 +30,12 @@ def postgres_dsn() -> Iterator[str]:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Who certifies the web servers of clients."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def admin() -> str:
+    """Where operators reach the servers of the module, if its ``server_environment`` has them listen."""
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture(scope="module")

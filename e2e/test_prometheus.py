@@ -13,7 +13,7 @@ import pytest
 from e2e.harness.installation import ROOT, TWO_WORKERS, Account, Installation, Machine
 from e2e.harness.oauth_client import OAuthClient
 from e2e.harness.person import Person
-from e2e.harness.processes import Process, free_port, wait_until
+from e2e.harness.processes import Process, wait_until
 from e2e.harness.prometheus import JOB, SECONDS, Prometheus, running_prometheus
 from e2e.harness.workers import lines, pinned, sign_in, wait_for_two
 
@@ -25,12 +25,6 @@ OURS = f'{{__name__=~"auth(server|plane)_.+", job="{JOB}"}}'
 BY_ITSELF = ("authserver_audit_rows_sealed_total", "authserver_connections_ended_total")
 SENT_TO = ('http_route="/oauth/token"', 'http_route="/oauth/introspect"', 'http_route="/oauth/revoke"')
 MEASURED = ("authserver_token_issuance_duration_seconds", "authserver_introspection_duration_seconds")
-
-
-@pytest.fixture(scope="module")
-def admin() -> str:
-    """The address of the operators' listener."""
-    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture(scope="module")

@@ -45,11 +45,6 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def admin() -> str:
-    return f"127.0.0.1:{free_port()}"
-
-
-@pytest.fixture(scope="module")
 def server_environment(server_environment: dict[str, str], collector: Collector, admin: str) -> dict[str, str]:
     named = {"AUTHPLANE_ADMIN_ENABLED": "true", "AUTHPLANE_ADMIN_ADDRESS": admin}
     return server_environment | telling(collector.endpoint) | named

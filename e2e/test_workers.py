@@ -26,12 +26,6 @@ SECONDS = 20
 
 
 @pytest.fixture(scope="module")
-def admin() -> str:
-    """The address of the operators' listener."""
-    return f"127.0.0.1:{free_port()}"
-
-
-@pytest.fixture(scope="module")
 def server_environment(server_environment: dict[str, str], admin: str) -> dict[str, str]:
     """All load comes from one address here; the operators' listener is open."""
     return server_environment | {
@@ -182,14 +176,8 @@ def test_workers_that_have_counted_nothing_show_what_one_process_shows(installat
     def shown_by(workers: int) -> set[str]:
         admin = f"127.0.0.1:{free_port()}"
         changes = {"AUTHPLANE_SERVER_WORKERS": str(workers), "AUTHPLANE_ADMIN_ADDRESS": admin}
-        before = dict(installation.environment)
-        installation.environment.update(changes)
-        try:
-            with installation.serve(port=free_port()):
-                return series_of(admin)
-        finally:
-            installation.environment.clear()
-            installation.environment.update(before)
+        with installation.serve(port=free_port(), environment=changes):
+            return series_of(admin)
 
     alone = shown_by(1)
     assert "authserver_tokens_refreshed_total" in alone
@@ -206,41 +194,33 @@ def test_rates_hold_for_all_workers_together(installation: Installation, demo: D
         "AUTHPLANE_RATE_LIMIT_CLIENT_RPS": "0.02",
         "AUTHPLANE_RATE_LIMIT_CLIENT_BURST": "5",
     }
-    before, port = dict(installation.environment), free_port()
-    installation.environment.update(limits)
-    try:
-        with installation.serve(port=port) as process, pinned(process, f"http://127.0.0.1:{port}") as workers:
+    port = free_port()
+    serving = installation.serve(port=port, environment=limits)
+    with serving as process, pinned(process, f"http://127.0.0.1:{port}") as workers:
 
-            def introspect(n: int, client: tuple[str, str]) -> httpx2.Response:
-                return workers[n % 2].post("/oauth/introspect", data={"token": "x"}, auth=client)
+        def introspect(n: int, client: tuple[str, str]) -> httpx2.Response:
+            return workers[n % 2].post("/oauth/introspect", data={"token": "x"}, auth=client)
 
-            mine = [introspect(n, (demo.client_id, demo.client_secret)) for n in range(8)]
-            assert [answer.status_code for answer in mine] == [200] * 5 + [429] * 3
-            assert mine[-1].json()["error"] == "slow_down"
-            assert mine[-1].json()["reference"].startswith("ref_")
-            assert 1 < int(mine[-1].headers["retry-after"]) <= 50
-            assert introspect(0, (other_id, other_secret)).status_code == 200
-            assert introspect(1, (other_id, "wrong")).status_code == 401
-            # Ten of the address's thirty are spent.
-            documents = [workers[n % 2].get("/.well-known/jwks.json") for n in range(24)]
-            assert [answer.status_code for answer in documents] == [200] * 20 + [429] * 4
-            assert 1 < int(documents[-1].headers["retry-after"]) <= 1000
-            assert [http.get("/ready").status_code for http in workers] == [200, 200]
-    finally:
-        installation.environment.clear()
-        installation.environment.update(before)
+        mine = [introspect(n, (demo.client_id, demo.client_secret)) for n in range(8)]
+        assert [answer.status_code for answer in mine] == [200] * 5 + [429] * 3
+        assert mine[-1].json()["error"] == "slow_down"
+        assert mine[-1].json()["reference"].startswith("ref_")
+        assert 1 < int(mine[-1].headers["retry-after"]) <= 50
+        assert introspect(0, (other_id, other_secret)).status_code == 200
+        assert introspect(1, (other_id, "wrong")).status_code == 401
+        # Ten of the address's thirty are spent.
+        documents = [workers[n % 2].get("/.well-known/jwks.json") for n in range(24)]
+        assert [answer.status_code for answer in documents] == [200] * 20 + [429] * 4
+        assert 1 < int(documents[-1].headers["retry-after"]) <= 1000
+        assert [http.get("/ready").status_code for http in workers] == [200, 200]
 
 
 @pytest.fixture
 def second(installation: Installation) -> Iterator[Process]:
     """A second server beside the first, to be ended by the test."""
-    installation.environment["AUTHPLANE_ADMIN_ENABLED"] = "false"
-    try:
-        with installation.serve(port=free_port()) as process:
-            wait_for_two(process)
-            yield process
-    finally:
-        installation.environment["AUTHPLANE_ADMIN_ENABLED"] = "true"
+    with installation.serve(port=free_port(), environment={"AUTHPLANE_ADMIN_ENABLED": "false"}) as process:
+        wait_for_two(process)
+        yield process
 
 
 def test_no_worker_outlives_a_killed_supervisor(second: Process) -> None:
