@@ -26,7 +26,7 @@ from authserver.telemetry.exporting import NOTHING, exporting
 from authserver.telemetry.logs import configure_logging, get_logger
 from authserver.telemetry.metrics import REGISTRY, scrape
 from authserver.telemetry.otlp import sending
-from authserver.telemetry.otlp.sending import MOST_WAITING, Gathered, Sender, open_channel
+from authserver.telemetry.otlp.sending import MOST_WAITING, Gathered, Measured, Sender, open_channel
 from authserver.telemetry.spans import leave, span, within
 from server.tests.fakes.certificates import tls_contexts
 from throwaway_collector import Collector, running_collector
@@ -265,6 +265,55 @@ def test_a_collector_that_hangs_or_is_away_holds_up_no_end(monkeypatch: pytest.M
     finally:
         release.set()
         server.stop(None).wait()
+
+
+def test_figures_that_cannot_be_read_once_are_told_the_next_time(
+    log_lines: Callable[[], list[dict[str, Any]]],
+) -> None:
+    answers = iter(("\ud800", "figures"))
+    measured = Measured(lambda: next(answers).encode())
+    assert list(measured.messages()) == []
+    assert list(measured.messages()) == [(b"figures", 0)]
+    (line,) = log_lines()
+    assert (line["msg"], line["cause"]) == ("metrics cannot be told", "UnicodeEncodeError")
+
+
+def test_what_a_collector_says_of_itself_reaches_no_output() -> None:
+    program = """
+import socket, struct, threading
+from authserver.config.sections.observability import ObservabilityConfig, TracingConfig
+from authserver.telemetry import exporting as module
+from authserver.telemetry.exporting import exporting
+
+module.FLUSH_SECONDS = 0.1
+
+def frame(kind, payload):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, 0]) + bytes(4) + payload
+
+def answer():
+    while True:
+        peer = listener.accept()[0]
+        if is_told.is_set():
+            is_back.set()
+        peer.sendall(frame(4, b""))
+        # The acknowledgement comes when the connection is up.
+        while not peer.recv(4096).endswith(b"\\0\\0\\0\\4\\1\\0\\0\\0\\0"):
+            pass
+        peer.sendall(frame(7, struct.pack(">II", 0, 2) + b"\\x1b]0;owned\\x07\\nforged"))
+        peer.shutdown(socket.SHUT_WR)
+        is_told.set()
+
+is_told, is_back = threading.Event(), threading.Event()
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=answer, daemon=True).start()
+endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
+config = ObservabilityConfig(tracing=TracingConfig(enabled=True, endpoint=endpoint, insecure=True))
+with exporting(config, instance="i") as exports:
+    exports.tracer.start("GET /", exports.tracer.begin()).end()
+    assert is_back.wait(30)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert b"forged" not in done.stdout + done.stderr
 
 
 def test_a_server_without_the_extra_says_so_and_goes_on(

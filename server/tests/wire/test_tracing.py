@@ -1,5 +1,6 @@
 """The spans of requests, on both databases."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from authserver.telemetry.spans import Span, SpanKind
 from authserver.telemetry.tracing import Tracer
 from server.tests.fakes.document_server import document_server
 from server.tests.web.direct import DirectTransport
+from server.tests.web.test_run import running
 from server.tests.wire.exchanging import a_client, a_resource, exchanged, user_token
 from server.tests.wire.harness import EMAIL, PASSWORD, Wire, query_of
 
@@ -188,6 +190,20 @@ async def test_of_a_request_that_is_not_recorded_lines_and_audit_know_the_trace(
     rows = await wire.core.db.fetch_all("SELECT trace_id FROM audit_events WHERE action = $1", "client.registered")
     assert [row["trace_id"] for row in rows] == [TRACE]
     await wire.server.traces.close()
+
+
+async def test_what_is_answered_behind_a_recorded_request_is_no_part_of_it(traced: Traced, logged: io.BytesIO) -> None:
+    async with running(traced.wire.server.public) as listener:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        for path, is_recorded in (("/oauth/authorize", 1), ("/livez", 0)):
+            writer.write(
+                f"GET {path} HTTP/1.1\r\nhost: x\r\ntraceparent: 00-{TRACE}-{CALLER}-0{is_recorded}\r\n".encode()
+            )
+            writer.write(b"\r\n" if is_recorded else b"connection: close\r\n\r\n")
+        await asyncio.wait_for(reader.read(-1), 60)
+        writer.close()
+    lines = [each for each in map(orjson.loads, logged.getvalue().splitlines()) if each["msg"] == "http request"]
+    assert [(line["path"], "span_id" in line) for line in lines] == [("/oauth/authorize", True), ("/livez", False)]
 
 
 async def test_without_a_caller_s_trace_the_share_decides_and_each_request_is_a_trace(wire: Wire) -> None:

@@ -1,6 +1,7 @@
 """Starts what tells a collector, in each process that serves, and ends it. A collector is never needed to serve."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ def exporting(config: ObservabilityConfig, *, instance: str, worker: int = 0) ->
     if not (config.tracing.enabled or config.logging.outputs.otel or wants_metrics):
         yield NOTHING
         return
+    # What the library itself writes to stderr repeats what the other end says, as it is. Failures are logged by us.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251  the library's only switch
     try:
         from authserver.telemetry.otlp.opening import Exporters  # noqa: PLC0415  136 ms, and an extra
     except ImportError as exc:

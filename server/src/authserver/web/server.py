@@ -114,7 +114,8 @@ class WebApp:
         target, origin = self._open(request)
         before = set_origin(origin)
         traced = self._begin_span(request, origin.trace)
-        outer = None if traced is None else within(traced)
+        # Also where none is recorded: what is answered behind another request may run in the context of that one.
+        outer = None if self._tracer is None else within(traced)
         try:
             try:
                 response = self._begin(request, target)

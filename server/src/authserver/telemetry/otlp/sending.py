@@ -107,8 +107,13 @@ class Measured:
         self.is_much = threading.Event()
 
     def messages(self) -> Iterator[tuple[bytes, int]]:
-        """Yield the figures of now."""
-        yield self._encode(), 0
+        """Yield the figures of now, if they can be read."""
+        try:
+            message = self._encode()
+        except Exception as exc:  # noqa: BLE001  the next ones may be
+            _log.warning("metrics cannot be told", cause=type(exc).__name__)
+            return
+        yield message, 0
 
 
 class Sender:
