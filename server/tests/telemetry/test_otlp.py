@@ -14,6 +14,10 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
 from authserver.config.sections.observability import (
     LoggingConfig,
@@ -229,6 +233,38 @@ def test_a_collector_that_comes_back_gets_what_was_gathered_meanwhile() -> None:
     finally:
         sender.begin_to_stop()
         sender.stop(1)
+
+
+def rejecting(number: int) -> bytes:
+    said = ExportTracePartialSuccess(rejected_spans=number)
+    return bytes(ExportTraceServiceResponse(partial_success=said).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("answer", "counted"),
+    [
+        (rejecting(2), 2),
+        (rejecting(2**62), 3),
+        (rejecting(-1), 0),
+        (b"\xff no message", 0),
+    ],
+)
+def test_what_a_collector_says_it_rejected_is_counted_as_dropped(answer: bytes, counted: int) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    handlers = {"Export": grpc.unary_unary_rpc_method_handler(lambda _message, _context: answer)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Rejecting", handlers),))
+    endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    before = dropped("traces")
+    gathered = Gathered[bytes](b"".join, "traces")
+    channel = open_channel(endpoint, is_insecure=True)
+    sender = Sender(channel, "/test.Rejecting/Export", gathered, signal="traces", endpoint=endpoint, interval=SECONDS)
+    for record in (b"1", b"2", b"3"):
+        gathered.put(record)
+    sender.begin_to_stop()
+    sender.stop(SECONDS)
+    server.stop(None).wait()
+    assert dropped("traces") == before + counted
 
 
 def hanging_collector(release: threading.Event) -> tuple[grpc.Server, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import TELEMETRY_DROPPED
@@ -171,7 +172,7 @@ class Sender:
         pause = _FIRST_PAUSE_SECONDS
         for _ in range(_TRIES if count else 1):
             is_last = self._stop.is_set()
-            error = self._send(message)
+            error = self._send(message, count)
             self._tell(error)
             if error is None:
                 return
@@ -182,16 +183,19 @@ class Sender:
         if count:
             self._dropped.inc(count)
 
-    def _send(self, message: bytes) -> grpc.StatusCode | None:
-        """Send a message; return what went wrong, or None."""
+    def _send(self, message: bytes, count: int) -> grpc.StatusCode | None:
+        """Send a message; return what went wrong, or None: then its collector took all but what it says it did not."""
         try:
-            self._call(message, timeout=_CALL_SECONDS)
+            answer: bytes = self._call(message, timeout=_CALL_SECONDS)
         except grpc.RpcError as exc:
             code: grpc.StatusCode = exc.code()
             return code
         except ValueError:
             # The channel was closed: the process ends.
             return grpc.StatusCode.ABORTED
+        # Whatever it says, no more than there were.
+        if rejected := min(_count_rejected(answer), count):
+            self._dropped.inc(rejected)
         return None
 
     def _tell(self, error: grpc.StatusCode | None) -> None:
@@ -206,6 +210,15 @@ class Sender:
         if error is None and self._is_failing:
             _log.info("telemetry is taken again", signal=self._signal)
         self._is_failing = error is not None
+
+
+def _count_rejected(answer: bytes) -> int:
+    """Return how many records of a message its collector did not take; the answers of all signals have one form."""
+    try:
+        rejected: int = ExportTraceServiceResponse.FromString(answer).partial_success.rejected_spans
+    except Exception:  # noqa: BLE001  an answer that is none
+        return 0
+    return max(0, rejected)
 
 
 def open_channel(endpoint: str, *, is_insecure: bool) -> grpc.Channel:
