@@ -154,6 +154,12 @@ def test_what_would_not_start_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_directory_that_is_no_text_is_refused(terminal: Command, tmp_path: Path) -> None:
+    done = terminal("init", str(tmp_path / "\udcff"))
+    assert (done.code, done.out, done.err) == (1, "", "error: DIR is not UTF-8\n")
+    assert list(tmp_path.glob("*/authserver.*")) == []
+
+
 def test_it_writes_here_when_no_directory_is_named(terminal: Command, tmp_path: Path) -> None:
     found = json.loads(terminal("init", "--json").out)
     assert found["config"] == str(tmp_path / "authserver.yaml")

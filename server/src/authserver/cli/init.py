@@ -89,6 +89,10 @@ def command(
 
     Nothing is overwritten: secrets that are in use would be lost. The secrets are random and printed nowhere.
     """
+    try:
+        str(Path(directory).absolute()).encode()
+    except UnicodeEncodeError as exc:
+        raise click.ClickException("DIR is not UTF-8") from exc
     plan = Plan(
         directory=Path(directory).absolute(),
         issuer=issuer,
