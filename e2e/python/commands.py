@@ -15,7 +15,9 @@ options = json.loads(sys.argv[1])
 os.environ.update(options["environment"])
 os.chdir(options["directory"])
 for line in sys.stdin:
-    output, error = io.StringIO(), io.StringIO()
+    # As real streams are: some of it is written to the bytes below the text.
+    output, error = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(error):
         code = run(json.loads(line)["arguments"])
-    print(json.dumps({"code": code, "output": output.getvalue(), "error": error.getvalue()}), flush=True)
+    written, told = (stream.buffer.getvalue().decode() for stream in (output, error))
+    print(json.dumps({"code": code, "output": written, "error": told}), flush=True)
