@@ -17,7 +17,7 @@ from e2e.harness.processes import Process, free_port, wait_until
 from throwaway_collector import Collector, SeenSpan, running_collector
 
 SECONDS = 60
-TRACE, CALLER = secrets.token_hex(16), secrets.token_hex(8)
+CALLER = secrets.token_hex(8)
 RESOURCE = "https://notes.example/mcp"
 
 
