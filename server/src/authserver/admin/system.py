@@ -52,7 +52,7 @@ def spell_uptime(seconds: int) -> str:
     return " ".join(parts)
 
 
-def spell_duration(seconds: int) -> str:
+def spell_all_units(seconds: int) -> str:
     """Return ``1m0s`` or ``24h0m0s``: every unit below the first one that is not zero."""
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

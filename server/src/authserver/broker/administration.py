@@ -204,7 +204,7 @@ class BrokerProviderAdministration:
         """Return all providers, by their slugs."""
         return await list_providers(self.db)
 
-    async def name(self, *, provider_id: str, slug: str) -> str:
+    async def get_id(self, *, provider_id: str, slug: str) -> str:
         """Return the id of the provider that somebody names by id or slug; empty when neither is given.
 
         Raises:

@@ -145,7 +145,7 @@ async def _provider_of(
         raise Invalid("broker_provider_id and broker_provider_slug exclude each other")
     if seed.broker_provider_slug in to_come:
         return seed.broker_provider_slug
-    return await providers.name(provider_id=seed.broker_provider_id, slug=seed.broker_provider_slug)
+    return await providers.get_id(provider_id=seed.broker_provider_id, slug=seed.broker_provider_slug)
 
 
 def _draft(seed: ResourceSeed, provider_id: str) -> ResourceDraft:

@@ -63,7 +63,7 @@ async def set_broker_grant(call: Call[BrokerGrantBody]) -> BrokerGrantView:
     body = call.body
     if (body.broker_provider_id is None) == (body.broker_provider_slug is None):
         raise Invalid("exactly one of broker_provider_id and broker_provider_slug is required")
-    provider_id = await call.parts.broker_providers.name(
+    provider_id = await call.parts.broker_providers.get_id(
         provider_id=body.broker_provider_id or "", slug=body.broker_provider_slug or ""
     )
     grant = await call.parts.broker_grants.set(

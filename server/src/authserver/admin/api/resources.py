@@ -110,7 +110,7 @@ async def list_resources(call: Call[None]) -> list[ResourceView] | ResourceView:
 async def create_resource(call: Call[ResourceBody]) -> ResourceView:
     """Register a resource."""
     body = call.body
-    provider_id = await call.parts.broker_providers.name(
+    provider_id = await call.parts.broker_providers.get_id(
         provider_id=body.broker_provider_id or "", slug=body.broker_provider_slug or ""
     )
     draft = ResourceDraft(

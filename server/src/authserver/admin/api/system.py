@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 from authserver.admin.endpoint import Call, endpoint
 from authserver.admin.records import Role
-from authserver.admin.system import Notice, find_notices, spell_duration, spell_uptime
+from authserver.admin.system import Notice, find_notices, spell_all_units, spell_uptime
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.authorization.family_store import count_families_since
@@ -179,7 +179,7 @@ async def get_system_config(call: Call[None]) -> SystemConfig:
         dpop=DpopInfo(
             enabled=config.dpop.enabled,
             require_nonce=config.dpop.require_nonce,
-            nonce_ttl=spell_duration(config.dpop.nonce_ttl),
+            nonce_ttl=spell_all_units(config.dpop.nonce_ttl),
         ),
         token_exchange=exchange,
         agents=AgentsInfo(enabled=True, jwks_listing=config.agents.enable_jwks_listing),
