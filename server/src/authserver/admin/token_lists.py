@@ -1,5 +1,6 @@
 """Families and machine tokens, listed one kind behind the other, or as one."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from authserver.admin.long_lists import Pages, read_pages
@@ -14,6 +15,7 @@ from authserver.tokens.machine_store import (
 )
 
 Token = Family | MachineToken
+_Read = Callable[[int, bytes | None], Awaitable[Sequence[Token]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,7 @@ class Listed:
         for find, read in ((self._pass_families, self._families), (self._pass_machines, self._machines)):
             position = await find(offset) if offset else None
             if position is not None or not offset:
-                async for page in read_pages(
-                    lambda size, last, read=read, first=position: read(size, first if last is None else last.id),  # type: ignore[misc]
-                    limit=limit,
-                ):
+                async for page in read_pages(_behind(read, position), limit=limit):
                     yield page
 
     async def together(self, limit: int, *, after: bytes | None) -> Pages[Token]:
@@ -78,3 +77,12 @@ class Listed:
         return await self.db.survey(
             lambda reader: find_machine_position(reader, passed_over=number, client_id=self.client_id)
         )
+
+
+def _behind(read: _Read, first: bytes | None) -> Callable[[int, Token | None], Awaitable[Sequence[Token]]]:
+    """Return what reads the pages behind the one of an id, each behind the last of the page before."""
+
+    async def read_page(size: int, last: Token | None) -> Sequence[Token]:
+        return await read(size, first if last is None else last.id)
+
+    return read_page

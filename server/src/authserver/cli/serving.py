@@ -151,22 +151,7 @@ async def run(
         stop: Ends it.
     """
     config = core.config
-    reloads: set[asyncio.Task[None]] = set()
-
-    def reload() -> None:
-        _log.info("SIGHUP received, reloading signing keys")
-        task = asyncio.ensure_future(keyring.reload(core.clock()))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    def finish() -> None:
-        _log.info("shutting down")
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, finish)
+    _obey_signals(core, keyring, stop)
     await server.watcher.start()
     # Once more, now that later changes are watched: one could have come in between.
     await core.mode.refresh()
@@ -198,6 +183,26 @@ async def run(
         with contextlib.suppress(StorageUnavailable, SigningUnavailable):
             await server.sealer.seal_all()
         await keyring.close()
+
+
+def _obey_signals(core: Core, keyring: Keyring, stop: asyncio.Event) -> None:
+    """Reload the keys at SIGHUP, set ``stop`` at SIGINT and SIGTERM."""
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        _log.info("SIGHUP received, reloading signing keys")
+        task = asyncio.ensure_future(keyring.reload(core.clock()))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    def finish() -> None:
+        _log.info("shutting down")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, finish)
 
 
 async def _serve(loaded: LoadedConfig, exports: Exports, on_started: Callable[[Core], None] | None) -> None:
