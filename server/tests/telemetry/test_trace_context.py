@@ -106,3 +106,14 @@ def test_other_servers_are_told_the_decision_and_what_was_to_be_passed_on(*, is_
     }
     bare = TraceContext(trace_id=TRACE, is_sampled=is_sampled)
     assert spell_trace_headers(bare, PARENT) == {"traceparent": f"00-{TRACE}-{PARENT}-{flags}"}
+
+
+@pytest.mark.parametrize("part", [";c= ", ";c = ", " ;c", "; c= d ", " "])
+def test_baggage_that_is_nearly_well_formed_takes_no_longer_than_other(part: str) -> None:
+    # Tried in every way there is, this would not end.
+    context = read_trace_context([f"00-{'1' * 32}-{'2' * 16}-01"], [], ["a= " + part * (900 // len(part)) + '"'])
+    assert context is not None
+    assert context.baggage == ""
+    kept = read_trace_context([f"00-{'1' * 32}-{'2' * 16}-01"], [], ["a = ;b ; c= ;d = e,f=g"])
+    assert kept is not None
+    assert kept.baggage == "a = ;b ; c= ;d = e,f=g"

@@ -16,9 +16,10 @@ _STATE_MEMBER = re.compile(rf"({_KEY})=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{{0,255}}[\x
 _MOST_STATE_MEMBERS = 32
 _MOST_STATE_BYTES = 512
 
-_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_VALUE = r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*"
-_BAGGAGE_MEMBER = re.compile(rf"{_NAME}\s*=\s*{_VALUE}(?:\s*;\s*{_NAME}(?:\s*=\s*{_VALUE})?)*", re.ASCII)
+# Possessive: blanks that could belong to either of two parts would be tried in every way there is, by anybody's header.
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_VALUE = r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*+"
+_BAGGAGE_MEMBER = re.compile(rf"{_NAME}\s*+=\s*+{_VALUE}(?:\s*+;\s*+{_NAME}(?:\s*+=\s*+{_VALUE})?+)*+", re.ASCII)
 _MOST_BAGGAGE_MEMBERS = 16
 _MOST_BAGGAGE_BYTES = 1024
 
