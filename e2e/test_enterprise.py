@@ -273,5 +273,6 @@ async def test_no_secret_and_no_assertion_is_written_down(acme: Enterprise) -> N
     for text in (logs, str(rows)):
         assert acme.secret not in text
         assert token not in text
-        assert "eyJ" not in text
+        # An id at random may hold the first three letters of a JWT, but no dot behind them.
+        assert not re.search(r"eyJ[\w-]+\.", text)
         assert not re.search(r"[\w.]+@[\w-]+\.[a-z]{2,}", text)
