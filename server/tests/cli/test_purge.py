@@ -102,7 +102,11 @@ class Blocker:
     def wait_for_another(self) -> None:
         """Wait until somebody waits for the table."""
         deadline = time.monotonic() + 20
-        while not self._run(self._connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+        waiting = (
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+            " WHERE NOT granted AND datname = current_database()"
+        )
+        while not self._run(self._connection.fetchval(waiting)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
 

@@ -67,7 +67,7 @@ async def _purge(config: Config, targets: tuple[Target, ...], *, timeout: float,
             if not await _finish(work, stop):
                 _log.error("purge interrupted", table=target)
                 return False
-            succeeded = work.result() and succeeded
+            succeeded = _tell(target, work) and succeeded
     return succeeded
 
 
@@ -100,26 +100,31 @@ async def _opened(config: Config, targets: tuple[Target, ...]) -> AsyncIterator[
 
 async def _purge_one(
     db: Database, target: Target, config: Config, *, now: int, retention: int | None, signer: Signer | None
-) -> bool:
+) -> int:
+    """Purge one target; return how many rows went."""
+    return await purge(
+        db,
+        target,
+        now=now,
+        refresh_grace=config.oauth.refresh_grace,
+        trace_age=config.traces.max_age,
+        retention=retention,
+        signer=signer,
+        destinations=config.audit.destinations,
+    )
+
+
+def _tell(target: Target, work: "asyncio.Future[int]") -> bool:
+    """Log what became of a target; return whether it was purged."""
     try:
-        deleted = await purge(
-            db,
-            target,
-            now=now,
-            refresh_grace=config.oauth.refresh_grace,
-            trace_age=config.traces.max_age,
-            retention=retention,
-            signer=signer,
-            destinations=config.audit.destinations,
-        )
+        _log.info("purge completed", table=target, deleted=work.result())
     except Exception as exc:  # noqa: BLE001  one target's failure must not keep the others from running
         _log.error("purge failed", table=target, error=str(exc))
         return False
-    _log.info("purge completed", table=target, deleted=deleted)
     return True
 
 
-async def _finish(work: "asyncio.Future[bool]", stop: asyncio.Event) -> bool:
+async def _finish(work: "asyncio.Future[int]", stop: asyncio.Event) -> bool:
     """Wait for work, but not beyond ``stop``; return whether it was done. Batches it has committed stay committed."""
     stopping = asyncio.ensure_future(stop.wait())
     both: set[asyncio.Future[Any]] = {work, stopping}
@@ -128,4 +133,6 @@ async def _finish(work: "asyncio.Future[bool]", stop: asyncio.Event) -> bool:
     if not work.done():
         work.cancel()
         await asyncio.wait({work})
-    return not work.cancelled()
+        # A driver may tell of a cancellation in its own words.
+        return not work.cancelled() and work.exception() is None
+    return True

@@ -108,6 +108,8 @@ async def build(core: Core, limits: Limits, exports: Exports) -> tuple[Keyring, 
 
 async def _prepare(core: Core) -> Keyring:
     config = core.config
+    # Keys are made in a thread, whose lines do not wait behind those that were gathered here.
+    flush_logs()
     keyring = await open_keys(config, now=core.clock(), core=core)
     if keyring.is_new and await has_issued(core.db):
         _log.error("the signing keys are gone: what was issued before this start can no longer be verified")
