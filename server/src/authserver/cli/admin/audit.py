@@ -13,12 +13,12 @@ from authserver.cli.admin.calling import Api, calls_api
 from authserver.cli.groups import Group
 from authserver.cli.options import Duration
 from authserver.cli.printing import as_json_line, as_text
-from authserver.protocol.times import spell_time
+from authserver.protocol.times import parse_time, spell_time
 from authserver.telemetry.decisions import without_controls
 
 _LONGEST_PAGE = 1000
 _POLL_SECONDS = 1.0
-# A row is committed a moment after its time was noted, and clocks differ.
+# A row is committed a moment after its time was noted.
 _LOOK_BACK_SECONDS = 10
 
 Event = dict[str, Any]
@@ -70,22 +70,25 @@ def tail(api: Api, *, follow: bool, lines: int) -> None:
 
     With --json each is an object on a line of its own.
     """
-    started = api.now()
-    newest = api.call("GET /admin/audit", query={"limit": lines}) if lines else []
-    _show(api, newest)
+    newest = api.call("GET /admin/audit", query={"limit": max(lines, 1)})
+    _show(api, newest[:lines])
     if follow:
         with contextlib.suppress(KeyboardInterrupt):
-            _follow(api, {event["id"] for event in newest}, started)
+            _follow(api, newest)
 
 
-def _follow(api: Api, shown: set[str], since: int) -> None:
-    """Show what comes, for ever."""
+def _follow(api: Api, newest: list[Event]) -> None:
+    """Show what comes, for ever. Times are those of the trail: a server's clock need not be this machine's."""
+    started = latest = newest[0]["created_at"] if newest else ""
+    shown = {event["id"] for event in newest}
     while True:
         time.sleep(_POLL_SECONDS)
-        began = api.now()
-        window = api.call_pages("GET /admin/audit", query={"since": spell_time(since - _LOOK_BACK_SECONDS)})
-        _show(api, [event for event in window if event["id"] not in shown])
-        shown, since = {event["id"] for event in window}, began
+        seconds = parse_time(latest)
+        since = None if seconds is None else spell_time(seconds - _LOOK_BACK_SECONDS)
+        window = api.call_pages("GET /admin/audit", query={"since": since})
+        _show(api, [event for event in window if event["id"] not in shown and event["created_at"] >= started])
+        shown = {event["id"] for event in window}
+        latest = window[0]["created_at"] if window else latest
 
 
 def _show(api: Api, newest_first: list[Event]) -> None:
