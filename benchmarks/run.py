@@ -201,6 +201,8 @@ def main() -> None:
     if SERVER_CORE == LOAD_CORE:
         print("one core only: servers and load share it, and absolute figures mean little")
     samples, figures = _measure(options)
+    if not samples:
+        sys.exit("no contestant has such a measure")
     result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine, "figures": figures}
     print_samples(samples)
     print_verdicts(figures, _recorded())
