@@ -31,7 +31,7 @@ NPM = NODE_WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 REDIRECT_URI = "https://client.example/callback"
 RESOURCE = "https://mcp.example/notes"
 SCOPE = "notes:read"
-_PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 15
 _OURS = {
     "authorize": "/oauth/authorize",
     "token": "/oauth/token",
@@ -75,7 +75,7 @@ def _process(
     finally:
         process.terminate()
         try:
-            process.wait(_PATIENCE_SECONDS)
+            process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -84,7 +84,7 @@ def _process(
 def _await_200(process: subprocess.Popen[bytes], url: str, log: Path) -> float:
     """Return the seconds until a URL answers 200."""
     started = time.perf_counter()
-    while time.perf_counter() - started < _PATIENCE_SECONDS:
+    while time.perf_counter() - started < PATIENCE_SECONDS:
         with (
             contextlib.suppress(urllib.error.URLError, ConnectionError),
             urllib.request.urlopen(url, timeout=1) as answer,

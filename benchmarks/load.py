@@ -19,7 +19,7 @@ import uvloop
 from machine import cpu_seconds
 
 _WARM_UP_SECONDS = 0.3
-_PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 30
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 Answer = tuple[bytes, bytes]
@@ -148,7 +148,7 @@ async def _load(
         latencies.clear()
         cpu, started = cpu_seconds(pids), time.perf_counter()
     await asyncio.wait(
-        ends, timeout=_PATIENCE_SECONDS if seconds is None else seconds, return_when=asyncio.FIRST_EXCEPTION
+        ends, timeout=PATIENCE_SECONDS if seconds is None else seconds, return_when=asyncio.FIRST_EXCEPTION
     )
     used, elapsed, measured = cpu_seconds(pids) - cpu, time.perf_counter() - started, list(latencies)
     for end in ends:
@@ -185,7 +185,7 @@ def measure_with_wrk(port: int, pids: tuple[int, ...], path: str, *, connections
     duration = max(1, round(seconds))
     command = [wrk, "-t1", f"-c{connections}", f"-d{duration}s", "--latency", f"http://127.0.0.1:{port}{path}"]
     cpu = cpu_seconds(pids)
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=duration + _PATIENCE_SECONDS)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=duration + PATIENCE_SECONDS)
     cpu = cpu_seconds(pids) - cpu
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise UnexpectedAnswerError(done.stdout)

@@ -166,6 +166,13 @@ def whole_flow(target: Target) -> Requests:
             raise UnexpectedAnswerError("the refresh token was not rotated")
 
 
+def authorizations(target: Target) -> Requests:
+    """A code for a user who is signed in and has consented, again and again."""
+    authorize = _authorize(target)
+    while True:
+        _code((yield authorize))
+
+
 def _collect_codes(target: Target, codes: list[bytes], number: int) -> Requests:
     authorize = _authorize(target)
     while len(codes) < number:
@@ -177,7 +184,7 @@ def _redeem_codes(target: Target, codes: list[bytes]) -> Requests:
         _members((yield _redeem(target, codes.pop())))
 
 
-def _refresh_on(target: Target) -> Requests:
+def refreshes(target: Target) -> Requests:
     """Sign in once, then refresh and refresh; the warm-up takes the first two requests."""
     code = _code((yield _authorize(target)))
     members = _members((yield _redeem(target, code)))
@@ -185,7 +192,7 @@ def _refresh_on(target: Target) -> Requests:
         members = _members((yield _refresh(target, members["refresh_token"].encode())))
 
 
-def _introspect_on(target: Target) -> Requests:
+def introspections(target: Target) -> Requests:
     """Get one token and ask whether it is in force, again and again."""
     assert target.inspector is not None
     authorization = _basic(target.inspector)
@@ -263,7 +270,7 @@ def measure_redemption(target: Target, *, connections: int, seconds: float) -> S
 
 def measure_refresh(target: Target, *, connections: int, seconds: float) -> Sample:
     """Measure refreshes, each with the token that the last one gave."""
-    refresh = partial(_refresh_on, target)
+    refresh = partial(refreshes, target)
     return measure(target.port, target.pids, refresh, connections=connections, seconds=seconds)
 
 
@@ -301,7 +308,7 @@ def measure_grants(
 
 def measure_introspection(target: Target, *, connections: int, seconds: float) -> Sample:
     """Measure the introspection of an active token by a confidential client."""
-    introspect = partial(_introspect_on, target)
+    introspect = partial(introspections, target)
     return measure(target.port, target.pids, introspect, connections=connections, seconds=seconds)
 
 

@@ -22,15 +22,21 @@ apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >&2
 }
 
-# Prints the first Python that is new enough; PYTHON=... names one.
+# Prints the first Python that is new enough; PYTHON=... names one. The system's own comes first: distributions compile theirs
+# with profiles, and the server needs a sixth less of the processor with it than with one that was compiled without.
 find_python() {
-    for candidate in ${PYTHON:-} python3 python3.11 python3.12 python3.13 python3.14; do
-        if has "$candidate" && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    for candidate in ${PYTHON:-} /usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14; do
+        if has "$candidate" && can_make_venv "$candidate"; then
             command -v "$candidate"
             return
         fi
     done
     die "Python 3.11 or newer was not found: install it, or name it with PYTHON=/path/to/python3 make setup"
+}
+
+can_make_venv() {
+    "$1" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null &&
+        { can_apt || "$1" -c 'import ensurepip' 2>/dev/null || "$1" -c 'import pip' 2>/dev/null; }
 }
 
 make_venv() {
