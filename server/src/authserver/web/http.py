@@ -98,7 +98,7 @@ class HttpRequest:
         self.answer_headers: tuple[tuple[bytes, bytes], ...] = ()
         self._first = dict(reversed(headers))
         self.want_more = want_more
-        self._arrived = bytearray()
+        self._arrived: bytes | bytearray = b""
         self._arrives: asyncio.Future[None] | None = None
         self._is_whole = False
         self._is_lost = False
@@ -118,7 +118,12 @@ class HttpRequest:
 
     def arrive(self, part: bytes) -> int:
         """Take a part of the body; return how many bytes wait to be read."""
-        self._arrived += part
+        if not self._arrived:
+            self._arrived = part
+        else:
+            if isinstance(self._arrived, bytes):
+                self._arrived = bytearray(self._arrived)
+            self._arrived += part
         self._wake()
         return len(self._arrived)
 
@@ -139,6 +144,12 @@ class HttpRequest:
             BodyTooLarge: It is longer than ``max_bytes``; no more than that was kept.
             Disconnected: The client went away.
         """
+        if self._is_whole and not self._is_lost:
+            # As is usual of a form, which comes in one piece with its head.
+            body, self._arrived = self._arrived, b""
+            if len(body) > max_bytes:
+                raise BodyTooLarge
+            return bytes(body)
         length = self.header(b"content-length")
         if length is not None and _LENGTH.fullmatch(length) and int(length) > max_bytes:
             raise BodyTooLarge
@@ -167,8 +178,7 @@ class HttpRequest:
                 await self._arrives
         if self._is_lost:
             raise Disconnected
-        part = bytes(self._arrived)
-        self._arrived.clear()
+        part, self._arrived = bytes(self._arrived), b""
         return part, not self._is_whole
 
     def _wake(self) -> None:
