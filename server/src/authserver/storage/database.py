@@ -54,17 +54,21 @@ class Append:
         columns: Column name to PostgreSQL type, in the order of the values.
         named: Those that hold the number of a text, which is what is given (storage/names.py).
         named_at: Where those stand.
+        statement: The insert of one row, which SQLite runs as it is.
     """
 
     table: str
     columns: dict[str, str]
     named: tuple[str, ...] = ()
     named_at: tuple[int, ...] = field(init=False)
+    statement: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the places once."""
+        """Find the places and compose the statement once."""
         places = tuple(place for place, column in enumerate(self.columns) if column in self.named)
+        marks = ", ".join("?" * len(self.columns))
         object.__setattr__(self, "named_at", places)
+        object.__setattr__(self, "statement", f"INSERT INTO {self.table} ({self.names}) VALUES ({marks})")
 
     @property
     def names(self) -> str:

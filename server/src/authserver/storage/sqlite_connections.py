@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Awaitable, Generator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar, cast
+from types import NoneType
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 from authserver.storage.database import (
@@ -34,22 +35,16 @@ _FIND_NUMBER = "SELECT number FROM names WHERE name = ?"
 _MAKE_NUMBER = "INSERT INTO names (name) VALUES (?) RETURNING number"
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
+# Each of both stands for itself. Unless it is told so, the driver looks for two attributes that such a value does not have,
+# each time one is bound; a token's rows have a dozen.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(NoneType, {None: None}.get)
+
 
 @lru_cache(maxsize=1024)
 def native(sql: str) -> str:
     """Return a statement with SQLite's spelling of numbered placeholders; statements are constants of modules."""
     return _PLACEHOLDER.sub(r"?\1", sql)
-
-
-@lru_cache(maxsize=256)
-def _inserting(append: Append) -> str:
-    marks = ", ".join("?" * len(append.columns))
-    return f"INSERT INTO {append.table} ({append.names}) VALUES ({marks})"
-
-
-@lru_cache(maxsize=256)
-def _updating(claim: Claim | FirstUse) -> str:
-    return native(claim.statement)
 
 
 def connect(path: str, *, wal: bool, timeout_ms: int = BUSY_TIMEOUT_MS) -> sqlite3.Connection:
@@ -137,9 +132,8 @@ class Transaction:
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
         """Return the first row, or None."""
-        cursor = self._connection.execute(native(sql), args)
-        rows = cursor.fetchall()
-        return rows[0] if rows else None
+        row: Row | None = self._connection.execute(native(sql), args).fetchone()
+        return row
 
     async def fetch_all(self, sql: str, *args: Value) -> Sequence[Row]:
         """Return all rows."""
@@ -155,14 +149,12 @@ class Transaction:
 
     async def claim(self, claim: Claim | FirstUse, *values: Value) -> bool:
         """Update a row if its condition holds, or insert one if its key is new."""
-        return self._connection.execute(_updating(claim), values).rowcount == 1
+        return self._connection.execute(native(claim.statement), values).rowcount == 1
 
     async def append(self, append: Append, *values: Value) -> None:
         """Append one row."""
-        if append.named_at:
-            self._connection.execute(_inserting(append), self._numbered(append, values))
-        else:
-            self._connection.execute(_inserting(append), values)
+        row = self._numbered(append, values) if append.named_at else values
+        self._connection.execute(append.statement, row)
 
     async def number_of(self, name: str) -> int:
         """Return the number that stands for a text."""
@@ -171,12 +163,12 @@ class Transaction:
     async def settle(self, append: Append) -> None:
         """Do nothing: appended rows are written at once."""
 
-    def _numbered(self, append: Append, values: Sequence[Value]) -> list[Value]:
-        row = list(values)
+    def _numbered(self, append: Append, values: Sequence[Value]) -> Sequence[Value]:
+        row: list[Any] = [*values]
         for place in append.named_at:
             name = row[place]
             if name is not None:
-                row[place] = self._names.get(cast("str", name)) or self._number(cast("str", name))
+                row[place] = self._names.get(name) or self._number(name)
         return row
 
     def _number(self, name: str) -> int:
@@ -184,8 +176,9 @@ class Transaction:
         row = self._connection.execute(_FIND_NUMBER, (name,)).fetchone()
         if row is None:
             row = self._connection.execute(_MAKE_NUMBER, (name,)).fetchone()
-        self._names.put(name, row[0])
-        return cast("int", row[0])
+        number: int = row[0]
+        self._names.put(name, number)
+        return number
 
 
 def driven(work: Awaitable[T]) -> T:
@@ -194,6 +187,7 @@ def driven(work: Awaitable[T]) -> T:
     try:
         step.send(None)
     except StopIteration as done:
-        return cast("T", done.value)
+        result: T = done.value
+        return result
     step.close()
     raise AssertionError("a transaction awaited something other than its statements")
