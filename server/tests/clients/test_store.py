@@ -1,4 +1,7 @@
+import asyncio
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
@@ -15,10 +18,25 @@ from authserver.clients.store import (
     update_fetched_at,
     update_secret_hash,
 )
-from authserver.storage.database import Database, UniqueViolation
+from authserver.storage.database import Database, UniqueViolation, Writer
 from server.tests.clients.builders import NOW, a_client
 
 pytestmark = pytest.mark.anyio
+
+_FROM_OUTSIDE = """
+import asyncio, contextlib, sqlite3, sys
+target, statement = sys.argv[1:]
+if "://" in target:
+    import asyncpg
+    async def run():
+        connection = await asyncpg.connect(target)
+        await connection.execute(statement)
+        await connection.close()
+    asyncio.run(run())
+else:
+    with contextlib.closing(sqlite3.connect(target)) as connection, connection:
+        connection.execute(statement)
+"""
 
 
 async def test_a_client_is_read_back_as_it_was_stored(db: Database) -> None:
@@ -110,6 +128,40 @@ async def test_the_record_of_a_long_row_is_not_kept(db: Database) -> None:
     first = await find_client(db, client.id)
     assert first == client
     assert await find_client(db, client.id) is not first
+
+
+async def test_a_client_that_is_made_again_under_its_id_is_not_taken_for_the_one_before(db: Database) -> None:
+    await db.write(lambda tx: insert_client(tx, a_client(secret_hash="old")))
+    assert await find_client(db, "client-1") == a_client(secret_hash="old")
+    await db.write(lambda tx: delete_client(tx, "client-1"))
+    assert await find_client(db, "client-1") is None
+    await db.write(lambda tx: insert_client(tx, a_client(secret_hash="new")))
+    assert await find_client(db, "client-1") == a_client(secret_hash="new")
+
+
+async def test_what_a_transaction_read_that_failed_is_not_taken_for_the_row(db: Database) -> None:
+    await db.write(lambda tx: insert_client(tx, a_client()))
+
+    async def fail(tx: Writer) -> None:
+        assert await update_client(tx, a_client(name="never stored"))
+        found = await find_client(tx, "client-1")
+        assert found == a_client(name="never stored", version=2)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await db.write(fail)
+    assert await find_client(db, "client-1") == a_client()
+    assert await db.write(lambda tx: update_client(tx, a_client(name="stored")))
+    assert await find_client(db, "client-1") == a_client(name="stored", version=2)
+
+
+async def test_a_change_by_another_process_is_seen_by_the_next_look(db: Database, database_target: str) -> None:
+    await db.write(lambda tx: insert_client(tx, a_client()))
+    assert await find_client(db, "client-1") == a_client()
+    for status in (ClientStatus.SUSPENDED, ClientStatus.ACTIVE, ClientStatus.REVOKED):
+        run = [sys.executable, "-c", _FROM_OUTSIDE, database_target, f"UPDATE clients SET status = '{status}'"]
+        await asyncio.to_thread(subprocess.run, run, check=True, timeout=60)
+        assert await find_client(db, "client-1") == a_client(status=status)
 
 
 @pytest.mark.parametrize("before", [None, NOW - 1, NOW + 1])

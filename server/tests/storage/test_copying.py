@@ -79,6 +79,21 @@ async def test_numbers_that_the_database_gives_go_on_behind_those_that_arrived(p
         await connection.close()
 
 
+async def test_triggers_leave_the_copy_alone_and_go_on_after_it(path: str, postgres_target: str) -> None:
+    await copy(path, postgres_target)
+    connection = await asyncpg.connect(postgres_target)
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as source:
+            for table in ("clients", "users"):
+                revisions = f"SELECT id, revision FROM {table} ORDER BY id"
+                arrived = [tuple(row) for row in await connection.fetch(revisions)]
+                assert sorted(arrived) == sorted(source.execute(revisions))
+                await connection.execute(f"UPDATE {table} SET name = 'another'")
+                assert not {row["revision"] for row in await connection.fetch(revisions)} & {one for _, one in arrived}
+    finally:
+        await connection.close()
+
+
 async def test_a_copied_database_is_not_copied_into_again(path: str, postgres_target: str) -> None:
     await copy(path, postgres_target)
     before = await rows_of(postgres_target)

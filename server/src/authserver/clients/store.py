@@ -1,6 +1,5 @@
 """SQL of clients, and of the one setting that belongs to them."""
 
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -8,6 +7,7 @@ import orjson
 from authserver.clients.records import Client, ClientStatus, RegistrationSource
 from authserver.storage.database import Reader, Row, Value, Writer
 from authserver.storage.merging import find_nth, read_merged
+from authserver.storage.revisions import KeptRecords
 from authserver.storage.totals import Counted
 
 _COLUMNS = (
@@ -19,9 +19,10 @@ _FIELDS = tuple(_COLUMNS.split(", "))
 _WIDTH = len(_FIELDS)
 _LONG = tuple(_FIELDS.index(name) for name in ("jwks", "redirect_uris", "scope"))
 _PLACEHOLDERS = ", ".join(f"${number}" for number in range(1, _WIDTH + 1))
-_FIND_CLIENT = f"SELECT {_COLUMNS} FROM clients WHERE id = $1"
+_FIND_REVISION = "SELECT revision FROM clients WHERE id = $1"
+_READ_CLIENT = f"SELECT {_COLUMNS}, revision FROM clients WHERE id = $1"
 _LONGEST_ID = 2048
-_KEPT_RECORDS = 4096
+_KEPT = KeptRecords[Client](4096)
 _LONGEST_KEPT = 4096
 _BEHIND_ALL = (2**62, "")
 
@@ -34,8 +35,8 @@ async def find_client(db: Reader, client_id: str) -> Client | None:
     """Look a client up, whatever its status; any text may be asked for."""
     if not may_be_id(client_id):
         return None
-    row = await db.fetch_one(_FIND_CLIENT, client_id)
-    return _client(row) if row else None
+    row = await db.fetch_one(_FIND_REVISION, client_id)
+    return await client_of_revision(db, client_id, row["revision"]) if row else None
 
 
 def may_be_id(client_id: str) -> bool:
@@ -43,9 +44,27 @@ def may_be_id(client_id: str) -> bool:
     return len(client_id) <= _LONGEST_ID and "\x00" not in client_id
 
 
-def columns_of(table: str) -> str:
-    """Return SQL for the columns of a client, for a read that needs more than a client; ``client_of`` takes their values."""
-    return ", ".join(f"{table}.{field}" for field in _FIELDS)
+def revision_of(client_id: str) -> str:
+    """Return SQL for the revision of the client that a parameter names, or NULL; ``client_of_revision`` takes it."""
+    return f"(SELECT revision FROM clients WHERE id = {client_id})"
+
+
+async def client_of_revision(db: Reader, client_id: str, revision: int) -> Client | None:
+    """Return a client whose row was just seen to have this revision: as it was kept, or is read now."""
+    return _KEPT.get(client_id, revision) or await read_client(db, client_id)
+
+
+async def read_client(db: Reader, client_id: str) -> Client | None:
+    """Read the whole row of a client."""
+    row = await db.fetch_one(_READ_CLIENT, client_id)
+    if row is None:
+        return None
+    values = row[:_WIDTH]
+    client = _record(values)
+    # A key set may have 64 KiB, and anybody may register: what is kept of strangers' rows is small.
+    if sum(len(values[column] or "") for column in _LONG) <= _LONGEST_KEPT:
+        _KEPT.put(client_id, row["revision"], client)
+    return client
 
 
 def status_of(client_id: str) -> str:
@@ -247,17 +266,6 @@ def _names(text: Any) -> tuple[str, ...]:
     return tuple(orjson.loads(text))
 
 
-def _client(row: Row) -> Client:
-    return client_of(row[:_WIDTH])
-
-
-def client_of(values: tuple[Any, ...]) -> Client:
-    """Return the record of a row, whose values stand in the order of the columns."""
-    # A key set may have 64 KiB, and anybody may register: what is kept of strangers' rows is small.
-    is_long = sum(len(values[column] or "") for column in _LONG) > _LONGEST_KEPT
-    return _record(values) if is_long else _kept_record(values)
-
-
 def _record(values: tuple[Any, ...]) -> Client:
     """Return the record of a row, whose values stand in the order of the columns."""
     fields = dict(zip(_FIELDS, values, strict=True))
@@ -268,12 +276,3 @@ def _record(values: tuple[Any, ...]) -> Client:
     fields["is_agent"] = bool(fields["is_agent"])
     fields["dpop_bound_access_tokens"] = bool(fields["dpop_bound_access_tokens"])
     return Client(**fields)
-
-
-@lru_cache(maxsize=_KEPT_RECORDS)
-def _kept_record(values: tuple[Any, ...]) -> Client:
-    """Return the record of a row, the same one for the same values: reading a row is cheap, building a record is not.
-
-    Every value of the row is part of what is looked up, so a changed row is never taken for what it was.
-    """
-    return _record(values)

@@ -162,9 +162,12 @@ async def _copy_table(source: sqlite3.Connection, target: "asyncpg.Connection[An
     listed = ", ".join(column.name for column in columns)
     cursor = source.execute(f"SELECT {listed} FROM {name}")
     sent = Checksum()
+    # What a trigger would change arrives as it is, too.
+    await target.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
     while rows := await asyncio.to_thread(lambda: [_converted(row, columns) for row in islice(cursor, _BATCH_ROWS)]):
         sent.add_all(rows)
         await target.copy_records_to_table(name, records=rows, columns=[column.name for column in columns])
+    await target.execute(f"ALTER TABLE {name} ENABLE TRIGGER USER")
     for column in columns:
         if column.is_identity:
             await target.execute(

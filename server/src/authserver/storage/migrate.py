@@ -129,7 +129,7 @@ async def pending_postgres(dsn: str) -> list[Migration]:
 
 def in_dialect(text: str, dialect: str) -> str:
     """Return a migration as one dialect reads it: a comment that starts with its name becomes part of the text."""
-    return re.sub(rf"/\*{dialect} (.*?)\*/", r"\1", text)
+    return re.sub(rf"/\*{dialect}\s(.*?)\*/", r"\1", text, flags=re.DOTALL)
 
 
 def migrate_sqlite(path: str, *, wal: bool, now: int, migrations: list[Migration] | None = None) -> list[Migration]:
@@ -238,6 +238,10 @@ def _report(applied: list[Migration]) -> None:
 
 
 def _statements(text: str) -> list[str]:
-    """Split a file at the semicolons that end a statement; ours hold none inside."""
-    without_comments = re.sub(r"--[^\n]*", "", text)
-    return [statement for part in without_comments.split(";") if (statement := part.strip())]
+    """Split a file at the semicolons that end a statement: not at those inside a trigger, or inside a comment."""
+    statements = [""]
+    for part in re.sub(r"--[^\n]*", "", text).split(";"):
+        statements[-1] += f"{part};"
+        if sqlite3.complete_statement(statements[-1]):
+            statements.append("")
+    return [statement for statement in statements if statement.strip(" \n;")]

@@ -16,6 +16,7 @@ _STORES = {"sqlite": "SQLite", "postgres": "Postgres"}
 
 _READS = {
     "find_client": "ClientGetByID",
+    "read_client": "ClientGetByID",
     "find_code": "SessionGetByCodeHash",
     "find_pending": "SessionGetByID",
     "find_refresh_token": "TokenGetRefreshByHash",
@@ -25,6 +26,7 @@ _READS = {
     "find_issuance": "IssuanceGetByID",
     "find_issued_and_client": "IssuanceGetByJTI",
     "find_user": "UserGetByID",
+    "read_user": "UserGetByID",
     "find_user_by_email": "UserGetByEmail",
     "find_grant": "BrokerGrantGet",
     "list_grants_of_user": "BrokerGrantListForUser",

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from authserver.clients.records import Client, ClientStatus
-from authserver.clients.store import client_of
-from authserver.clients.store import columns_of as client_columns_of
+from authserver.clients.store import client_of_revision
+from authserver.clients.store import revision_of as client_revision_of
 from authserver.clients.store import status_of as client_status_of
 from authserver.protocol.identifiers import LAST_ID, first_id
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
@@ -62,10 +62,8 @@ _KEPT_RECORDS = 1024
 _ISSUED_WIDTH = _READ.count(",") + 3
 _SELECT_ISSUED = f"SELECT {_READ}, {_STATUSES} FROM issuances i"
 _FIND_ISSUED = f"{_SELECT_ISSUED} WHERE i.id = $1"
-_CLIENT = client_columns_of("c")
-_CLIENT_WIDTH = _CLIENT.count(",") + 1
 _FIND_ISSUED_AND_CLIENT = (
-    f"SELECT {_READ}, {_STATUSES}, {_CLIENT} FROM issuances i LEFT JOIN clients c ON c.id = $2 WHERE i.id = $1"
+    f"SELECT {_READ}, {_STATUSES}, {client_revision_of('$2')} AS client_revision FROM issuances i WHERE i.id = $1"
 )
 
 
@@ -168,8 +166,8 @@ async def find_issued_and_client(db: Reader, jti: bytes, client_id: str) -> tupl
     row = await db.fetch_one(_FIND_ISSUED_AND_CLIENT, jti, client_id)
     if row is None:
         return None
-    client = row[_ISSUED_WIDTH : _ISSUED_WIDTH + _CLIENT_WIDTH]
-    return _issued(row), None if client[0] is None else client_of(client)
+    revision = row["client_revision"]
+    return _issued(row), None if revision is None else await client_of_revision(db, client_id, revision)
 
 
 async def hold_issuance(tx: Writer, jti: bytes, *, caller: str) -> tuple[bool, bool]:

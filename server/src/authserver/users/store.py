@@ -1,17 +1,18 @@
 """SQL of ``users``."""
 
 import unicodedata
-from functools import lru_cache
 from typing import Any
 
-from authserver.storage.database import Reader, Row, Writer
+from authserver.storage.database import Reader, Writer
+from authserver.storage.revisions import KeptRecords
 from authserver.storage.totals import Counted
 from authserver.users.records import User, UserProvider, UserRole, UserStatus
 
 _COLUMNS = "id, email, name, role, status, password_hash, provider, provider_sub, session_epoch, version, created_at, updated_at"
 _WIDTH = _COLUMNS.count(",") + 1
-_KEPT_RECORDS = 4096
-_FIND_USER = f"SELECT {_COLUMNS} FROM users WHERE id = $1"
+_KEPT = KeptRecords[User](4096)
+_FIND_REVISION = "SELECT revision FROM users WHERE id = $1"
+_READ_USER = f"SELECT {_COLUMNS}, revision FROM users WHERE id = $1"
 
 ALL_USERS = Counted("users")
 
@@ -19,16 +20,6 @@ ALL_USERS = Counted("users")
 def fold_email(email: str) -> str:
     """Return what an address is compared by: case does not count, nor how an accented letter is composed."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email).casefold())
-
-
-def _user(row: Row) -> User:
-    return _kept_record(row[:_WIDTH])
-
-
-@lru_cache(maxsize=_KEPT_RECORDS)
-def _kept_record(values: tuple[Any, ...]) -> User:
-    """Return the record of a row, the same one for the same values, as those of clients are kept (decision 0014)."""
-    return _record(values)
 
 
 def _record(values: tuple[Any, ...]) -> User:
@@ -65,8 +56,20 @@ def _record(values: tuple[Any, ...]) -> User:
 
 async def find_user(db: Reader, user_id: str) -> User | None:
     """Look a user up by id."""
-    row = await db.fetch_one(_FIND_USER, user_id)
-    return _user(row) if row else None
+    row = await db.fetch_one(_FIND_REVISION, user_id)
+    if row is None:
+        return None
+    return _KEPT.get(user_id, row["revision"]) or await read_user(db, user_id)
+
+
+async def read_user(db: Reader, user_id: str) -> User | None:
+    """Read the whole row of a user."""
+    row = await db.fetch_one(_READ_USER, user_id)
+    if row is None:
+        return None
+    user = _record(row[:_WIDTH])
+    _KEPT.put(user_id, row["revision"], user)
+    return user
 
 
 def status_of(user_id: str) -> str:
@@ -77,7 +80,7 @@ def status_of(user_id: str) -> str:
 async def find_user_by_email(db: Reader, email: str) -> User | None:
     """Look a user up by address, in any case."""
     row = await db.fetch_one(f"SELECT {_COLUMNS} FROM users WHERE email_folded = $1", fold_email(email))
-    return _user(row) if row else None
+    return _record(row[:_WIDTH]) if row else None
 
 
 async def list_users(db: Reader, *, limit: int, after: User | None = None) -> list[User]:
