@@ -238,10 +238,11 @@ class OutboundClient:
         """Ask the first address that takes the connection."""
         import httpx2  # noqa: PLC0415  70 ms that a server which fetches nothing saves
 
-        # Our own context also with a plain URL: httpx2 would build one.
+        # Our own context also with a plain URL: httpx2 would build one. It trusts nobody, which takes no reading of certificates.
+        tls = self._tls if target.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # No connection is kept: the pool would take one of the same address for another host, whose name TLS did not prove.
         limits = httpx2.Limits(max_keepalive_connections=0)
-        async with httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits) as transport:
+        async with httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits) as transport:
             for address in addresses:
                 request = _build_request(target, address, asked)
                 try:
