@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,8 +41,9 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that the catalogue of threats names."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the tests that the catalogue of threats names; once they are shuffled, have workers begin with what takes long."""
     named: dict[str, list[str]] = {}
     for threat, entry in load_threats().items():
         for tests in entry["proofs"].values():
@@ -51,6 +53,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for threat in named.get(item.nodeid.partition("[")[0], ()):
             item.add_marker(pytest.mark.threat(threat))
+    yield
+    if hasattr(config, "workerinput"):
+        _long_files_first(items)
+
+
+def _long_files_first(items: list[pytest.Item]) -> None:
+    """Sort for workers who take a file each: those that start processes, then those of many tests.
+
+    At the end no worker is left with minutes of work while the others have none. Inside a file the order stays random.
+    """
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.parent != ROOT / "e2e", -tests[item.path], item.path))
 
 
 def _load_tool(name: str) -> Any:
@@ -123,13 +137,20 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def _empty(dsn: str) -> None:
+    """Delete the rows of the tables that have any: a tenth of the work of truncating every table."""
     connection = await asyncpg.connect(dsn)
     try:
         rows = await connection.fetch(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'"
         )
-        names = ", ".join(row["tablename"] for row in rows)
-        await connection.execute(f"TRUNCATE {names}")
+        ask = " UNION ALL ".join(
+            f"SELECT '{row['tablename']}' WHERE EXISTS (SELECT FROM {row['tablename']})" for row in rows
+        )
+        filled = [name for (name,) in await connection.fetch(ask)]
+        # A replica checks no reference to another table, so that the order does not matter.
+        await connection.execute(
+            "; ".join(["SET session_replication_role = replica", *(f"DELETE FROM {name}" for name in filled)])
+        )
     finally:
         await connection.close()
 

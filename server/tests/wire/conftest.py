@@ -1,5 +1,6 @@
 """The whole server in process, over both databases, with a clock that tests move."""
 
+import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -19,15 +20,18 @@ from authserver.config.sections.listeners import AdminConfig, RateLimitConfig, S
 from authserver.config.sections.storage import PostgresConfig, SigningConfig, SqliteConfig, StorageConfig
 from authserver.core import Clock, open_core, open_keys
 from authserver.outbound.client import OutboundClient
+from authserver.protocol.identifiers import new_public_id
 from authserver.resources.administration import ResourceDraft
 from authserver.resources.policy_lists import PolicyList
 from authserver.resources.records import BackendKind, ResourceScope
 from authserver.telemetry import logs
 from authserver.telemetry.logs import configure_logging
+from authserver.users.passwords import Passwords
 from server.tests.fakes.identity_provider import IdentityProvider, identity_provider
 from server.tests.fakes.proving_client import ProvingClient
+from server.tests.login.builders import a_user, insert
 from server.tests.web.direct import DirectTransport
-from server.tests.wire.harness import ISSUER, PASSWORD, Wire
+from server.tests.wire.harness import EMAIL, ISSUER, PASSWORD, Wire
 from server.tests.wire.operating import API_KEY, Admin, an_admin
 from server.tests.wire.proving import TOKEN_URL
 from server.tests.wire.xaa import Enterprise, found
@@ -77,6 +81,12 @@ async def acme(wire: Wire, provided: tuple[IdentityProvider, OutboundClient]) ->
     return await found(wire, provided[0])
 
 
+@pytest.fixture(scope="session")
+def password_hash() -> str:
+    """The user's, at today's cost, derived once for all tests."""
+    return asyncio.run(Passwords().hash(PASSWORD))
+
+
 @pytest.fixture
 def outbound() -> OutboundClient | None:
     """What the server fetches with; a test whose servers stand on loopback overrides this fixture."""
@@ -84,12 +94,15 @@ def outbound() -> OutboundClient | None:
 
 
 @pytest.fixture
-async def wire(config: Config, now: int, outbound: OutboundClient | None) -> AsyncIterator[Wire]:
+async def wire(config: Config, now: int, outbound: OutboundClient | None, password_hash: str) -> AsyncIterator[Wire]:
     """The server with a user, a Resource and its runtime client, and a browser that nobody has signed in yet."""
     clock = MovableClock(now)
     core = await open_core(config, clock=Clock(milliseconds=clock.milliseconds), migrate=False, http=outbound)
     await core.mode.refresh()
-    user = await core.accounts.create_user(email="ada@example.com", password=PASSWORD, name="Ada", now=now)
+    user = a_user(
+        id=new_public_id(), email=EMAIL, name="Ada", password_hash=password_hash, created_at=now, updated_at=now
+    )
+    await insert(core.db, user)
     resource = await core.resources.create_resource(
         ResourceDraft(
             slug="notes",
