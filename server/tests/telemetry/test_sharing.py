@@ -47,6 +47,22 @@ ours = values(read_shared(metrics.REGISTRY.collect()))
 print(len(theirs), [name for name, value in theirs.items() if value and value != ours[name]])
 """
 )
+# Far more series than the file has room for at first, the early ones counted before and after.
+GROWING = """
+import sys
+from pathlib import Path
+from authserver.telemetry.sharing import share_metrics, use_share
+
+share_metrics(Path(sys.argv[1]), 1)
+from authserver.telemetry import metrics
+use_share(0)
+for _ in range(2):
+    for number in range(200):
+        metrics.HTTP_REQUEST_DURATION.observe(0.2, "GET", f"/{number}", "200")
+use_share(0)
+metrics.HTTP_REQUEST_DURATION.observe(0.2, "GET", "/0", "200")
+print(metrics.scrape().decode())
+"""
 TOO_LATE = """
 import sys
 from pathlib import Path
@@ -107,6 +123,15 @@ def test_totals_are_those_of_the_library(tmp_path: Path) -> None:
     count, _, differing = run(COMPARED, str(tmp_path)).partition(" ")
     assert int(count) > 40
     assert differing == "[]\n"
+
+
+def test_what_was_counted_stays_where_a_file_has_to_grow(tmp_path: Path) -> None:
+    lines = run(GROWING, str(tmp_path)).splitlines()
+    for number in range(200):
+        labels = f'http_method="GET",http_route="/{number}",http_status_code="200"'
+        expected = 2.0 if number else 3.0
+        assert f"authserver_http_request_duration_seconds_count{{{labels}}} {expected}" in lines
+    assert (tmp_path / "histogram_0.db").stat().st_size > 64 * 1024
 
 
 def test_instruments_that_were_made_before_they_were_shared_are_refused(tmp_path: Path) -> None:

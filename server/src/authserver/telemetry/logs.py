@@ -157,6 +157,10 @@ class Logger:
     def __init__(self, component: str) -> None:
         self._component = component
 
+    def tells(self, level: int) -> bool:
+        """Whether lines of a level are written: where a request would gather what no line says."""
+        return _output.level <= level
+
     def debug(self, msg: str, **fields: object) -> None:
         """Log what only a developer asks for."""
         if _output.level <= logging.DEBUG:

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 import prometheus_client
+import prometheus_client.values
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client import Counter as _PrometheusCounter
 from prometheus_client import Gauge as _PrometheusGauge
-from prometheus_client import Histogram as _PrometheusHistogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from authserver.telemetry import counting
 from authserver.telemetry import label_values as values
-from authserver.telemetry.sharing import read_shared, shares, use_share
+from authserver.telemetry.sharing import number_class, read_shared, shares, use_share
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -28,7 +28,7 @@ OTHER = "other"
 _PRECREATED_CHILDREN = 64
 _OPEN_CHILDREN = 4096
 
-Child = TypeVar("Child", _PrometheusCounter, _PrometheusHistogram, _PrometheusGauge)
+Child = TypeVar("Child", counting.Counter, counting.Histogram, _PrometheusGauge)
 Labels = dict[str, frozenset[str] | None]
 """Label name to the closed set of its values; None for operator-named ones (slugs, route templates)."""
 
@@ -37,6 +37,9 @@ GRANT_TYPES = None
 
 # A second series per counter that says when it was created is no part of the contract.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it so
+
+# Each instrument asks there for its numbers when it is made.
+prometheus_client.values.ValueClass = number_class()
 
 REGISTRY = CollectorRegistry()
 COUNTING_SINCE = time.time_ns()
@@ -102,7 +105,7 @@ class Counter(Instrument):
         self, name: str, documentation: str, labels: Labels | None = None, *, known: frozenset[str] = frozenset()
     ) -> None:
         super().__init__(name, documentation, labels)
-        parent = _PrometheusCounter(name, documentation, tuple(self.labels), registry=REGISTRY)
+        parent = counting.Counter(name, documentation, tuple(self.labels), registry=REGISTRY)
         self.child = _Family(parent, self.labels).child
         for value in sorted(known):
             self.child(value)
@@ -117,7 +120,7 @@ class Histogram(Instrument):
 
     def __init__(self, name: str, documentation: str, labels: Labels | None = None) -> None:
         super().__init__(name, documentation, labels)
-        parent = _PrometheusHistogram(name, documentation, tuple(self.labels), buckets=BUCKETS, registry=REGISTRY)
+        parent = counting.Histogram(name, documentation, tuple(self.labels), buckets=BUCKETS, registry=REGISTRY)
         self.child = _Family(parent, self.labels).child
 
     def observe(self, seconds: float, *label_values: str) -> None:
@@ -165,7 +168,6 @@ def create_shares() -> None:
     """Have every process's part stand there with all instruments at 0, so that none is read half written."""
     for number in shares():
         use_share(number)
-        KEY_ROTATION.child().inc(0)
 
 
 # Counters: the core.
@@ -355,6 +357,21 @@ HTTP_REQUEST_DURATION = Histogram(
     "HTTP requests, both listeners",
     {"http_method": values.HTTP_METHODS, "http_route": None, "http_status_code": None},
 )
+
+_answers: dict[tuple[str, str, int], tuple[counting.Counter, counting.Histogram]] = {}
+
+
+def count_answer(method: str, route: str, status: int, seconds: float) -> None:
+    """Count an answer to an HTTP request, and how long it took."""
+    key = method, route, status
+    bound = _answers.get(key)
+    if bound is None:
+        # As many as there are routes; where there is no room for more series, they share one.
+        labels = method, route, str(status)
+        bound = _answers[key] = HTTP_REQUESTS.child(*labels), HTTP_REQUEST_DURATION.child(*labels)
+    bound[0].inc()
+    bound[1].observe(seconds)
+
 
 # Gauges. A destination that is not configured is not shown.
 

@@ -5,7 +5,6 @@ not to its process: who takes the place of a dead one goes on counting where tha
 """
 
 import json
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,44 +12,114 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import prometheus_client.values
 from prometheus_client.metrics_core import Metric
-from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.samples import Sample
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
+from authserver.telemetry.counting import OwnNumber
+
 _INSTRUMENTS = "authserver.telemetry.metrics"
-_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # Whose names are kept from one scrape to the next; more are parsed anew each time.
 _MOST_SERIES = 16_384
 
 
-class _Place:
-    """The number of a worker, for one process to count as.
+class _File(MmapedDict):
+    """The numbers of one worker, of one kind of instrument.
 
-    The library goes to the file of another place when it sees one, and reads what stands there. Thus two of the same number
-    are not equal: who takes the place of a dead worker has inherited what the supervisor knows of that file, which is old.
+    Attributes:
+        cells: All of it, as the numbers that it consists of.
     """
 
-    __slots__ = ("_number",)
+    def __init__(self, path: str) -> None:
+        super().__init__(path)  # type: ignore[no-untyped-call]  # the library leaves it so
+        self.cells = memoryview(self._m).cast("d")
 
-    def __init__(self, number: int) -> None:
-        self._number = number
+    def find(self, key: str) -> int:
+        """Return the cell of a number; one that is not there yet begins at 0."""
+        self.read_value(key)  # type: ignore[no-untyped-call]  # as above
+        if self.cells.obj is not self._m:
+            # It had to grow.
+            self.cells = memoryview(self._m).cast("d")
+        position: int = self._positions[key]
+        return position // self.cells.itemsize
 
-    def __str__(self) -> str:
-        """Name the file."""
-        return str(self._number)
+    def close(self) -> None:
+        """Let go of it."""
+        self.cells.release()
+        super().close()  # type: ignore[no-untyped-call]  # as above
 
 
 class _Share:
     """Where this process counts; nowhere but in memory by default."""
 
-    directory = ""
-    count = 0
-    place = _Place(0)
+    def __init__(self) -> None:
+        self.directory = ""
+        self.count = 0
+        self.number = 0
+        self.numbers: list[_SharedNumber] = []
+        self._files: dict[str, _File] = {}
+
+    def file(self, kind: str) -> _File:
+        """Return the file for one kind of instrument."""
+        file = self._files.get(kind)
+        if file is None:
+            file = self._files[kind] = _File(str(Path(self.directory, f"{kind}_{self.number}.db")))
+        return file
+
+    def move(self, number: int) -> None:
+        """Go on with what stands in the files of another worker, or of a former one of this number."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        self.number = number
+        for each in self.numbers:
+            each.find()
 
 
 _share = _Share()
+
+
+class _SharedNumber:
+    """A number in a file of this process; the library makes one for each that it shows."""
+
+    __slots__ = ("_at", "_file", "_key", "_kind")
+
+    def __init__(
+        self,
+        kind: str,
+        family: str,
+        name: str,
+        label_names: list[str],
+        label_values: list[str],
+        documentation: str,
+        multiprocess_mode: str = "",
+    ) -> None:
+        self._kind = f"{kind}_{multiprocess_mode}" if multiprocess_mode else kind
+        self._key = mmap_key(family, name, label_names, label_values, documentation)
+        _share.numbers.append(self)
+        self.find()
+
+    def find(self) -> None:
+        """Go to where this process counts now."""
+        self._file = _share.file(self._kind)
+        self._at = self._file.find(self._key)
+
+    def add(self, amount: float) -> None:
+        """Add to it; see ``Number.add``. The whole cell is written at once: nobody reads half of it."""
+        self._file.cells[self._at] += amount
+
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        """Forget what it was."""
+        self._file.write_value(self._key, value, timestamp or 0.0)  # type: ignore[no-untyped-call]  # as above
+
+    def get(self) -> float:
+        """Return it."""
+        return self._file.cells[self._at]
+
+    def get_exemplar(self) -> Exemplar | None:
+        """Return None: there are none."""
+        return None
 
 
 def share_metrics(directory: Path, count: int) -> None:
@@ -66,13 +135,16 @@ def share_metrics(directory: Path, count: int) -> None:
     if _INSTRUMENTS in sys.modules:
         raise RuntimeError(f"{_INSTRUMENTS} was imported before metrics were shared")
     _share.directory, _share.count = str(directory), count
-    os.environ[_VARIABLE] = _share.directory  # noqa: TID251  the library asks for it there
-    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: _share.place)  # type: ignore[no-untyped-call]  # the library leaves it so
 
 
 def use_share(number: int) -> None:
     """Count as this one of the processes from now on; to be called by each process that was forked."""
-    _share.place = _Place(number)
+    _share.move(number)
+
+
+def number_class() -> type[OwnNumber | _SharedNumber]:
+    """Return what the instruments of this process are to be made of."""
+    return _SharedNumber if _share.count else OwnNumber
 
 
 def shares() -> range:

@@ -1,5 +1,6 @@
 """The application of a listener: finds the route, and does around it what every request gets (public API §1)."""
 
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -12,7 +13,7 @@ from authserver.protocol.identifiers import random_bytes
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.decisions import Decision, Keep
 from authserver.telemetry.logs import get_logger
-from authserver.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS
+from authserver.telemetry.metrics import count_answer
 from authserver.telemetry.notes import fault_reference, note
 from authserver.telemetry.origin import RequestOrigin, current_origin, reset_origin, set_origin
 from authserver.telemetry.spans import Span, leave, span, within
@@ -235,11 +236,16 @@ class WebApp:
         status = response.status
         request.stream = None if request.method == "HEAD" else response.stream
         body = b"" if request.method == "HEAD" or status in _WITHOUT_BODY else response.body
-        seconds, label = time.perf_counter() - started, str(status)
-        HTTP_REQUESTS.inc(request.method, request.template, label)
-        HTTP_REQUEST_DURATION.observe(seconds, request.method, request.template, label)
+        seconds = time.perf_counter() - started
+        count_answer(request.method, request.template, status, seconds)
         if traced is not None:
             _end_span(traced, request, status, len(body))
+        if status >= _CLIENT_ERROR or self._log.tells(logging.INFO):
+            self._log_answer(request, status, len(body), seconds)
+        return head, body
+
+    def _log_answer(self, request: HttpRequest, status: int, size: int, seconds: float) -> None:
+        """Write the access line."""
         write: Callable[..., None] = self._log.info
         if status >= _CLIENT_ERROR:
             write = self._log.warning if status < _SERVER_ERROR else self._log.error
@@ -249,11 +255,10 @@ class WebApp:
             path=request.path[:_LONGEST_PATH],
             status=status,
             duration_ms=round(seconds * 1000, 3),
-            bytes=len(body),
+            bytes=size,
             remote_addr=request.client_address,
             user_agent=current_origin().user_agent,
         )
-        return head, body
 
     def _head(self, request: HttpRequest, target: Target, response: HttpResponse) -> bytes:
         """Spell the status line and the headers: the answer's own and those that every answer carries.
