@@ -31,6 +31,7 @@ from authserver.web.run import Listener, serve_listeners
 _log = get_logger("main")
 
 _LOG_GATHER_SECONDS = 0.05
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 Started = Callable[[list[tuple[str, int]]], None]
 
@@ -164,6 +165,9 @@ async def run(
     tasks = [asyncio.create_task(each) for each in work]
     # What is there by now stays: looking through it again and again would hold up requests.
     gc.freeze()
+    # Requests leave hardly anything that only a collection would free; one after every 700 objects, as Python would have it,
+    # looks at those of all requests under way, again and again.
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
     try:
         await serve_listeners(
             listeners,
