@@ -44,10 +44,10 @@ class PostgresDatabase:
 
     dialect = "postgres"
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", writer: WriterTask, *, lifetime: float) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", writer: WriterTask, *, lifetime: float, kept: int) -> None:
         self._pool = pool
         self._writer = writer
-        self._reads = Reads(pool, lifetime=lifetime)
+        self._reads = Reads(pool, lifetime=lifetime, kept=kept)
         self._point_reads = PointReads(self._reads)
 
     @classmethod
@@ -58,10 +58,11 @@ class PostgresDatabase:
             StorageUnavailable: The server does not answer, or refuses us.
         """
         ceiling = limits.max_conns if limits.max_conns > 0 else 10
+        kept = max(0, min(limits.min_conns, ceiling))
         try:
             pool = await asyncpg.create_pool(
                 dsn,
-                min_size=max(0, min(limits.min_conns, ceiling)),
+                min_size=kept,
                 max_size=ceiling,
                 # Reads leave nothing behind on a connection; the default reset would double their round trips.
                 reset=_keep,
@@ -78,7 +79,7 @@ class PostgresDatabase:
             raise StorageUnavailable(MALFORMED_DSN) from None
         except (*GONE, asyncpg.PostgresError) as exc:
             raise StorageUnavailable(f"cannot connect to PostgreSQL: {exc}") from exc
-        return cls(pool, WriterTask(dsn), lifetime=limits.max_conn_lifetime)
+        return cls(pool, WriterTask(dsn), lifetime=limits.max_conn_lifetime, kept=kept)
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
         """Return the first row, or None."""
@@ -109,5 +110,6 @@ class PostgresDatabase:
     async def close(self) -> None:
         """Commit what is queued and close the connections."""
         await self._writer.stop()
+        await self._reads.close()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._pool.close(), timeout=CONNECT_SECONDS)

@@ -29,10 +29,19 @@ def of_batch(sql: str) -> str:
     return _PLACEHOLDER.sub(r"batch.p\1", sql)
 
 
+def _array(number: int, kind: str) -> str:
+    """Return a placeholder for a column.
+
+    In a query of its own, its length is none of the planner's business, who would else find a plan for so many rows better
+    than the one it has kept, and plan anew each time: that takes as long as running it.
+    """
+    return f"(SELECT ${number}::{kind}[])"
+
+
 def batch_of(types: Iterable[str]) -> str:
     """Return the table expression ``batch``: a row for each caller, ``p1`` and so on, and ``nth``, which counts from 1."""
     kinds = list(types)
-    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(kinds, start=1))
+    arrays = ", ".join(_array(n, kind) for n, kind in enumerate(kinds, start=1))
     names = ", ".join(f"p{n}" for n in range(1, len(kinds) + 1))
     return f"unnest({arrays}) WITH ORDINALITY AS batch ({names}, nth)"
 
@@ -72,7 +81,7 @@ def appends_statement(appends: tuple[Append, ...]) -> str:
         return "SELECT pg_current_xact_id_if_assigned()::text"
     inserts, first = [], 1
     for append in appends:
-        arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(append.columns.values(), start=first))
+        arrays = ", ".join(_array(n, kind) for n, kind in enumerate(append.columns.values(), start=first))
         first += len(append.columns)
         inserts.append(
             f"{append.table}_rows AS (INSERT INTO {append.table} ({append.names}) SELECT * FROM unnest({arrays}))"

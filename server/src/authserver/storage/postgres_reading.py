@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ _BATCH_READS = 256
 _LANES = 2
 """How many statements of the same text may be under way: one that is slow does not hold up all others."""
 
+_Read = Callable[[Any], Awaitable[Sequence[Any]]]
 _Waiting = tuple[tuple[Value, ...], "asyncio.Future[Row | None]"]
 
 
@@ -33,15 +34,20 @@ def reads_statement(sql: str, types: tuple[str, ...]) -> str:
 class Reads:
     """Runs queries on the connections of a pool."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", *, lifetime: float) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", *, lifetime: float, kept: int) -> None:
         """Take a pool.
 
         Args:
             pool: Its connections are left as they are: reads leave nothing behind.
             lifetime: Seconds after which connections are replaced.
+            kept: How many connections stay out of the pool between two reads. To take one out and to put it back is two
+                tasks and a timer, which cost the process as much as the read.
         """
         self._pool = pool
         self._lifetime = lifetime
+        self._kept = kept
+        self._at_hand: list[Any] = []
+        self._acquiring = 0
         self._renew_at = asyncio.get_running_loop().time() + lifetime
         # Types of the placeholders by statement; statements are constants of modules.
         self._types: dict[str, tuple[str, ...]] = {}
@@ -72,39 +78,64 @@ class Reads:
             found[row["batch_nth"] - 1] = row
         return found
 
-    async def _run(self, read: Any) -> Sequence[Any]:
+    async def _run(self, read: _Read) -> Sequence[Any]:
         started = time.perf_counter()
         try:
             return await self._try_twice(read)
         finally:
             _READS.observe(time.perf_counter() - started)
 
-    async def _try_twice(self, read: Any) -> Sequence[Any]:
-        """Run a read; once more on a fresh connection when the one from the pool had died, since reading repeats."""
+    async def _try_twice(self, read: _Read) -> Sequence[Any]:
+        """Run a read; once more on a fresh connection when the one it had was dead, since reading repeats."""
         if asyncio.get_running_loop().time() > self._renew_at:
             self._renew_at += self._lifetime
-            await self._pool.expire_connections()
+            await self._renew()
         for last in (False, True):
             try:
-                async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-                    rows: Sequence[Any] = await _ended_when_late(connection, read)
+                return await self._try_once(read)
             except (*GONE, *RETRIED) as exc:
                 if last or not isinstance(exc, LOST):
                     raise translated(exc) from exc
-                await self._pool.expire_connections()
-            else:
-                return rows
+                await self._renew()
         raise AssertionError
 
+    async def _try_once(self, read: _Read) -> Sequence[Any]:
+        connection = self._at_hand.pop() if self._at_hand else await self._acquire()
+        try:
+            rows = await read(connection)
+        except BaseException as exc:
+            if isinstance(exc, TimeoutError | asyncio.CancelledError):
+                # The pool would wait for a server that does not answer to take the query back.
+                connection.terminate()
+            await self._pool.release(connection)
+            raise
+        if self._acquiring or len(self._at_hand) >= self._kept:
+            await self._pool.release(connection)
+        else:
+            self._at_hand.append(connection)
+        return rows
 
-async def _ended_when_late(connection: Any, read: Any) -> Sequence[Any]:
-    """Run a read; a connection whose server does not answer goes, since the pool would wait for it to take back the query."""
-    try:
-        rows: Sequence[Any] = await read(connection)
-    except (TimeoutError, asyncio.CancelledError):
-        connection.terminate()
-        raise
-    return rows
+    async def _acquire(self) -> Any:
+        # Who waits here is served by the pool alone.
+        self._acquiring += 1
+        try:
+            return await self._pool.acquire(timeout=CONNECT_SECONDS)
+        finally:
+            self._acquiring -= 1
+
+    async def _renew(self) -> None:
+        """Have every connection replaced before it is used again."""
+        await self._pool.expire_connections()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        connections, self._at_hand = self._at_hand, []
+        await asyncio.gather(*map(self._pool.release, connections), return_exceptions=True)
+
+    async def close(self) -> None:
+        """Keep no connection from now on."""
+        self._kept = 0
+        await self._let_go()
 
 
 class PointReads:

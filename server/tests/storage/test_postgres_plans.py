@@ -1,0 +1,70 @@
+"""PostgreSQL is not asked to plan what it has planned before, nor to wait for a connection that lies idle."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import asyncpg
+import pytest
+
+from authserver.storage.database import Append, Claim, FirstUse, Writer
+from authserver.storage.postgres import PoolLimits, PostgresDatabase
+
+pytestmark = pytest.mark.anyio
+
+APPENDED = Append(table="dpop_jtis", columns={"jkt": "text", "jti": "text", "expires_at": "bigint"})
+CLAIM = Claim(
+    table="runtime_settings",
+    assignments="updated_at = $2",
+    condition="key = $1 AND updated_at < $2",
+    types=("text", "bigint"),
+)
+USED = FirstUse(table="dpop_jtis", columns=("jkt", "jti"))
+READ = "SELECT key FROM runtime_settings WHERE key = $1"
+# PostgreSQL compares after so many plans of its own making.
+TRIED = 5
+
+
+async def _plans(connection: "asyncpg.Connection[Any]") -> dict[str, tuple[int, int]]:
+    rows = await connection.fetch("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
+    return {
+        row["statement"]: (row["generic_plans"], row["custom_plans"]) for row in rows if "unnest" in row["statement"]
+    }
+
+
+async def test_what_writes_a_batch_is_planned_once_however_few_are_in_it(postgres_target: str) -> None:
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=0))
+
+    async def write(tx: Writer, number: int) -> None:
+        assert await tx.claim(USED, "key", str(number), 10, 5)
+        assert await tx.claim(CLAIM, "a", number)
+        await tx.append(APPENDED, "other", str(number), 10)
+
+    await db.write(lambda tx: tx.execute("INSERT INTO runtime_settings (key, value, updated_at) VALUES ('a', 'v', 0)"))
+    for number in range(1, 3 * TRIED):
+        await db.write(partial(write, number=number))
+    assert db._writer._connection is not None
+    plans = await _plans(db._writer._connection)
+    assert sorted(statement.split()[0] for statement in plans) == ["INSERT", "UPDATE", "WITH"]
+    for statement, (generic, custom) in plans.items():
+        assert custom <= TRIED < generic, statement
+    await db.close()
+
+
+async def test_what_reads_for_many_is_planned_once_however_few_they_are(postgres_target: str) -> None:
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=1, max_conns=1))
+    for _ in range(3 * TRIED):
+        await asyncio.gather(db.fetch_one(READ, "a"), db.fetch_one(READ, "b"))
+    (connection,) = db._reads._at_hand
+    ((generic, custom),) = (await _plans(connection)).values()
+    assert custom <= TRIED < generic
+    await db.close()
+
+
+async def test_more_readers_than_connections_are_all_answered(postgres_target: str) -> None:
+    """Who waits for the pool gets the connections that others had at hand."""
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=2, max_conns=2))
+    for _ in range(3):
+        rows = await asyncio.gather(*(db.fetch_all(f"SELECT {number} AS number") for number in range(20)))
+        assert [row["number"] for (row,) in rows] == list(range(20))
+    await db.close()
