@@ -1,8 +1,8 @@
 """SQL of ``audit_rows``, which the view ``audit_events`` shows with texts for numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from authserver.audit.records import AuditEvent, AuditRecord
 from authserver.protocol.identifiers import LAST_ID, first_id
@@ -26,17 +26,19 @@ _AUDIT_EVENTS = Append(
     named=("action_number", "actor_number", "client_number"),
 )
 _COLUMNS = (
-    f"id, {text_of('action_number')} AS action, coalesce({text_of('actor_number')}, '') AS actor_id,"
-    f" coalesce({text_of('client_number')}, '') AS client_id, ip, detail, trace_id, reference, created_at"
+    f"id, created_at, {text_of('action_number')} AS action, coalesce({text_of('actor_number')}, '') AS actor_id,"
+    f" coalesce({text_of('client_number')}, '') AS client_id, ip, detail, trace_id, reference"
 )
+_MEMBERS = 9
+_SCAN = f"SELECT {_COLUMNS} FROM audit_rows WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3"
 _EARLIEST = b"\x00" * 16
 _IDS = 64
 _MARKS = ", ".join(f"${n}" for n in range(1, _IDS + 1))
 
 
-async def append_event(tx: Writer, event_id: bytes, event: AuditEvent, *, now: int) -> None:
-    """Append a row."""
-    await tx.append(
+def append_event(tx: Writer, event_id: bytes, event: AuditEvent, *, now: int) -> Coroutine[Any, Any, None]:
+    """Append a row; to be awaited."""
+    return tx.append(
         _AUDIT_EVENTS,
         event_id,
         str(event.action),
@@ -146,13 +148,12 @@ async def scan_events(db: Reader, *, after: bytes, through: bytes, limit: int) -
         through: The last id that may come.
         limit: How many at most.
     """
-    rows = await db.fetch_all(
-        f"SELECT {_COLUMNS} FROM audit_rows WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3",
-        after,
-        through,
-        limit,
-    )
-    return [_record(row) for row in rows]
+    return [_record(row) for row in await db.fetch_all(_SCAN, after, through, limit)]
+
+
+async def scan_members(db: Reader, *, after: bytes, through: bytes, limit: int) -> list[tuple[Any, ...]]:
+    """Read rows as ``scan_events``; return the members of each, in the order in which they are hashed."""
+    return [row[:_MEMBERS] for row in await db.fetch_all(_SCAN, after, through, limit)]
 
 
 async def has_events(db: Reader, *, after: bytes, through: bytes) -> bool:

@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict
 from itertools import accumulate
+from typing import Any
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
@@ -51,9 +52,9 @@ class AuditTrail:
         self._writing: asyncio.Task[None] | None = None
         self._enough = asyncio.Event()
 
-    async def append(self, tx: Writer, event: AuditEvent, *, now: int) -> None:
-        """Record an event with what it tells of: both are committed, or neither."""
-        await append_event(tx, new_id(self._clock_ms()), event, now=now)
+    def append(self, tx: Writer, event: AuditEvent, *, now: int) -> Coroutine[Any, Any, None]:
+        """Record an event with what it tells of: both are committed, or neither. To be awaited."""
+        return append_event(tx, new_id(self._clock_ms()), event, now=now)
 
     async def record(self, event: AuditEvent, *, now: int) -> None:
         """Record an event by itself. Never fails: what cannot be stored goes whole into the log and is counted."""

@@ -6,12 +6,13 @@ long. The loop waits for nobody and for no disk.
 
 import asyncio
 import contextlib
+import math
 import queue
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,11 +44,6 @@ class Unit:
         self.queued_at = time.monotonic()
         self.result: Any = None
         self.error: BaseException | None = None
-
-    def run(self, tx: Writer) -> None:
-        """Run the transaction, for the result that its caller gets."""
-        self.result, self.error = None, None
-        self.result = driven(self.transaction(tx))
 
     def settle(self) -> None:
         """Answer the caller. Runs on the event loop."""
@@ -93,7 +89,7 @@ class SqliteWriter:
         self._patience_ms = patience_ms
         # Without a write-ahead log a commit waits for readers, which the loop is.
         self._runs_on_loop = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-        self._give_up_at = float("inf")
+        self._give_up_at = math.inf
         connection.set_progress_handler(self._takes_long, _STEPS_BETWEEN_LOOKS)
         self._set_patience(0)
         self._names = Names()
@@ -157,22 +153,36 @@ class SqliteWriter:
 
         Those for which there is no time wait on.
         """
-        started = time.thread_time()
-        self._give_up_at = started + _LOOP_LIMIT_SECONDS
+        self._give_up_at = time.thread_time() + _LOOP_LIMIT_SECONDS
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for number, unit in enumerate(units, 1):
-                unit.run(self._tx)
-                if time.thread_time() > started + _LOOP_SECONDS:
-                    self._waiting.extendleft(reversed(units[number:]))
-                    del units[number:]
-                    break
+            run = driven(self._run_in_turn(units, seconds=_LOOP_SECONDS))
         except Exception:  # noqa: BLE001  it is looked at when it comes again in the thread
             self._roll_back()
             return False
         finally:
-            self._give_up_at = float("inf")
+            self._give_up_at = math.inf
+        self._waiting.extendleft(reversed(units[run:]))
+        del units[run:]
         return True
+
+    async def _run_in_turn(self, units: Sequence[Unit], *, seconds: float = math.inf) -> int:
+        """Run units one after the other, for the results that their callers get; return how many.
+
+        Args:
+            units: What waits.
+            seconds: No further one is begun after so much work.
+        """
+        started, work = time.perf_counter(), time.thread_time()
+        run = 0
+        for unit in units:
+            unit.error = None
+            unit.result = await unit.transaction(self._tx)
+            run += 1
+            # Nothing works longer than it takes, and to ask what it took is no call of the system.
+            if time.perf_counter() > started + seconds and time.thread_time() > work + seconds:
+                break
+        return run
 
     def _takes_long(self) -> bool:
         return time.thread_time() > self._give_up_at
@@ -260,8 +270,7 @@ class SqliteWriter:
         Failing is rare, and a savepoint around every unit costs as much as two more rows.
         """
         try:
-            for unit in units:
-                unit.run(self._tx)
+            driven(self._run_in_turn(units))
         except Exception:  # noqa: BLE001  it is looked at when the unit fails again
             return False
         return True
@@ -270,7 +279,7 @@ class SqliteWriter:
         """Run one unit so that its failure leaves its neighbours' work alone."""
         self._connection.execute("SAVEPOINT unit")
         try:
-            unit.run(self._tx)
+            driven(self._run_in_turn([unit]))
         except Exception as exc:
             unit.error = translated(exc)
             if not self._connection.in_transaction:

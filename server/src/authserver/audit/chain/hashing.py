@@ -5,7 +5,7 @@ without blanks, in UTF-8, behind a line that says what it is.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import orjson
 
@@ -19,20 +19,22 @@ _PREFIX = b"authplane audit row v1\n"
 
 def hash_row(record: AuditRecord) -> bytes:
     """Return SHA-256 of a row, of all its members."""
-    text = orjson.dumps(
-        (
-            spell_id(record.id),
-            record.created_at,
-            record.action,
-            record.actor_id,
-            record.client_id,
-            record.ip,
-            record.detail,
-            record.trace_id,
-            record.reference,
-        )
+    return hash_members(
+        record.id,
+        record.created_at,
+        record.action,
+        record.actor_id,
+        record.client_id,
+        record.ip,
+        record.detail,
+        record.trace_id,
+        record.reference,
     )
-    return hashlib.sha256(_PREFIX + text).digest()
+
+
+def hash_members(record_id: bytes, *others: object) -> bytes:
+    """Return SHA-256 of a row that is no record, of its members in the order above."""
+    return hashlib.sha256(_PREFIX + orjson.dumps((spell_id(record_id), *others))).digest()
 
 
 def leaf(record_id: bytes, row_hash: bytes) -> bytes:
@@ -40,14 +42,17 @@ def leaf(record_id: bytes, row_hash: bytes) -> bytes:
     return record_id + row_hash[: LEAF_BYTES - _ID_BYTES]
 
 
-def list_rows(records: Sequence[AuditRecord]) -> tuple[bytes, str]:
-    """Return the list of rows that a checkpoint keeps, and the hash over them; they are in the order of their ids."""
+def list_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, str]:
+    """Return the list of rows that a checkpoint keeps, and the hash over them.
+
+    Args:
+        rows: The id of each and its hash, in the order of the ids.
+    """
     everything = hashlib.sha256()
     entries = []
-    for record in records:
-        row_hash = hash_row(record)
+    for record_id, row_hash in rows:
         everything.update(row_hash)
-        entries.append(leaf(record.id, row_hash))
+        entries.append(leaf(record_id, row_hash))
     return b"".join(entries), everything.hexdigest()
 
 
@@ -60,8 +65,3 @@ def read_leaves(leaves: bytes) -> Iterator[tuple[bytes, bytes]]:
 def leaf_ids(leaves: bytes) -> list[bytes]:
     """Return the ids of a list."""
     return [record_id for record_id, _ in read_leaves(leaves)]
-
-
-def sort_rows(*parts: Iterable[AuditRecord]) -> list[AuditRecord]:
-    """Return rows in the order of their ids."""
-    return sorted((record for part in parts for record in part), key=lambda record: record.id)

@@ -5,12 +5,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from authserver.audit.chain.hashing import list_rows, sort_rows
+from authserver.audit.chain.hashing import hash_members, hash_row, list_rows
 from authserver.audit.chain.late import find_late_rows
 from authserver.audit.chain.records import CHECKPOINT_TYPE, Checkpoint, Head, Statement
 from authserver.audit.chain.store import find_head, insert_checkpoint, keep_key
-from authserver.audit.records import AuditRecord
-from authserver.audit.store import has_events, scan_events
+from authserver.audit.store import has_events, scan_members
 from authserver.protocol.errors import SigningUnavailable
 from authserver.protocol.identifiers import first_id, new_public_id
 from authserver.protocol.statements import Signer, read_statement_key
@@ -35,7 +34,7 @@ _log = get_logger("audit")
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The rows of the next checkpoint.
+    """The rows of the next checkpoint: the id of each and its hash.
 
     Attributes:
         through: How far the ids come.
@@ -43,8 +42,8 @@ class _Batch:
     """
 
     through: bytes
-    settled: list[AuditRecord]
-    late: list[AuditRecord]
+    settled: list[tuple[bytes, bytes]]
+    late: list[tuple[bytes, bytes]]
 
 
 class Sealer:
@@ -117,24 +116,25 @@ class Sealer:
         return count if await self._write(head, batch, now=now_ms // 1000) else None
 
     async def _gather(self, head: Head, through: bytes, *, now_ms: int, with_late: bool) -> _Batch | None:
-        late: list[AuditRecord] = []
+        late: list[tuple[bytes, bytes]] = []
         if with_late:
-            late = await find_late_rows(self._db, head, now_ms=now_ms, limit=ROWS)
+            records = await find_late_rows(self._db, head, now_ms=now_ms, limit=ROWS)
+            late = [(record.id, hash_row(record)) for record in records]
             if len(late) < ROWS:
                 self._swept_at_ms = now_ms
-        settled: list[AuditRecord] = []
+        settled: list[tuple[bytes, bytes]] = []
         after = head.through
         while room := min(_PAGE, ROWS - len(late) - len(settled)):
-            page = await scan_events(self._db, after=after, through=through, limit=room)
-            settled += page
+            page = await scan_members(self._db, after=after, through=through, limit=room)
+            settled += [(members[0], hash_members(*members)) for members in page]
             if len(page) < room:
                 break
-            after = page[-1].id
+            after = settled[-1][0]
             # Requests come first.
             await asyncio.sleep(0)
         if not settled and not late:
             return None
-        return _Batch(settled[-1].id if settled else head.through, settled, late)
+        return _Batch(settled[-1][0] if settled else head.through, settled, late)
 
     async def _write(self, head: Head, batch: _Batch, *, now: int) -> bool:
         """Sign and store the next checkpoint; False when another process was faster."""
@@ -157,7 +157,7 @@ class Sealer:
         return True
 
     async def _sign(self, head: Head, batch: _Batch, *, key: str, now: int) -> Checkpoint:
-        rows = sort_rows(batch.late, batch.settled)
+        rows = sorted([*batch.late, *batch.settled])
         leaves, over_rows = list_rows(rows)
         # Each key vouches for the other: who trusts one of them need not know when they changed.
         succeeds = head.key if head.key != key and self._signer.holds(head.key, now) else ""
