@@ -9,7 +9,7 @@ from authserver.login.sessions import Sessions, describe_account, is_cross_site
 from authserver.login.site import Site
 from authserver.storage.database import Database, StorageUnavailable
 from authserver.storage.postgres import PoolLimits, PostgresDatabase
-from authserver.users.records import User, UserStatus
+from authserver.users.records import Account, User, UserStatus
 from authserver.users.store import find_user, raise_session_epoch, update_user
 from authserver.web.http import HttpRequest
 from server.tests.login.builders import a_user
@@ -36,7 +36,7 @@ async def test_a_signed_in_user_is_found_until_the_session_expires(sessions: Ses
     session = LoginSession(
         user_id=user.id, epoch=0, sign_in_id=found[0].sign_in_id, authenticated_at=now, expires_at=now + 86400
     )
-    assert found == (session, user)
+    assert found == (session, Account(user.id, user.email, user.name))
     assert await sessions.find(request, now=now + 86400) is None
 
 

@@ -1,7 +1,9 @@
 """The answer to a client: always a 303 to its redirect URI, always with ``iss`` (RFC 6749 §4.1.2, RFC 9207)."""
 
+from functools import lru_cache
+
 from authserver.protocol.errors import OAuthError, ServerError
-from authserver.protocol.redirect_uris import add_query
+from authserver.protocol.redirect_uris import add_query, form_encoded
 from authserver.web.errors import report_refusal, wire_description
 from authserver.web.http import NO_STORE, HttpResponse
 
@@ -13,7 +15,7 @@ def redirect(location: str) -> HttpResponse:
 
 def code_answer(redirect_uri: str, *, code: str, state: str, issuer: str) -> HttpResponse:
     """Send the code."""
-    return redirect(add_query(redirect_uri, _with_state({"code": code}, state, issuer)))
+    return _answer(redirect_uri, {"code": code}, state=state, issuer=issuer)
 
 
 def error_answer(redirect_uri: str, exc: OAuthError, *, client_id: str, state: str, issuer: str) -> HttpResponse:
@@ -29,11 +31,15 @@ def error_answer(redirect_uri: str, exc: OAuthError, *, client_id: str, state: s
     report_refusal(exc, client_id=client_id)
     text = "an internal error occurred" if isinstance(exc, ServerError) else exc.description
     parameters = {"error": exc.error, "error_description": wire_description(text, exc.reference)}
-    return redirect(add_query(redirect_uri, _with_state(parameters, state, issuer)))
+    return _answer(redirect_uri, parameters, state=state, issuer=issuer)
 
 
-def _with_state(parameters: dict[str, str], state: str, issuer: str) -> dict[str, str]:
+def _answer(redirect_uri: str, parameters: dict[str, str], *, state: str, issuer: str) -> HttpResponse:
     if state:
         parameters["state"] = state
-    parameters["iss"] = issuer
-    return parameters
+    return redirect(f"{add_query(redirect_uri, parameters)}&iss={_encoded(issuer)}")
+
+
+@lru_cache(maxsize=4)
+def _encoded(issuer: str) -> str:
+    return form_encoded(issuer)

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection
 
-from authserver.authorization.records import AuthorizationRequest, ConsentGrant
+from authserver.authorization.records import ActiveConsent, AuthorizationRequest
 from authserver.protocol.redirect_uris import is_loopback, match_redirect_uri
 
 _MAX_REDIRECT_URIS = 10
 
 
-def is_covered(request: AuthorizationRequest, grant: ConsentGrant | None, *, cross_site: bool) -> bool:
+def is_covered(request: AuthorizationRequest, grant: ActiveConsent | None, *, cross_site: bool) -> bool:
     """Whether the user need not be asked again (public API §4.2, step 12; ruling R27).
 
     Args:

@@ -2,12 +2,17 @@
 
 import orjson
 
-from authserver.authorization.records import ConsentGrant
+from authserver.authorization.records import ActiveConsent, ConsentGrant
 from authserver.protocol.identifiers import LAST_ID
 from authserver.storage.database import Reader, Row, Writer
 
 _COLUMNS = "id, user_id, client_id, resource_id, scopes, redirect_uris, created_at, updated_at, revoked_at"
 _WIDTH = _COLUMNS.count(",") + 1
+_ACTIVE = "id, scopes, redirect_uris"
+_FIND_ACTIVE = (
+    f"SELECT {_ACTIVE} FROM consent_grants"
+    " WHERE user_id = $1 AND client_id = $2 AND resource_id = $3 AND revoked_at IS NULL"
+)
 _ALL = 2**31 - 1
 
 
@@ -27,16 +32,15 @@ def _grant(row: Row) -> ConsentGrant:
     )
 
 
-async def find_consent(db: Reader, *, user_id: str, client_id: str, resource_id: str) -> ConsentGrant | None:
+def _active(row: Row) -> ActiveConsent:
+    consent_id, scopes, redirect_uris = row[:3]
+    return ActiveConsent(consent_id, tuple(orjson.loads(scopes)), tuple(orjson.loads(redirect_uris)))
+
+
+async def find_consent(db: Reader, *, user_id: str, client_id: str, resource_id: str) -> ActiveConsent | None:
     """Look up an active consent."""
-    row = await db.fetch_one(
-        f"SELECT {_COLUMNS} FROM consent_grants"
-        " WHERE user_id = $1 AND client_id = $2 AND resource_id = $3 AND revoked_at IS NULL",
-        user_id,
-        client_id,
-        resource_id,
-    )
-    return _grant(row) if row else None
+    row = await db.fetch_one(_FIND_ACTIVE, user_id, client_id, resource_id)
+    return _active(row) if row else None
 
 
 async def hold_consent(tx: Writer, consent_id: bytes) -> bool:
@@ -44,16 +48,16 @@ async def hold_consent(tx: Writer, consent_id: bytes) -> bool:
     return await tx.hold("SELECT id FROM consent_grants WHERE id = $1 AND revoked_at IS NULL", consent_id) is not None
 
 
-async def lock_consent(tx: Writer, *, user_id: str, client_id: str, resource_id: str) -> ConsentGrant | None:
+async def lock_consent(tx: Writer, *, user_id: str, client_id: str, resource_id: str) -> ActiveConsent | None:
     """Look up an active consent and keep others from changing it until this transaction ends."""
     row = await tx.fetch_one(
         "UPDATE consent_grants SET updated_at = updated_at"
-        f" WHERE user_id = $1 AND client_id = $2 AND resource_id = $3 AND revoked_at IS NULL RETURNING {_COLUMNS}",
+        f" WHERE user_id = $1 AND client_id = $2 AND resource_id = $3 AND revoked_at IS NULL RETURNING {_ACTIVE}",
         user_id,
         client_id,
         resource_id,
     )
-    return _grant(row) if row else None
+    return _active(row) if row else None
 
 
 async def save_consent(tx: Writer, grant: ConsentGrant) -> None:

@@ -9,7 +9,7 @@ from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
 from authserver.authorization.consent import is_covered, merge_redirects, merge_scopes
 from authserver.authorization.consent_store import find_consent, lock_consent, save_consent
-from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
+from authserver.authorization.records import ActiveConsent, AuthorizationRequest, ConsentGrant, PendingAuthorization
 from authserver.authorization.store import attach_code, delete_pending, find_pending, insert_authorization
 from authserver.authorization.tickets import Ticket
 from authserver.login.records import LoginSession
@@ -78,11 +78,11 @@ class Decisions:
         """Keep a request until its user has answered; return the session id of the consent page."""
         return await self._insert(request, session, code=None, now=now)
 
-    async def find(self, session_id: bytes, *, user_id: str, now: int) -> Authorization | None:
+    async def find(self, session_id: bytes, *, user_id: str, now: int) -> PendingAuthorization | None:
         """Return a request that waits for this user, or None."""
         return await find_pending(self.db, session_id, user_id=user_id, now=now)
 
-    async def find_earlier(self, pending: Authorization) -> ConsentGrant | None:
+    async def find_earlier(self, pending: PendingAuthorization) -> ActiveConsent | None:
         """Return what the user allowed the client at this Resource before, or None."""
         if pending.resource_id is None:
             return None
@@ -91,7 +91,7 @@ class Decisions:
         )
 
     async def approve(
-        self, pending: Authorization, approved: tuple[str, ...], session: LoginSession, *, now: int
+        self, pending: PendingAuthorization, approved: tuple[str, ...], session: LoginSession, *, now: int
     ) -> str:
         """Write the user's yes and the code in one transaction; return the code.
 
@@ -150,7 +150,7 @@ class Decisions:
         AUTH_FLOW_DURATION.observe(now - pending.created_at)
         return code
 
-    async def deny(self, pending: Authorization, *, reference: str, now: int) -> bool:
+    async def deny(self, pending: PendingAuthorization, *, reference: str, now: int) -> bool:
         """Delete the request: the user said no. False when another answer was faster.
 
         Args:
@@ -177,7 +177,7 @@ class Decisions:
             CONSENT_DECISIONS.inc("denied")
         return denied
 
-    async def find_for(self, ticket: Ticket) -> ConsentGrant | None:
+    async def find_for(self, ticket: Ticket) -> ActiveConsent | None:
         """Return what the user of a link allowed the client at this Resource before, or None."""
         return await find_consent(
             self.db, user_id=ticket.user_id, client_id=ticket.client_id, resource_id=ticket.resource_id

@@ -20,7 +20,7 @@ from authserver.protocol.identifiers import parse_id, spell_id
 from authserver.protocol.user_codes import LONGEST_ENTRY, parse_user_code, spell_user_code
 from authserver.resources.catalog import ResourceCatalog
 from authserver.telemetry.notes import note
-from authserver.users.records import User
+from authserver.users.records import Account
 from authserver.web.errors import report_refusal, retry_after_header
 from authserver.web.forms import Form, parse_query, read_form
 from authserver.web.http import ErrorShape, HttpRequest, HttpResponse, Route
@@ -83,7 +83,7 @@ class DevicePages:
             return await self._ask(request, form, user, now=now)
         return await self._answer(form, session_id, session, now=now)
 
-    async def _ask(self, request: HttpRequest, form: Form, user: User, *, now: int) -> HttpResponse:
+    async def _ask(self, request: HttpRequest, form: Form, user: Account, *, now: int) -> HttpResponse:
         """Show what the device with this code asks for."""
         entered = (form.get("user_code") or "")[:LONGEST_ENTRY]
         user_code = parse_user_code(entered)
@@ -156,7 +156,7 @@ class DevicePages:
         return client
 
     def _rejected(
-        self, request: HttpRequest, user: User, entered: str, exc: PageRefusal, *, retry_after: int | None = None
+        self, request: HttpRequest, user: Account, entered: str, exc: PageRefusal, *, retry_after: int | None = None
     ) -> HttpResponse:
         """Show the form again, with what was wrong and the reference id of it."""
         report_refusal(exc)
@@ -166,7 +166,7 @@ class DevicePages:
         return answer.with_headers(retry_after_header(retry_after))
 
     def _code_page(
-        self, request: HttpRequest, user: User, *, given: str, refusal: PageRefusal | None = None
+        self, request: HttpRequest, user: Account, *, given: str, refusal: PageRefusal | None = None
     ) -> HttpResponse:
         return page(
             "authorization/device_code.html",

@@ -16,7 +16,7 @@ from authserver.authorization.device_store import (
     poll_device_request,
     take_device_request,
 )
-from authserver.authorization.records import AuthorizationRequest, ConsentGrant, DeviceRequest
+from authserver.authorization.records import ActiveConsent, AuthorizationRequest, DeviceRequest
 from authserver.authorization.store import insert_authorization
 from authserver.config.sections.grants import DeviceConfig
 from authserver.login.records import LoginSession
@@ -98,7 +98,7 @@ class Devices:
         """Count a poll of a device that waits; False when it came too soon, and has a longer interval from now on."""
         return await self.db.write(lambda tx: poll_device_request(tx, device_code_hash, now=now))
 
-    async def find_earlier(self, request: DeviceRequest, *, user_id: str) -> ConsentGrant | None:
+    async def find_earlier(self, request: DeviceRequest, *, user_id: str) -> ActiveConsent | None:
         """Return what the user allowed the client at this Resource before, or None."""
         if request.resource_id is None:
             return None

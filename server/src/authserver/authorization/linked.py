@@ -20,7 +20,7 @@ from authserver.protocol.scopes import keep_scopes
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import Resource
 from authserver.telemetry.notes import note
-from authserver.users.records import User
+from authserver.users.records import Account
 from authserver.web.errors import report_refusal
 from authserver.web.forms import parse_query, read_form
 from authserver.web.http import HttpRequest, HttpResponse
@@ -145,7 +145,7 @@ def link_expired() -> PageRefusal:
     return PageRefusal("Link Expired", "This link has expired. Start again from your application.")
 
 
-def _other_account(user: User, ticket: Ticket, path: str) -> HttpResponse:
+def _other_account(user: Account, ticket: Ticket, path: str) -> HttpResponse:
     """Answer somebody who opened a link that another user caused (threat X4)."""
     refusal = PageRefusal(
         "Different Account", "This request belongs to a different account.", status=403, reason="different_account"

@@ -1,6 +1,7 @@
 """What is asked for, and what was allowed."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from authserver.protocol.claims import SignIn
 from authserver.protocol.identifiers import TokenHash
@@ -9,8 +10,7 @@ from authserver.protocol.identifiers import TokenHash
 _SIGN_IN_METHODS = ("pwd",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthorizationRequest:
+class AuthorizationRequest(NamedTuple):
     """A request that passed every check that needs no user (public API §4.2, steps 1 to 9).
 
     Attributes:
@@ -33,22 +33,46 @@ class AuthorizationRequest:
     dpop_jkt: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authorization:
-    """One row of ``authorizations``: a pending request, then a code, then a family of refresh tokens.
+class Authorization(NamedTuple):
+    """What a user allowed a client, of a row of ``authorizations``: with its code, then as a family of refresh tokens.
 
     Attributes:
         id: 16 bytes; on the wire the session id of the consent page and the family id of the audit trail.
-        scope: As requested while pending, then as approved; never changed after that.
-        consented: Whether it rests on a consent grant, which must then be active at redemption.
-        expires_at: End of the pending request, then of the code; None once the spent code was purged.
+        scope: As approved; never changed after that.
         consumed_at: When the code was redeemed: from then on the row is a family.
         revoked_at: When the family was revoked, for good.
-        retry_token_hash: The refresh token that was rotated last; its holder may ask for the same answer again.
-        retry_request: Digest of the request that rotated it.
-        retry_response: The answer, sealed under a key derived from the rotated token.
-        rotated_at: When that was.
-        authenticated_at: When the user signed in whose browser session answered; None while pending, and when not known.
+        authenticated_at: When the user signed in whose browser session answered; None when not known.
+    """
+
+    id: bytes
+    client_id: str
+    user_id: str
+    scope: str
+    resource_id: str | None
+    resource: str | None
+    dpop_jkt: str | None
+    consumed_at: int | None
+    revoked_at: int | None
+    authenticated_at: int | None
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The names in ``scope``, in its order."""
+        return tuple(self.scope.split())
+
+    @property
+    def sign_in(self) -> SignIn | None:
+        """How the user signed in who answered; None when it is not known."""
+        return None if self.authenticated_at is None else SignIn(at=self.authenticated_at, methods=_SIGN_IN_METHODS)
+
+
+class PendingAuthorization(NamedTuple):
+    """A row of ``authorizations`` that waits for its user.
+
+    Attributes:
+        id: 16 bytes; on the wire the session id of the consent page.
+        scope: As requested.
+        created_at: When the user was first asked.
     """
 
     id: bytes
@@ -61,26 +85,12 @@ class Authorization:
     state: str
     code_challenge: str
     dpop_jkt: str | None
-    consented: bool
     created_at: int
-    expires_at: int | None
-    consumed_at: int | None
-    revoked_at: int | None
-    retry_token_hash: bytes | None
-    retry_request: bytes | None
-    retry_response: bytes | None
-    rotated_at: int | None
-    authenticated_at: int | None
 
     @property
     def scopes(self) -> tuple[str, ...]:
         """The names in ``scope``, in its order."""
         return tuple(self.scope.split())
-
-    @property
-    def sign_in(self) -> SignIn | None:
-        """How the user signed in who answered; None when it is not known."""
-        return None if self.authenticated_at is None else SignIn(at=self.authenticated_at, methods=_SIGN_IN_METHODS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,22 +128,26 @@ class DeviceRequest:
         return self.denied_at is None and self.expires_at > now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssuedCode:
+class IssuedCode(NamedTuple):
     """A code together with what its redemption needs to know.
 
     Attributes:
+        redirect_uri: Where it was sent; empty for a device.
+        code_challenge: What its verifier must fit; empty for a device.
+        expires_at: None once the spent code was purged.
         consent_is_active: False when the consent it rests on was revoked since.
         user_is_active: Whether its user may act.
     """
 
     authorization: Authorization
+    redirect_uri: str
+    code_challenge: str
+    expires_at: int | None
     consent_is_active: bool
     user_is_active: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshToken:
+class RefreshToken(NamedTuple):
     """A refresh token and the family it belongs to.
 
     Attributes:
@@ -145,6 +159,36 @@ class RefreshToken:
     consumed_at: int | None
     user_is_active: bool
     family: Authorization
+
+
+class KeptAnswer(NamedTuple):
+    """The answer of a family's last rotation, for whoever asks again.
+
+    Attributes:
+        token_hash: The refresh token that was rotated.
+        request: Digest of the request that rotated it.
+        response: The answer, sealed under a key derived from the rotated token; None once it was forgotten.
+        rotated_at: When that was.
+    """
+
+    token_hash: bytes | None
+    request: bytes | None
+    response: bytes | None
+    rotated_at: int | None
+
+
+class ActiveConsent(NamedTuple):
+    """What counts of a consent that is in force.
+
+    Attributes:
+        id: 16 bytes.
+        scopes: The names allowed.
+        redirect_uris: Those it was approved with; of a loopback URI the port does not count.
+    """
+
+    id: bytes
+    scopes: tuple[str, ...]
+    redirect_uris: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,7 +170,10 @@ def parse_prompt(form: Form) -> frozenset[str]:
     Raises:
         InvalidRequest: ``none`` does not stand alone.
     """
-    words = frozenset((form.get("prompt") or "").split())
+    prompt = form.get("prompt")
+    if prompt is None:
+        return frozenset()
+    words = frozenset(prompt.split())
     if "none" in words and len(words) > 1:
         raise InvalidRequest("prompt: none stands alone", reason="prompt_none_not_alone")
     return words & _PROMPTS

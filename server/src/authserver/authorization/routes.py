@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 from authserver.authorization.answers import code_answer, error_answer, redirect
 from authserver.authorization.decisions import Decisions
 from authserver.authorization.linked import LinkedConsent, link_expired
-from authserver.authorization.records import Authorization, AuthorizationRequest, ConsentGrant
+from authserver.authorization.records import ActiveConsent, AuthorizationRequest, PendingAuthorization
 from authserver.authorization.request import RequestChecker
 from authserver.authorization.showing import (
     document_host,
@@ -42,7 +42,7 @@ from authserver.storage.database import StorageUnavailable
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.notes import note
 from authserver.telemetry.spans import annotate
-from authserver.users.records import User
+from authserver.users.records import Account
 from authserver.web.forms import LONGEST, Form, parse_query, read_form
 from authserver.web.http import MAX_TARGET_BYTES, ErrorShape, HttpRequest, HttpResponse, Route
 from authserver.web.pages import page
@@ -127,7 +127,8 @@ class AuthorizationPages:
     async def _find_client(self, form: Form, *, address: str, now: int) -> Client:
         client_id = form.get("client_id")
         note("parameters read", client_id=client_id or "")
-        if "client_id" in form.repeated() or "redirect_uri" in form.repeated():
+        repeated = form.repeated()
+        if "client_id" in repeated or "redirect_uri" in repeated:
             raise PageRefusal(
                 "Authorization Error", "The application sent a parameter twice.", reason="parameter_repeated"
             )
@@ -245,7 +246,7 @@ class AuthorizationPages:
             raise PageRefusal("Invalid Form", _UNREADABLE)
         return await self._approved(pending, tuple(form.values("scopes")), session, now=now)
 
-    async def _denied(self, pending: Authorization | None, *, now: int) -> HttpResponse:
+    async def _denied(self, pending: PendingAuthorization | None, *, now: int) -> HttpResponse:
         refusal = AccessDenied("the user denied the request", reason="user_denied")
         if pending is None or not await self.decisions.deny(pending, reference=refusal.reference, now=now):
             raise PageRefusal("Invalid Session", _EXPIRED)
@@ -254,7 +255,7 @@ class AuthorizationPages:
         )
 
     async def _approved(
-        self, pending: Authorization | None, ticked: tuple[str, ...], session: LoginSession, *, now: int
+        self, pending: PendingAuthorization | None, ticked: tuple[str, ...], session: LoginSession, *, now: int
     ) -> HttpResponse:
         note("answer compared", result=ticked, requested=pending.scopes if pending else None)
         if not ticked:  # 6
@@ -274,7 +275,7 @@ class AuthorizationPages:
         code = await self.decisions.approve(pending, approved, session, now=now)
         return code_answer(pending.redirect_uri, code=code, state=pending.state, issuer=self.issuer)
 
-    async def _find_pending(self, session_id: str, user: User, *, now: int) -> Authorization | None:
+    async def _find_pending(self, session_id: str, user: Account, *, now: int) -> PendingAuthorization | None:
         identifier = parse_id(session_id)
         pending = None if identifier is None else await self.decisions.find(identifier, user_id=user.id, now=now)
         if pending is None:
@@ -287,12 +288,12 @@ class AuthorizationPages:
     def _consent_page(
         self,
         request: HttpRequest,
-        pending: Authorization,
+        pending: PendingAuthorization,
         *,
         client: Client,
-        user: User,
+        user: Account,
         resource: Resource | None,
-        earlier: ConsentGrant | None,
+        earlier: ActiveConsent | None,
     ) -> HttpResponse:
         session_id = spell_id(pending.id)
         granted = earlier.scopes if earlier else ()
@@ -332,7 +333,7 @@ def _trusted_redirect(form: Form, client: Client) -> str:
     return redirect_uri
 
 
-def _restate(pending: Authorization, resource: Resource | None) -> str:
+def _restate(pending: PendingAuthorization, resource: Resource | None) -> str:
     """Return the query of a pending request, so that another account can be asked the same.
 
     That account is asked even if it agreed before: the request may have demanded so, and who changes accounts on a page

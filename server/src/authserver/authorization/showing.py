@@ -7,10 +7,10 @@ from authserver.protocol.errors import PageRefusal
 from authserver.resources.catalog import ResourceCatalog
 from authserver.resources.records import BackendKind, Resource, ResourceScope
 from authserver.telemetry.notes import identified, note
-from authserver.users.records import User
+from authserver.users.records import Account
 
 
-def note_user(user: User) -> None:
+def note_user(user: Account) -> None:
     """Note who is signed in."""
     identified()
     note("signed in", user_id=user.id)

@@ -7,6 +7,7 @@ it took them, and is not asked twice. Without the code, or with that of another 
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 from authserver.authorization.request import parse_prompt
@@ -45,8 +46,7 @@ class SignInMark:
         return is_new and now - session.authenticated_at <= _WAY_BACK + _CLOCK_SKEW
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignInDemand:
+class SignInDemand(NamedTuple):
     """What a request says about the sign-in it wants.
 
     Attributes:
@@ -110,7 +110,8 @@ class SignInDemands:
         return quote(b"&".join(pairs), safe="%&=+!$'()*,/:;?@-._~")
 
     def _read_mark(self, form: Form) -> SignInMark | None:
-        match = _MARK.fullmatch(form.get(SINCE) or "")
+        sent = form.get(SINCE)
+        match = None if sent is None else _MARK.fullmatch(sent)
         if match is None:
             return None
         mark = SignInMark(since=int(match["since"]), seen=match["seen"])

@@ -1,32 +1,51 @@
 """SQL of the authorization's whole life: request, code, family."""
 
-from authserver.authorization.records import Authorization, AuthorizationRequest, IssuedCode, RefreshToken
+from authserver.authorization.records import (
+    Authorization,
+    AuthorizationRequest,
+    IssuedCode,
+    KeptAnswer,
+    PendingAuthorization,
+    RefreshToken,
+)
 from authserver.protocol.identifiers import TokenHash
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
 from authserver.users.records import UserStatus
 from authserver.users.store import status_of
 
+# In the order of ``Authorization`` and ``KeptAnswer``, which are made by position: SQLite looks a name up among all columns.
 _COLUMNS = (
-    "a.id, a.client_id, a.user_id, a.redirect_uri, a.scope, a.resource_id, a.resource, a.state, a.code_challenge,"
-    " a.dpop_jkt, a.consented, a.created_at, a.expires_at, a.consumed_at, a.revoked_at,"
-    " a.retry_token_hash, a.retry_request, a.retry_response, a.rotated_at, a.authenticated_at"
+    "a.id, a.client_id, a.user_id, a.scope, a.resource_id, a.resource, a.dpop_jkt, a.consumed_at, a.revoked_at,"
+    " a.authenticated_at"
 )
+_WIDTH = len(Authorization._fields)
+_USER_IS_ACTIVE = f"{status_of('a.user_id')} = '{UserStatus.ACTIVE}'"
 
-_WIDTH = _COLUMNS.count(",") + 1
+_FIND_PENDING = (
+    "SELECT id, client_id, user_id, redirect_uri, scope, resource_id, resource, state, code_challenge, dpop_jkt, created_at"
+    " FROM authorizations"
+    " WHERE id = $1 AND user_id = $2 AND expires_at > $3 AND code_hash IS NULL AND revoked_at IS NULL"
+)
+_PENDING_WIDTH = len(PendingAuthorization._fields)
 
 _FIND_CODE = (
-    f"SELECT {_COLUMNS}, g.id IS NOT NULL AS consent_is_active, {status_of('a.user_id')} AS user_status"
+    f"SELECT {_COLUMNS}, a.redirect_uri, a.code_challenge, a.expires_at,"
+    f" NOT a.consented OR g.id IS NOT NULL, {_USER_IS_ACTIVE}"
     " FROM authorizations a"
     " LEFT JOIN consent_grants g ON g.user_id = a.user_id AND g.client_id = a.client_id"
     " AND g.resource_id = a.resource_id AND g.revoked_at IS NULL"
     " WHERE a.code_hash = $1"
 )
+_CODE_WIDTH = _WIDTH + 5
 
-_FIND_REFRESH_TOKEN = (
-    f"SELECT {_COLUMNS}, t.expires_at AS token_expires_at, t.consumed_at AS token_consumed_at,"
-    f" {status_of('a.user_id')} AS user_status"
-    " FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.token_hash = $1"
+_REFRESH_COLUMNS = f"{_COLUMNS}, t.expires_at, t.consumed_at, {_USER_IS_ACTIVE}"
+_REFRESH_WIDTH = _WIDTH + 3
+_BY_HASH = "FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.token_hash = $1"
+_FIND_REFRESH_TOKEN = f"SELECT {_REFRESH_COLUMNS} {_BY_HASH}"
+_FIND_SPENT_REFRESH_TOKEN = (
+    f"SELECT {_REFRESH_COLUMNS}, a.retry_token_hash, a.retry_request, a.retry_response, a.rotated_at {_BY_HASH}"
 )
+_SPENT_WIDTH = _REFRESH_WIDTH + len(KeptAnswer._fields)
 
 _AUTHORIZATIONS = Append(
     table="authorizations",
@@ -93,54 +112,6 @@ _REVOKE_FAMILY = Claim(
 )
 
 
-def _authorization(row: Row) -> Authorization:
-    # By position: SQLite looks a column's name up among all of them, one after the other.
-    (
-        authorization_id,
-        client_id,
-        user_id,
-        redirect_uri,
-        scope,
-        resource_id,
-        resource,
-        state,
-        code_challenge,
-        dpop_jkt,
-        consented,
-        created_at,
-        expires_at,
-        consumed_at,
-        revoked_at,
-        retry_token_hash,
-        retry_request,
-        retry_response,
-        rotated_at,
-        authenticated_at,
-    ) = row[:_WIDTH]
-    return Authorization(
-        id=authorization_id,
-        client_id=client_id,
-        user_id=user_id,
-        redirect_uri=redirect_uri,
-        scope=scope,
-        resource_id=resource_id,
-        resource=resource,
-        state=state,
-        code_challenge=code_challenge,
-        dpop_jkt=dpop_jkt,
-        consented=bool(consented),
-        created_at=created_at,
-        expires_at=expires_at,
-        consumed_at=consumed_at,
-        revoked_at=revoked_at,
-        retry_token_hash=retry_token_hash,
-        retry_request=retry_request,
-        retry_response=retry_response,
-        rotated_at=rotated_at,
-        authenticated_at=authenticated_at,
-    )
-
-
 async def insert_authorization(
     tx: Writer,
     authorization_id: bytes,
@@ -174,16 +145,10 @@ async def insert_authorization(
     )
 
 
-async def find_pending(db: Reader, authorization_id: bytes, *, user_id: str, now: int) -> Authorization | None:
+async def find_pending(db: Reader, authorization_id: bytes, *, user_id: str, now: int) -> PendingAuthorization | None:
     """Look up a request that waits for this user's consent: not expired, no code yet."""
-    row = await db.fetch_one(
-        f"SELECT {_COLUMNS} FROM authorizations a"
-        " WHERE a.id = $1 AND a.user_id = $2 AND a.expires_at > $3 AND a.code_hash IS NULL AND a.revoked_at IS NULL",
-        authorization_id,
-        user_id,
-        now,
-    )
-    return _authorization(row) if row else None
+    row = await db.fetch_one(_FIND_PENDING, authorization_id, user_id, now)
+    return PendingAuthorization._make(row[:_PENDING_WIDTH]) if row else None
 
 
 async def attach_code(
@@ -219,11 +184,10 @@ async def find_code(db: Reader, code_hash: TokenHash) -> IssuedCode | None:
     row = await db.fetch_one(_FIND_CODE, code_hash)
     if row is None:
         return None
-    authorization = _authorization(row)
+    redirect_uri, code_challenge, expires_at, consent_is_active, user_is_active = row[_WIDTH:_CODE_WIDTH]
+    authorization = Authorization._make(row[:_WIDTH])
     return IssuedCode(
-        authorization=authorization,
-        consent_is_active=not authorization.consented or bool(row["consent_is_active"]),
-        user_is_active=row["user_status"] == UserStatus.ACTIVE,
+        authorization, redirect_uri, code_challenge, expires_at, bool(consent_is_active), bool(user_is_active)
     )
 
 
@@ -245,15 +209,20 @@ async def insert_refresh_token(
 async def find_refresh_token(db: Reader, token_hash: TokenHash) -> RefreshToken | None:
     """Look a refresh token up with its family, consumed or not, revoked or not, and the state of its user."""
     row = await db.fetch_one(_FIND_REFRESH_TOKEN, token_hash)
+    return _refresh_token(token_hash, row) if row else None
+
+
+async def find_spent_refresh_token(db: Reader, token_hash: TokenHash) -> tuple[RefreshToken, KeptAnswer] | None:
+    """Look a refresh token up as ``find_refresh_token``, and in the same read the answer that its family keeps."""
+    row = await db.fetch_one(_FIND_SPENT_REFRESH_TOKEN, token_hash)
     if row is None:
         return None
-    return RefreshToken(
-        token_hash=token_hash,
-        expires_at=row["token_expires_at"],
-        consumed_at=row["token_consumed_at"],
-        user_is_active=row["user_status"] == UserStatus.ACTIVE,
-        family=_authorization(row),
-    )
+    return _refresh_token(token_hash, row), KeptAnswer._make(row[_REFRESH_WIDTH:_SPENT_WIDTH])
+
+
+def _refresh_token(token_hash: TokenHash, row: Row) -> RefreshToken:
+    expires_at, consumed_at, user_is_active = row[_WIDTH:_REFRESH_WIDTH]
+    return RefreshToken(token_hash, expires_at, consumed_at, bool(user_is_active), Authorization._make(row[:_WIDTH]))
 
 
 async def consume_refresh_token(tx: Writer, token_hash: TokenHash, *, now: int) -> bool:

@@ -1,10 +1,9 @@
 """What signing in is about."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoginSession:
+class LoginSession(NamedTuple):
     """A browser in which a user signed in.
 
     Attributes:

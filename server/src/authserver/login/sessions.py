@@ -14,16 +14,15 @@ from authserver.login.records import LoginSession
 from authserver.login.site import Site
 from authserver.storage.database import Reader, StorageUnavailable
 from authserver.telemetry.logs import get_logger
-from authserver.users.records import User
-from authserver.users.store import find_user
+from authserver.users.records import Account, User
+from authserver.users.store import find_signed_in
 from authserver.web.http import HttpRequest
 
 _log = get_logger("login")
 
 _NUMBER = "0|[1-9][0-9]{0,18}"
 _PAYLOAD = re.compile(
-    rf"(?P<user_id>[^|]+)\|(?P<epoch>{_NUMBER})\|(?P<sign_in_id>[0-9a-f]{{16}})"
-    rf"\|(?P<authenticated_at>{_NUMBER})\|(?P<expires_at>{_NUMBER})",
+    rf"([^|]+)\|({_NUMBER})\|([0-9a-f]{{16}})\|({_NUMBER})\|({_NUMBER})",
     re.ASCII,
 )
 
@@ -65,7 +64,7 @@ class Sessions:
         """Return the headers for a browser in which nobody is signed in: they take back a cookie that is no longer good."""
         return () if self._cookie.read(request) is None else (self._cookie.clear(),)
 
-    async def find(self, request: HttpRequest, *, now: int) -> tuple[LoginSession, User] | None:
+    async def find(self, request: HttpRequest, *, now: int) -> tuple[LoginSession, Account] | None:
         """Return who is signed in, or None. The user is read anew each time.
 
         Raises:
@@ -76,7 +75,7 @@ class Sessions:
         if session is None:
             return None
         try:
-            user = await find_user(self._db, session.user_id)
+            account = await find_signed_in(self._db, session.user_id, epoch=session.epoch)
         except StorageUnavailable as exc:
             fail_mode = "closed" if self._fail_closed else "open"
             _log.error(
@@ -85,9 +84,7 @@ class Sessions:
             if self._fail_closed:
                 return None
             raise
-        if user is None or not user.is_active or user.session_epoch != session.epoch:
-            return None
-        return session, user
+        return None if account is None else (session, account)
 
     def csrf_token(self, request: HttpRequest, form_id: str) -> str:
         """Return the token of one form in this browser session (public API, 20.3).
@@ -105,17 +102,16 @@ class Sessions:
 
     def _verify(self, value: str | None, *, now: int) -> LoginSession | None:
         """Return what a cookie says once its code is proven, or None."""
-        payload, _, code = (value or "").rpartition("|")
-        match = _PAYLOAD.fullmatch(payload)
-        if not self._session_mac.is_valid(payload, code) or match is None or int(match["expires_at"]) <= now:
+        if value is None:
             return None
-        return LoginSession(
-            user_id=match["user_id"],
-            epoch=int(match["epoch"]),
-            sign_in_id=match["sign_in_id"],
-            authenticated_at=int(match["authenticated_at"]),
-            expires_at=int(match["expires_at"]),
-        )
+        payload, _, code = value.rpartition("|")
+        match = _PAYLOAD.fullmatch(payload)
+        if not self._session_mac.is_valid(payload, code) or match is None:
+            return None
+        user_id, epoch, sign_in_id, authenticated_at, expires_at = match.groups()
+        if int(expires_at) <= now:
+            return None
+        return LoginSession(user_id, int(epoch), sign_in_id, int(authenticated_at), int(expires_at))
 
 
 def is_cross_site(request: HttpRequest, site: Site) -> bool:
@@ -132,6 +128,6 @@ def is_cross_site(request: HttpRequest, site: Site) -> bool:
     return origin is not None and origin != site.origin
 
 
-def describe_account(user: User) -> str:
+def describe_account(user: Account | User) -> str:
     """Return how a person knows an account: its address, else its name, else its id."""
     return user.email or user.name or user.id

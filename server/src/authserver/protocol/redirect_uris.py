@@ -1,7 +1,8 @@
 """Redirect URIs: which may be registered, which requested one is a registered one, and how an answer is put on it."""
 
+import re
 from collections.abc import Collection, Mapping
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from authserver.protocol.errors import InvalidRedirectUri
 from authserver.protocol.quoting import quoted
@@ -11,6 +12,7 @@ MAX_REDIRECT_URIS = 10
 MAX_DOCUMENT_REDIRECT_URIS = 100
 MAX_REDIRECT_URI_CHARACTERS = 2048
 
+_UNESCAPED = re.compile(r"[A-Za-z0-9_.~-]*")
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 # Editors whose clients register a scheme without a dot. Any other private-use scheme must be a reversed domain name
@@ -92,8 +94,15 @@ def form_action_source(uri: str) -> str:
 
 
 def add_query(uri: str, parameters: Mapping[str, str]) -> str:
-    """Return a redirect URI with response parameters added to the query it has, names and values form-encoded."""
-    return uri + ("&" if "?" in uri else "?") + urlencode(parameters)
+    """Return a redirect URI with response parameters added to the query it has, their values form-encoded."""
+    encoded = [f"{name}={form_encoded(value)}" for name, value in parameters.items()]
+    return uri + ("&" if "?" in uri else "?") + "&".join(encoded)
+
+
+def form_encoded(value: str) -> str:
+    """Return the value of a parameter as it stands in a form or a query."""
+    # Codes and most states are base64url.
+    return value if _UNESCAPED.fullmatch(value) else quote_plus(value)
 
 
 def _find_problem(uri: str, parts: Uri, *, is_public: bool) -> str | None:

@@ -11,7 +11,8 @@ from authserver.protocol.errors import GENERIC_SCOPE, InvalidScope
 from authserver.protocol.quoting import quoted
 
 _BLANKS = re.compile(r"[ \t\r\n\f\v]+")
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]*")
+_SCOPES = re.compile(r"[\x21\x23-\x5b\x5d-\x7e \t\r\n\f\v]*")
 
 
 def parse_scopes(scope: str) -> tuple[str, ...]:
@@ -20,13 +21,12 @@ def parse_scopes(scope: str) -> tuple[str, ...]:
     Raises:
         InvalidScope: A word holds a character outside RFC 6749 §3.3.
     """
-    scopes = tuple(dict.fromkeys(word for word in _BLANKS.split(scope) if word))
-    for word in scopes:
-        if not _SCOPE.fullmatch(word):
-            raise InvalidScope(
-                f"{GENERIC_SCOPE}: {quoted(word)} holds a character that no scope may have", reason="scope_malformed"
-            )
-    return scopes
+    if not _SCOPES.fullmatch(scope):
+        word = next(word for word in _BLANKS.split(scope) if not _SCOPE.fullmatch(word))
+        raise InvalidScope(
+            f"{GENERIC_SCOPE}: {quoted(word)} holds a character that no scope may have", reason="scope_malformed"
+        )
+    return tuple(dict.fromkeys(scope.split()))
 
 
 def build_scope(scopes: Iterable[str]) -> str:
@@ -36,12 +36,15 @@ def build_scope(scopes: Iterable[str]) -> str:
 
 def keep_scopes(scopes: Iterable[str], *, within: Collection[str]) -> tuple[str, ...]:
     """Return those of ``scopes`` that lie within a bound, in their order."""
-    return tuple(scope for scope in scopes if scope in within)
+    return tuple([scope for scope in scopes if scope in within])
 
 
 def find_outside(scopes: Iterable[str], *, bound: Collection[str]) -> str | None:
     """Return the first of ``scopes`` that lies outside a bound, or None."""
-    return next((scope for scope in scopes if scope not in bound), None)
+    for scope in scopes:
+        if scope not in bound:
+            return scope
+    return None
 
 
 def choose_authorization_scopes(

@@ -110,10 +110,10 @@ class Redemption:
             refresh_token=refresh_token,
         )
 
-    async def find_spent(self, code_hash: TokenHash) -> Authorization | None:
+    async def find_spent(self, code_hash: TokenHash) -> IssuedCode | None:
         """Return what a code that could not be claimed has become; None when it was not spent, but revoked."""
         issued = await find_code(self.db, code_hash)
-        return None if issued is None or issued.authorization.consumed_at is None else issued.authorization
+        return None if issued is None or issued.authorization.consumed_at is None else issued
 
     async def replayed(
         self,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class UserRole(StrEnum):
@@ -23,6 +24,14 @@ class UserProvider(StrEnum):
 
     LOCAL = "local"
     OIDC = "oidc"
+
+
+class Account(NamedTuple):
+    """What pages need of a user who is signed in; see ``User``."""
+
+    id: str
+    email: str | None
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

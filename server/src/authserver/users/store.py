@@ -6,13 +6,17 @@ from typing import Any
 from authserver.storage.database import Reader, Writer
 from authserver.storage.revisions import KeptRecords
 from authserver.storage.totals import Counted
-from authserver.users.records import User, UserProvider, UserRole, UserStatus
+from authserver.users.records import Account, User, UserProvider, UserRole, UserStatus
 
 _COLUMNS = "id, email, name, role, status, password_hash, provider, provider_sub, session_epoch, version, created_at, updated_at"
 _WIDTH = _COLUMNS.count(",") + 1
 _KEPT = KeptRecords[User](4096)
 _FIND_REVISION = "SELECT revision FROM users WHERE id = $1"
 _READ_USER = f"SELECT {_COLUMNS}, revision FROM users WHERE id = $1"
+
+_FIND_SIGNED_IN = (
+    f"SELECT email, name FROM users WHERE id = $1 AND session_epoch = $2 AND status = '{UserStatus.ACTIVE}'"
+)
 
 ALL_USERS = Counted("users")
 
@@ -70,6 +74,12 @@ async def read_user(db: Reader, user_id: str) -> User | None:
     user = _record(row[:_WIDTH])
     _KEPT.put(user_id, row["revision"], user)
     return user
+
+
+async def find_signed_in(db: Reader, user_id: str, *, epoch: int) -> Account | None:
+    """Look up who is signed in by a session of an epoch; None when the user is not active, or a later one has begun."""
+    row = await db.fetch_one(_FIND_SIGNED_IN, user_id, epoch)
+    return Account(user_id, *row[:2]) if row else None
 
 
 def status_of(user_id: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from authserver.audit.trail import subject_name
 from authserver.authorization.consent_store import find_consent
-from authserver.authorization.records import ConsentGrant
+from authserver.authorization.records import ActiveConsent
 from authserver.authorization.tickets import ConsentLinks
 from authserver.clients.records import Client
 from authserver.protocol.errors import AccessDenied, ConsentRequired
@@ -27,7 +27,7 @@ class Consents:
     db: Database
     links: ConsentLinks
 
-    async def find(self, exchange: Exchange, resource: Resource, *, fault: str) -> ConsentGrant | None:
+    async def find(self, exchange: Exchange, resource: Resource, *, fault: str) -> ActiveConsent | None:
         """Return what the subject allowed the agent client at a Resource, or None.
 
         Args:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from authserver.authorization.records import ConsentGrant
+from authserver.authorization.records import ActiveConsent
 from authserver.clients.records import Client
 from authserver.protocol.actors import Act, sanitise
 from authserver.resources.records import FrontingLink, Resource
@@ -116,7 +116,7 @@ class Plan:
     scopes: tuple[str, ...]
     fronting: Fronting | None = None
     actor: PresentedToken | None = None
-    consent: ConsentGrant | None = None
+    consent: ActiveConsent | None = None
 
     def acted_by(self, actor: PresentedToken) -> "Plan":
         """Return the same exchange as a delegation."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from authserver.audit.events import Action
-from authserver.authorization.records import Authorization, IssuedCode
+from authserver.authorization.records import IssuedCode
 from authserver.authorization.store import find_code
 from authserver.clients.records import Client
 from authserver.protocol.errors import InvalidGrant, InvalidRequest, OAuthError
@@ -50,7 +50,7 @@ class AuthorizationCodeGrant:
             note("code looked up", found="no such code")
             raise InvalidGrant(reason="code_unknown", audited=not client.is_public)
         if issued.authorization.consumed_at is not None:
-            raise await self._replayed(issued.authorization, request, client=client, now=now)
+            raise await self._replayed(issued, request, client=client, now=now)
         self._check_code(issued, request, client=client, now=now)  # 5, 6
         await self.redemption.check(issued, request, client=client)  # 7 to 10
         response = await self.redemption.redeem(issued.authorization, code_hash, request, client=client, now=now)  # 11
@@ -66,19 +66,19 @@ class AuthorizationCodeGrant:
             found="not used yet",
             expected=code.client_id,
             user_id=code.user_id,
-            seconds=(code.expires_at or 0) - now,
+            seconds=(issued.expires_at or 0) - now,
         )
-        if code.expires_at is None or code.expires_at <= now:  # 5
+        if issued.expires_at is None or issued.expires_at <= now:  # 5
             raise InvalidGrant("authorization session has expired", reason="code_expired")
         if code.client_id != client.id:
             raise InvalidGrant(reason="client_mismatch")
         if code.revoked_at is not None:
             raise InvalidGrant(reason="code_revoked")
         redirect_uri = form.get("redirect_uri")
-        note("redirect URI compared", redirect_uri=redirect_uri, expected=code.redirect_uri)
-        if redirect_uri is not None and redirect_uri != code.redirect_uri:
+        note("redirect URI compared", redirect_uri=redirect_uri, expected=issued.redirect_uri)
+        if redirect_uri is not None and redirect_uri != issued.redirect_uri:
             raise InvalidGrant(reason="redirect_uri_changed")
-        check_code_verifier(form.get("code_verifier"), code_challenge=code.code_challenge)  # 6
+        check_code_verifier(form.get("code_verifier"), code_challenge=issued.code_challenge)  # 6
 
     async def _lost(self, code_hash: TokenHash, request: TokenRequest, *, client: Client, now: int) -> OAuthError:
         """Return the refusal for a code that could be claimed a moment ago and cannot now."""
@@ -87,14 +87,14 @@ class AuthorizationCodeGrant:
             return InvalidGrant(reason="consent_revoked")
         return await self._replayed(spent, request, client=client, now=now)
 
-    async def _replayed(self, code: Authorization, request: TokenRequest, *, client: Client, now: int) -> OAuthError:
-        verifier_ok = _is_verifier_of(code, request)
+    async def _replayed(self, spent: IssuedCode, request: TokenRequest, *, client: Client, now: int) -> OAuthError:
+        verifier_ok = _is_verifier_of(spent, request)
         return await self.redemption.replayed(
-            code, request, client=client, proves_possession=verifier_ok, spent=_SPENT, now=now
+            spent.authorization, request, client=client, proves_possession=verifier_ok, spent=_SPENT, now=now
         )
 
 
-def _is_verifier_of(code: Authorization, request: TokenRequest) -> bool:
+def _is_verifier_of(code: IssuedCode, request: TokenRequest) -> bool:
     try:
         check_code_verifier(request.form.get("code_verifier"), code_challenge=code.code_challenge)
     except (InvalidRequest, InvalidGrant):

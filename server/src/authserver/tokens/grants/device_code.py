@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from authserver.audit.events import Action
 from authserver.authorization.devices import Devices
-from authserver.authorization.records import Authorization, DeviceRequest
+from authserver.authorization.records import Authorization, DeviceRequest, IssuedCode
 from authserver.authorization.store import find_code
 from authserver.clients.records import Client
 from authserver.protocol.errors import (
@@ -66,7 +66,7 @@ class DeviceCodeGrant:
         allowed = issued.authorization
         if allowed.consumed_at is not None:
             raise await self._replayed(allowed, request, client=client, now=now)
-        _check_allowed(allowed, client=client, now=now)
+        _check_allowed(issued, client=client, now=now)
         await self.redemption.check(issued, request, client=client)
         response = await self.redemption.redeem(allowed, code_hash, request, client=client, now=now)
         if response is None:
@@ -96,7 +96,7 @@ class DeviceCodeGrant:
         spent = await self.redemption.find_spent(code_hash)
         if spent is None:
             return InvalidGrant(reason="consent_revoked")
-        return await self._replayed(spent, request, client=client, now=now)
+        return await self._replayed(spent.authorization, request, client=client, now=now)
 
     async def _replayed(self, spent: Authorization, request: TokenRequest, *, client: Client, now: int) -> OAuthError:
         # The device code itself is the proof: it never went through a browser, as a redirected code does.
@@ -105,20 +105,21 @@ class DeviceCodeGrant:
         )
 
 
-def _check_allowed(allowed: Authorization, *, client: Client, now: int) -> None:
+def _check_allowed(issued: IssuedCode, *, client: Client, now: int) -> None:
     """Check that the code is this client's to redeem; a refusal leaves it usable (ruling R3)."""
+    allowed = issued.authorization
     note(
         "device code looked up",
         found="a user allowed it",
         expected=allowed.client_id,
         user_id=allowed.user_id,
-        seconds=(allowed.expires_at or 0) - now,
+        seconds=(issued.expires_at or 0) - now,
     )
     if allowed.client_id != client.id:
         raise InvalidGrant(reason="client_mismatch", audited=not client.is_public)
     if allowed.revoked_at is not None:
         raise InvalidGrant(reason="code_revoked")
-    if allowed.expires_at is None or allowed.expires_at <= now:
+    if issued.expires_at is None or issued.expires_at <= now:
         raise ExpiredToken(_EXPIRED, reason="device_code_expired", audited=False)
 
 

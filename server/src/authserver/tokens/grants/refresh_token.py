@@ -7,10 +7,11 @@ from typing import ClassVar
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
-from authserver.authorization.records import Authorization, RefreshToken
+from authserver.authorization.records import Authorization, KeptAnswer, RefreshToken
 from authserver.authorization.store import (
     consume_refresh_token,
     find_refresh_token,
+    find_spent_refresh_token,
     insert_refresh_token,
     rotate_family,
 )
@@ -93,7 +94,7 @@ class RefreshTokenGrant:
                 reason="grant_not_registered",
             )
         if token.consumed_at is not None:  # 8
-            return await self._repeat(token, presented, request, now=now)
+            return await self._spent(token.token_hash, presented, request, now=now)
         if family.dpop_jkt is not None and family.dpop_jkt != request.jkt:  # 9
             raise InvalidGrant(reason="dpop_key_mismatch")
         await check_target(request.form, family, catalog=self.catalog)  # 10
@@ -180,7 +181,7 @@ class RefreshTokenGrant:
             return True
 
         if not await self.proofs.write(request, rotate, now=now):
-            return await self._lost(token.token_hash, presented, request, now=now)
+            return await self._spent(token.token_hash, presented, request, now=now)
         TOKENS_REFRESHED.inc()
         note_agent(minted)
         self._log("tokens refreshed", family, token_type=minted.token_type)
@@ -192,15 +193,21 @@ class RefreshTokenGrant:
             expires_at = min(expires_at, (family.consumed_at or now) + self.max_lifetime)
         return expires_at
 
-    async def _lost(self, token_hash: TokenHash, presented: str, request: TokenRequest, *, now: int) -> TokenResponse:
-        """Answer a caller who was overtaken: by an equal request, another one, or a revocation."""
-        token = await find_refresh_token(self.db, token_hash)
-        if token is None:
-            raise InvalidGrant(reason="refresh_token_unknown")
-        self._check_family(token.family, now=now)
-        return await self._repeat(token, presented, request, now=now)
+    async def _spent(self, token_hash: TokenHash, presented: str, request: TokenRequest, *, now: int) -> TokenResponse:
+        """Answer for a token that was spent: long ago, or while this request was served.
 
-    async def _repeat(self, token: RefreshToken, presented: str, request: TokenRequest, *, now: int) -> TokenResponse:
+        It is read once more, with what its family keeps; and a revocation can have come in between.
+        """
+        found = await find_spent_refresh_token(self.db, token_hash)
+        if found is None:
+            raise InvalidGrant(reason="refresh_token_unknown")
+        token, kept = found
+        self._check_family(token.family, now=now)
+        return await self._repeat(token, kept, presented, request, now=now)
+
+    async def _repeat(
+        self, token: RefreshToken, kept: KeptAnswer, presented: str, request: TokenRequest, *, now: int
+    ) -> TokenResponse:
         """Answer for a token that was spent: the same answer to a retry, the end of the family to anything else.
 
         Raises:
@@ -208,7 +215,7 @@ class RefreshTokenGrant:
         """
         await self.proofs.settle(request, now=now)
         note("retry looked for", setting=f"oauth.refresh_grace={self.grace}s")
-        answer = self._find_answer(token, presented, request, now=now)
+        answer = self._open(kept, token, presented, request, now=now)
         if answer is None or not token.user_is_active:
             raise await self._reused(token, now=now)
         REFRESH_TOKEN_RETRIES.inc()
@@ -222,20 +229,19 @@ class RefreshTokenGrant:
         self._log("refresh token retried — same answer repeated", token.family)
         return answer
 
-    def _find_answer(
-        self, token: RefreshToken, presented: str, request: TokenRequest, *, now: int
+    def _open(
+        self, kept: KeptAnswer, token: RefreshToken, presented: str, request: TokenRequest, *, now: int
     ) -> TokenResponse | None:
         """Return the stored answer if this is a retry (storage.md §4.1), else None.
 
         The family keeps the answer of its last rotation alone, so a token whose successor was used finds none.
         """
-        family = token.family
-        if family.retry_token_hash != token.token_hash or family.retry_response is None or family.rotated_at is None:
+        if kept.token_hash != token.token_hash or kept.response is None or kept.rotated_at is None:
             return None
         # Either way: a clock that was set back must not prolong it.
-        if abs(now - family.rotated_at) > self.grace or family.retry_request != _digest(request):
+        if abs(now - kept.rotated_at) > self.grace or kept.request != _digest(request):
             return None
-        body = open_sealed(presented, token.token_hash, family.retry_response)
+        body = open_sealed(presented, token.token_hash, kept.response)
         return parse_token_response(body) if body is not None else None
 
     async def _reused(self, token: RefreshToken, *, now: int) -> OAuthError:
