@@ -1,4 +1,9 @@
-"""SQL of the authorization's whole life: request, code, family."""
+"""SQL of the authorization's whole life: request, code, family.
+
+What is one statement of a transaction is no coroutine of its own: the caller awaits the statement.
+"""
+
+from collections.abc import Awaitable
 
 from authserver.authorization.records import (
     Authorization,
@@ -112,7 +117,7 @@ _REVOKE_FAMILY = Claim(
 )
 
 
-async def insert_authorization(
+def insert_authorization(
     tx: Writer,
     authorization_id: bytes,
     request: AuthorizationRequest,
@@ -123,9 +128,9 @@ async def insert_authorization(
     now: int,
     expires_at: int,
     authenticated_at: int | None,
-) -> None:
+) -> Awaitable[None]:
     """Record a request of a signed-in user: pending, or with its code at once when consent is remembered."""
-    await tx.append(
+    return tx.append(
         _AUTHORIZATIONS,
         authorization_id,
         request.client_id,
@@ -151,7 +156,7 @@ async def find_pending(db: Reader, authorization_id: bytes, *, user_id: str, now
     return PendingAuthorization._make(row[:_PENDING_WIDTH]) if row else None
 
 
-async def attach_code(
+def attach_code(
     tx: Writer,
     authorization_id: bytes,
     code_hash: TokenHash,
@@ -162,9 +167,9 @@ async def attach_code(
     now: int,
     expires_at: int,
     authenticated_at: int,
-) -> bool:
+) -> Awaitable[bool]:
     """Give a pending request its code and the approved scope. Of any number of submits, one gets True."""
-    return await tx.claim(
+    return tx.claim(
         _ATTACH_CODE, authorization_id, code_hash, user_id, scope, consented, now, expires_at, authenticated_at
     )
 
@@ -191,19 +196,19 @@ async def find_code(db: Reader, code_hash: TokenHash) -> IssuedCode | None:
     )
 
 
-async def consume_code(tx: Writer, code_hash: TokenHash, *, jkt: str | None, now: int) -> bool:
+def consume_code(tx: Writer, code_hash: TokenHash, *, jkt: str | None, now: int) -> Awaitable[bool]:
     """Redeem a code: its row becomes a family. Of any number of callers at once, in any number of workers, one gets True.
 
     The consent is asked for once more in the same statement, so a revocation cannot slip in between.
     """
-    return await tx.claim(_CONSUME_CODE, code_hash, now, jkt)
+    return tx.claim(_CONSUME_CODE, code_hash, now, jkt)
 
 
-async def insert_refresh_token(
+def insert_refresh_token(
     tx: Writer, token_hash: TokenHash, *, family_id: bytes, now: int, expires_at: int
-) -> None:
+) -> Awaitable[None]:
     """Add a live refresh token to a family."""
-    await tx.append(_REFRESH_TOKENS, token_hash, family_id, now, expires_at)
+    return tx.append(_REFRESH_TOKENS, token_hash, family_id, now, expires_at)
 
 
 async def find_refresh_token(db: Reader, token_hash: TokenHash) -> RefreshToken | None:
@@ -225,12 +230,12 @@ def _refresh_token(token_hash: TokenHash, row: Row) -> RefreshToken:
     return RefreshToken(token_hash, expires_at, consumed_at, bool(user_is_active), Authorization._make(row[:_WIDTH]))
 
 
-async def consume_refresh_token(tx: Writer, token_hash: TokenHash, *, now: int) -> bool:
+def consume_refresh_token(tx: Writer, token_hash: TokenHash, *, now: int) -> Awaitable[bool]:
     """Spend a refresh token. Of any number of callers at once, in any number of workers, one gets True."""
-    return await tx.claim(_CONSUME_REFRESH_TOKEN, token_hash, now)
+    return tx.claim(_CONSUME_REFRESH_TOKEN, token_hash, now)
 
 
-async def rotate_family(
+def rotate_family(
     tx: Writer,
     family_id: bytes,
     *,
@@ -238,20 +243,20 @@ async def rotate_family(
     retry_request: bytes | None,
     retry_response: bytes | None,
     now: int,
-) -> bool:
+) -> Awaitable[bool]:
     """Keep the answer of a rotation for a retry, in place of the previous one; False when the family is revoked.
 
     The update locks the family's row, so a revocation at the same moment comes wholly before or wholly after.
     """
-    return await tx.claim(_ROTATE_FAMILY, family_id, spent, retry_request, retry_response, now)
+    return tx.claim(_ROTATE_FAMILY, family_id, spent, retry_request, retry_response, now)
 
 
-async def revoke_family(tx: Writer, family_id: bytes, *, now: int) -> bool:
+def revoke_family(tx: Writer, family_id: bytes, *, now: int) -> Awaitable[bool]:
     """Revoke a family and forget its stored answer; True when this call changed its state.
 
     No refresh token of it works after that: each use asks for the family.
     """
-    return await tx.claim(_REVOKE_FAMILY, family_id, now)
+    return tx.claim(_REVOKE_FAMILY, family_id, now)
 
 
 async def revoke_families_of(tx: Writer, *, user_id: str | None = None, client_id: str | None = None, now: int) -> int:

@@ -54,7 +54,7 @@ class ResourceCatalog:
 
     async def get(self, resource_id: str) -> Resource | None:
         """Return a resource by its id, or None."""
-        return (await self._current()).by_id.get(resource_id)
+        return (self._snapshot or await self._load()).by_id.get(resource_id)
 
     async def load(self) -> None:
         """Read the resources, unless they are known.
@@ -62,7 +62,8 @@ class ResourceCatalog:
         Raises:
             StorageUnavailable: They cannot be read.
         """
-        await self._current()
+        if self._snapshot is None:
+            await self._load()
 
     def demands_binding(self, resource_id: str) -> bool:
         """Whether every token for a resource must be bound to a key; one that is gone demands nothing.
@@ -80,7 +81,7 @@ class ResourceCatalog:
 
         A slug or URI that is equal byte for byte comes before one that is equal when folded (ruling R37).
         """
-        snapshot = await self._current()
+        snapshot = self._snapshot or await self._load()
         slug = snapshot.by_slug.get(value)
         if slug is not None:
             return (slug,)
@@ -107,7 +108,7 @@ class ResourceCatalog:
         Raises:
             InvalidTarget: There is none, or several.
         """
-        snapshot = await self._current()
+        snapshot = self._snapshot or await self._load()
         found = snapshot.by_uri.get(value) or snapshot.by_folded_uri.get(fold_resource(value), ())
         if not found:
             named = snapshot.by_slug.get(value)
@@ -133,15 +134,15 @@ class ResourceCatalog:
 
     async def has_slug(self, slug: str) -> bool:
         """Whether a resource has this slug, exactly as spelled."""
-        return slug in (await self._current()).by_slug
+        return slug in (self._snapshot or await self._load()).by_slug
 
     async def run_by(self, client_id: str) -> tuple[Resource, ...]:
         """Return the resources that a client may act as."""
-        return (await self._current()).by_runtime_client.get(client_id, ())
+        return (self._snapshot or await self._load()).by_runtime_client.get(client_id, ())
 
     async def scope_names(self) -> tuple[str, ...]:
         """Return the scopes of all resources, each once, in the order first seen."""
-        return (await self._current()).scope_names
+        return (self._snapshot or await self._load()).scope_names
 
     async def find_published(self, reference: str, *, query: str = "") -> Resource | None:
         """Return the resource that a protected-resource metadata URL stands for, or None (public API §17).
@@ -150,7 +151,7 @@ class ResourceCatalog:
             reference: What follows the well-known path: a slug, or the path of the URI without its first slash.
             query: The query of the URL, without ``?``.
         """
-        snapshot = await self._current()
+        snapshot = self._snapshot or await self._load()
         slug = snapshot.by_slug.get(reference)
         if slug is not None:
             return slug if slug.uri else None
@@ -160,9 +161,6 @@ class ResourceCatalog:
             if urlsplit(resource.uri).query in {"", query}
         ]
         return found[0] if len(found) == 1 else None
-
-    async def _current(self) -> _Snapshot:
-        return self._snapshot or await self._load()
 
     async def _load(self) -> _Snapshot:
         # One reading at a time: what is installed last was read last.

@@ -70,7 +70,7 @@ class Resource:
     @property
     def scope_names(self) -> tuple[str, ...]:
         """The names of the catalogue's scopes, in its order."""
-        return tuple(scope.name for scope in self.scopes)
+        return tuple([scope.name for scope in self.scopes])
 
     @property
     def title(self) -> str:
