@@ -1,11 +1,11 @@
 """Seal bytes under a secret that only their future reader has (AES-256-GCM under HKDF-SHA-256, RFC 5869)."""
 
-import secrets
-
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from authserver.protocol.identifiers import random_bytes
 
 _VERSION = b"\x01"
 _NONCE_BYTES = 12
@@ -24,7 +24,7 @@ def seal(secret: str, context: bytes, plaintext: bytes) -> bytes:
     Returns:
         A version byte, a random nonce of 96 bits, the ciphertext and its tag: 29 bytes more than the plaintext.
     """
-    nonce = secrets.token_bytes(_NONCE_BYTES)
+    nonce = random_bytes()[:_NONCE_BYTES]
     return _VERSION + nonce + _cipher(secret, context).encrypt(nonce, plaintext, _VERSION)
 
 

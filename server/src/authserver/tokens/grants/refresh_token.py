@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from authserver.audit.events import Action
@@ -38,6 +39,7 @@ from authserver.web.forms import Form
 
 _log = get_logger("token")
 
+_KEPT_DIGESTS = 64
 _REVOKED = "token family revoked due to reuse detection"
 
 
@@ -262,9 +264,14 @@ def _describe(token: RefreshToken) -> str:
 
 def _digest(request: TokenRequest) -> bytes:
     """Return what makes two refresh requests the same: scopes, resource and key (ruling R2)."""
-    scopes = " ".join(sorted(set((request.form.get("scope") or "").split())))
-    resource = "\n".join(sorted(set(request.form.values("resource"))))
-    return hashlib.sha256(f"{scopes}\0{resource}\0{request.jkt or ''}".encode()).digest()
+    return _digest_of(request.form.get("scope") or "", tuple(request.form.values("resource")), request.jkt or "")
+
+
+@lru_cache(maxsize=_KEPT_DIGESTS)
+def _digest_of(scope: str, resources: tuple[str, ...], jkt: str) -> bytes:
+    # Most requests say nothing of all this, and those of a client the same each time.
+    scopes, resource = " ".join(sorted(set(scope.split()))), "\n".join(sorted(set(resources)))
+    return hashlib.sha256(f"{scopes}\0{resource}\0{jkt}".encode()).digest()
 
 
 def _build(parts: GrantParts) -> RefreshTokenGrant:
