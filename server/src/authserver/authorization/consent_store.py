@@ -5,6 +5,8 @@ import orjson
 from authserver.authorization.records import ActiveConsent, ConsentGrant
 from authserver.protocol.identifiers import LAST_ID
 from authserver.storage.database import Reader, Row, Writer
+from authserver.users.records import Account
+from authserver.users.store import SIGNED_IN
 
 _COLUMNS = "id, user_id, client_id, resource_id, scopes, redirect_uris, created_at, updated_at, revoked_at"
 _WIDTH = _COLUMNS.count(",") + 1
@@ -12,6 +14,11 @@ _ACTIVE = "id, scopes, redirect_uris"
 _FIND_ACTIVE = (
     f"SELECT {_ACTIVE} FROM consent_grants"
     " WHERE user_id = $1 AND client_id = $2 AND resource_id = $3 AND revoked_at IS NULL"
+)
+_FIND_SIGNED_IN = (
+    "SELECT u.email, u.name, g.id, g.scopes, g.redirect_uris FROM users u LEFT JOIN consent_grants g"
+    " ON g.user_id = u.id AND g.client_id = $3 AND g.resource_id = $4 AND g.revoked_at IS NULL"
+    f" WHERE {SIGNED_IN}"
 )
 _ALL = 2**31 - 1
 
@@ -32,15 +39,29 @@ def _grant(row: Row) -> ConsentGrant:
     )
 
 
-def _active(row: Row) -> ActiveConsent:
-    consent_id, scopes, redirect_uris = row[:3]
+def _active(consent_id: bytes, scopes: str, redirect_uris: str) -> ActiveConsent:
     return ActiveConsent(consent_id, tuple(orjson.loads(scopes)), tuple(orjson.loads(redirect_uris)))
 
 
 async def find_consent(db: Reader, *, user_id: str, client_id: str, resource_id: str) -> ActiveConsent | None:
     """Look up an active consent."""
     row = await db.fetch_one(_FIND_ACTIVE, user_id, client_id, resource_id)
-    return _active(row) if row else None
+    return _active(*row[:3]) if row else None
+
+
+async def find_signed_in_and_consent(
+    db: Reader, user_id: str, *, epoch: int, client_id: str, resource_id: str | None
+) -> tuple[Account, ActiveConsent | None] | None:
+    """Look up who is signed in, as ``find_signed_in``, and in the same read the active consent to a client.
+
+    Returns:
+        None when nobody is signed in any more. Without a Resource there is no consent.
+    """
+    row = await db.fetch_one(_FIND_SIGNED_IN, user_id, epoch, client_id, resource_id)
+    if row is None:
+        return None
+    email, name, *consent = row[:5]
+    return Account(user_id, email, name), None if consent[0] is None else _active(*consent)
 
 
 async def hold_consent(tx: Writer, consent_id: bytes) -> bool:
@@ -57,7 +78,7 @@ async def lock_consent(tx: Writer, *, user_id: str, client_id: str, resource_id:
         client_id,
         resource_id,
     )
-    return _active(row) if row else None
+    return _active(*row[:3]) if row else None
 
 
 async def save_consent(tx: Writer, grant: ConsentGrant) -> None:

@@ -7,8 +7,13 @@ from typing import Protocol, TypeVar
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
 from authserver.audit.trail import AuditTrail, detail
-from authserver.authorization.consent import is_covered, merge_redirects, merge_scopes
-from authserver.authorization.consent_store import find_consent, lock_consent, save_consent
+from authserver.authorization.consent import merge_redirects, merge_scopes
+from authserver.authorization.consent_store import (
+    find_consent,
+    find_signed_in_and_consent,
+    lock_consent,
+    save_consent,
+)
 from authserver.authorization.records import ActiveConsent, AuthorizationRequest, ConsentGrant, PendingAuthorization
 from authserver.authorization.store import attach_code, delete_pending, find_pending, insert_authorization
 from authserver.authorization.tickets import Ticket
@@ -17,6 +22,7 @@ from authserver.protocol.errors import PageRefusal
 from authserver.protocol.identifiers import hash_token, new_id, new_secret
 from authserver.storage.database import Database, ReferenceViolation, Writer
 from authserver.telemetry.metrics import AUTH_FLOW_DURATION, CONSENT_DECISIONS
+from authserver.users.records import Account
 
 T = TypeVar("T")
 
@@ -58,14 +64,17 @@ class Decisions:
     trail: AuditTrail
     clock_ms: ClockMs
 
-    async def is_remembered(self, request: AuthorizationRequest, *, user_id: str, cross_site: bool) -> bool:
-        """Whether the user allowed this before, at this redirect URI, so that nothing need be asked."""
-        if request.resource_id is None:
-            return False
-        grant = await find_consent(
-            self.db, user_id=user_id, client_id=request.client_id, resource_id=request.resource_id
+    def find_signed_in(
+        self, request: AuthorizationRequest, session: LoginSession
+    ) -> Awaitable[tuple[Account, ActiveConsent | None] | None]:
+        """Return who is signed in and what they allowed the client at this Resource before; None when nobody is."""
+        return find_signed_in_and_consent(
+            self.db,
+            session.user_id,
+            epoch=session.epoch,
+            client_id=request.client_id,
+            resource_id=request.resource_id,
         )
-        return is_covered(request, grant, cross_site=cross_site)
 
     async def issue_code(self, request: AuthorizationRequest, session: LoginSession, *, now: int) -> str:
         """Return a code for a request that a remembered consent covers."""

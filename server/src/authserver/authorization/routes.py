@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote, urlencode
 
 from authserver.authorization.answers import code_answer, error_answer, redirect
+from authserver.authorization.consent import is_covered
 from authserver.authorization.decisions import Decisions
 from authserver.authorization.linked import LinkedConsent, link_expired
 from authserver.authorization.records import ActiveConsent, AuthorizationRequest, PendingAuthorization
@@ -152,22 +154,19 @@ class AuthorizationPages:
         """Find out who is signed in and whether they need to be asked."""
         demand = self.demands.read(form)
         prompt = demand.prompt
-        found = await self.sessions.find(request, now=now)
+        found = await self.sessions.find_by(partial(self.decisions.find_signed_in, asked), request, now=now)
         if found is None or not demand.is_met(found[0], now=now):  # 10, 11
             if "none" in prompt:
                 reason = "nobody is signed in" if found is None else "the user signed in too long ago"
                 note("sign-in looked for", found=reason)
                 raise LoginRequired(reason)
             return self._to_login(request, form, found[0] if found else None, now=now)
-        session, user = found
+        session, (user, consent) = found
         note_user(user)
         # A redirect of ours can stand between another site and this request, so only a browser that says that its user
         # came directly, or says nothing at all, is taken to have done so (ruling R27).
         cross_site = request.header(b"sec-fetch-site") not in {None, "none"}
-        remembered = "consent" not in prompt and await self.decisions.is_remembered(  # 12
-            asked, user_id=user.id, cross_site=cross_site
-        )
-        if remembered:
+        if "consent" not in prompt and is_covered(asked, consent, cross_site=cross_site):  # 12
             code = await self.decisions.issue_code(asked, session, now=now)  # 13
             return code_answer(asked.redirect_uri, code=code, state=asked.state, issuer=self.issuer)
         if "none" in prompt:

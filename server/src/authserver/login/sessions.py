@@ -6,6 +6,8 @@ the epoch of a user ends every copy of every cookie made before.
 
 import re
 import secrets
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from authserver.config.sections.listeners import SessionConfig
 from authserver.login.cookies import Cookie, Header
@@ -17,6 +19,8 @@ from authserver.telemetry.logs import get_logger
 from authserver.users.records import Account, User
 from authserver.users.store import find_signed_in
 from authserver.web.http import HttpRequest
+
+T = TypeVar("T")
 
 _log = get_logger("login")
 
@@ -68,6 +72,23 @@ class Sessions:
         """Return who is signed in, or None. The user is read anew each time.
 
         Raises:
+            StorageUnavailable: As ``find_by``.
+        """
+        return await self.find_by(
+            lambda session: find_signed_in(self._db, session.user_id, epoch=session.epoch), request, now=now
+        )
+
+    async def find_by(
+        self, look_up: Callable[[LoginSession], Awaitable[T | None]], request: HttpRequest, *, now: int
+    ) -> tuple[LoginSession, T] | None:
+        """Return who is signed in, as ``find``, with more that the same read tells.
+
+        Args:
+            look_up: Returns what is known of the user of a session, or None when it is not good any more.
+            request: The request.
+            now: Seconds since the epoch.
+
+        Raises:
             StorageUnavailable: The user cannot be looked up, and ``session.fail_closed`` is false: the session outlives
                 the outage, which with ``true`` ends it.
         """
@@ -75,7 +96,7 @@ class Sessions:
         if session is None:
             return None
         try:
-            account = await find_signed_in(self._db, session.user_id, epoch=session.epoch)
+            found = await look_up(session)
         except StorageUnavailable as exc:
             fail_mode = "closed" if self._fail_closed else "open"
             _log.error(
@@ -84,7 +105,7 @@ class Sessions:
             if self._fail_closed:
                 return None
             raise
-        return None if account is None else (session, account)
+        return None if found is None else (session, found)
 
     def csrf_token(self, request: HttpRequest, form_id: str) -> str:
         """Return the token of one form in this browser session (public API, 20.3).

@@ -29,6 +29,7 @@ _READS = {
     "find_user": "UserGetByID",
     "read_user": "UserGetByID",
     "find_signed_in": "UserGetByID",
+    "find_signed_in_and_consent": "UserGetByID",
     "find_user_by_email": "UserGetByEmail",
     "find_grant": "BrokerGrantGet",
     "list_grants_of_user": "BrokerGrantListForUser",

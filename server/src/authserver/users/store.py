@@ -14,9 +14,9 @@ _KEPT = KeptRecords[User](4096)
 _FIND_REVISION = "SELECT revision FROM users WHERE id = $1"
 _READ_USER = f"SELECT {_COLUMNS}, revision FROM users WHERE id = $1"
 
-_FIND_SIGNED_IN = (
-    f"SELECT email, name FROM users WHERE id = $1 AND session_epoch = $2 AND status = '{UserStatus.ACTIVE}'"
-)
+SIGNED_IN = f"u.id = $1 AND u.session_epoch = $2 AND u.status = '{UserStatus.ACTIVE}'"
+"""What finds the user ``u`` whose id is ``$1``, as long as a session of epoch ``$2`` is good."""
+_FIND_SIGNED_IN = f"SELECT u.email, u.name FROM users u WHERE {SIGNED_IN}"
 
 ALL_USERS = Counted("users")
 
