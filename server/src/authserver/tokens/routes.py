@@ -10,10 +10,11 @@ from authserver.tokens.responses import build_token_response
 from authserver.tokens.revocation import RevocationEndpoint
 from authserver.web.forms import read_form
 from authserver.web.http import JSON, NO_STORE, Cors, ErrorShape, HttpRequest, HttpResponse, Route
+from authserver.web.spelling import constant_headers
 
-_TOKEN_HEADERS = (JSON, NO_STORE, (b"pragma", b"no-cache"))
-_INTROSPECTION_HEADERS = (JSON, NO_STORE)
-_REVOCATION_HEADERS = (NO_STORE,)
+_TOKEN_HEADERS = constant_headers(JSON, NO_STORE, (b"pragma", b"no-cache"))
+_INTROSPECTION_HEADERS = constant_headers(JSON, NO_STORE)
+_REVOCATION_HEADERS = constant_headers(NO_STORE)
 
 
 def token_routes(

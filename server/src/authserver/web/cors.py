@@ -16,6 +16,7 @@ class CorsPolicy:
 
     Attributes:
         preflight: The answer to a preflight that ``may_ask``. What the others return is added as to any answer.
+        varies: Whether answers of routes for the listed origins depend on who asks.
     """
 
     preflight = HttpResponse(
@@ -31,6 +32,7 @@ class CorsPolicy:
     def __init__(self, allowed_origins: Sequence[str]) -> None:
         self._is_any = not allowed_origins or "*" in allowed_origins
         self._listed = frozenset(allowed_origins)
+        self.varies = not self._is_any
 
     def may_ask(self, request: HttpRequest, cors: Cors) -> bool:
         """Whether a page of this origin is told what it may send; one that may not is treated as any other caller."""
@@ -43,9 +45,7 @@ class CorsPolicy:
         return _ANY if cors is Cors.PUBLIC or (cors is Cors.LISTED and self._is_any) else ()
 
     def headers(self, request: HttpRequest) -> Headers:
-        """Return the others, of a route for the listed origins: they let a page read the answer, if it may."""
-        if self._is_any:
-            return ()
+        """Return the others, of a route for the listed origins if it ``varies``: they let a page read what it may."""
         origin = request.header(b"origin")
         if origin is None or origin not in self._listed:
             # Caches must not hand the answer for one origin to another.

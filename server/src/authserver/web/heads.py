@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import httptools
 
@@ -10,6 +11,8 @@ MAX_HEADERS = 200
 
 # Of a host and its port (RFC 3986 §3.2.2), and nothing that ends it.
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
+# Clients name the same one with each request. One may be as long as a head.
+_MOST_HOSTS = 16
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 Pairs = Sequence[tuple[bytes, bytes]]
@@ -21,6 +24,11 @@ def new_parser(protocol: object) -> httptools.HttpRequestParser:
     # Else what is behind a request that asks for the end spoils the answer to it.
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
+
+
+@lru_cache(maxsize=_MOST_HOSTS)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
 
 
 def check_head(version: str, headers: Pairs) -> None:
@@ -40,7 +48,7 @@ def check_head(version: str, headers: Pairs) -> None:
     for name, value in headers:
         if name == b"host":
             hosts += 1
-            if _HOST.fullmatch(value) is None:
+            if not _is_host(value):
                 raise ValueError("no host")
         elif name == b"transfer-encoding" and (value.lower() != b"chunked" or version == "1.0"):
             raise ValueError("a coding that is none of ours")
