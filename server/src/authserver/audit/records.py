@@ -1,6 +1,6 @@
 """What the audit trail holds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from authserver.audit.events import Action
 from authserver.telemetry.origin import current_origin
@@ -8,20 +8,12 @@ from authserver.telemetry.origin import current_origin
 _ADMIN = "admin"
 
 
-def _ip() -> str:
-    return current_origin().ip
-
-
-def _trace_id() -> str:
-    return current_origin().trace_id
-
-
 def operator_name() -> str:
     """Return who changes something as an operator: the name on the key of an admin request, else ``admin``."""
     return current_origin().operator or _ADMIN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class AuditEvent:
     """Something that happened, before it is stored.
 
@@ -35,12 +27,32 @@ class AuditEvent:
     """
 
     action: Action
-    actor_id: str = ""
-    client_id: str = ""
-    detail: str = ""
-    ip: str = field(default_factory=_ip)
-    trace_id: str = field(default_factory=_trace_id)
-    reference: str | None = None
+    actor_id: str
+    client_id: str
+    detail: str
+    ip: str
+    trace_id: str
+    reference: str | None
+
+    def __init__(
+        self,
+        action: Action,
+        actor_id: str = "",
+        client_id: str = "",
+        detail: str = "",
+        ip: str | None = None,
+        trace_id: str | None = None,
+        reference: str | None = None,
+    ) -> None:
+        """Take what happened; None for the request that is being served."""
+        self.action = action
+        self.actor_id = actor_id
+        self.client_id = client_id
+        self.detail = detail
+        origin = current_origin()
+        self.ip = origin.ip if ip is None else ip
+        self.trace_id = origin.trace_id if trace_id is None else trace_id
+        self.reference = reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,24 +55,22 @@ def build_access_token_claims(
     Raises:
         ValueError: A claim that every token has is empty: such a token must not be signed.
     """
-    claims: dict[str, object] = {
-        "iss": issuer,
-        "sub": subject,
-        "aud": [audience] if audience else None,
-        "client_id": client_id,
-        "scope": scope,
-        "jti": jti,
-        "iat": issued_at,
-        "nbf": issued_at,
-        "exp": expires_at,
-        "cnf": {"jkt": jkt} if jkt else None,
-        "act": act,
-        "agent_id": agent_id,
-        "agent_chain": agent_chain,
-        "auth_time": sign_in.at if sign_in else None,
-        "amr": list(sign_in.methods) if sign_in else None,
-    }
-    empty = [name for name in _REQUIRED if not claims[name]]
-    if empty:
+    if not (issuer and subject and audience and client_id and jti and issued_at and expires_at):
+        required = (issuer, subject, audience, client_id, jti, issued_at, expires_at)
+        empty = [name for name, value in zip(_REQUIRED, required, strict=True) if not value]
         raise ValueError(f"a token must not be signed without {', '.join(empty)}")
-    return {name: value for name, value in claims.items() if value}
+    claims: dict[str, object] = {"iss": issuer, "sub": subject, "aud": [audience], "client_id": client_id}
+    if scope:
+        claims["scope"] = scope
+    claims |= {"jti": jti, "iat": issued_at, "nbf": issued_at, "exp": expires_at}
+    if jkt:
+        claims["cnf"] = {"jkt": jkt}
+    if act:
+        claims["act"] = act
+    if agent_id:
+        claims["agent_id"] = agent_id
+    if agent_chain:
+        claims["agent_chain"] = agent_chain
+    if sign_in:
+        claims |= {"auth_time": sign_in.at, "amr": list(sign_in.methods)}
+    return claims

@@ -15,7 +15,7 @@ import orjson
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -317,11 +317,20 @@ def _rsa_public_key(key: rsa.RSAPublicKey, *, kid: str) -> PublicKey:
 
 def _es256_signer(key: ec.EllipticCurvePrivateKey) -> Callable[[bytes], bytes]:
     def sign(signing_input: bytes) -> bytes:
-        # RFC 7518 §3.4: r and s side by side, not the DER that the library makes.
-        r, s = decode_dss_signature(key.sign(signing_input, _ECDSA))
-        return r.to_bytes(_P256_BYTES, "big") + s.to_bytes(_P256_BYTES, "big")
+        return _side_by_side(key.sign(signing_input, _ECDSA))
 
     return sign
+
+
+def _side_by_side(der: bytes) -> bytes:
+    """Return r and s one after the other (RFC 7518 §3.4), of the DER that the library makes of them.
+
+    It is a sequence of two integers: 0x30, its length, and for each 0x02, its length, and its bytes, as few as there can
+    be, or one more that is zero. All lengths are below 128.
+    """
+    middle = 4 + der[3]
+    r, s = der[4:middle], der[middle + 2 :]
+    return r[-_P256_BYTES:].rjust(_P256_BYTES, b"\0") + s[-_P256_BYTES:].rjust(_P256_BYTES, b"\0")
 
 
 def _rs256_signer(key: rsa.RSAPrivateKey) -> Callable[[bytes], bytes]:

@@ -27,10 +27,12 @@ def one_resource(values: Sequence[str]) -> str | None:
     Raises:
         InvalidTarget: They differ, or the value has a fragment (RFC 8707 §2).
     """
-    named = {value for value in values if value}
-    if len(named) > 1:
-        raise InvalidTarget("only one resource per request", reason="multiple_resources")
-    resource = next(iter(named), None)
+    resource = None
+    for value in values:
+        if value and value != resource:
+            if resource is not None:
+                raise InvalidTarget("only one resource per request", reason="multiple_resources")
+            resource = value
     if resource is not None and "#" in resource:
         raise InvalidTarget("resource must not have a fragment", reason="resource_has_fragment")
     return resource

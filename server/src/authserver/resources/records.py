@@ -52,6 +52,7 @@ class Resource:
         uri: Absolute http(s) URI, or empty; not unique.
         broker_provider_id: Set exactly for broker resources.
         scopes: The catalogue, in the operator's order.
+        scope_names: The names of those, in its order.
         created_at: Seconds since the epoch.
         updated_at: Seconds since the epoch.
     """
@@ -66,11 +67,11 @@ class Resource:
     policy: ResourcePolicy = field(default_factory=ResourcePolicy)
     created_at: int
     updated_at: int
+    scope_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def scope_names(self) -> tuple[str, ...]:
-        """The names of the catalogue's scopes, in its order."""
-        return tuple([scope.name for scope in self.scopes])
+    def __post_init__(self) -> None:
+        """Take the names once: requests ask for them."""
+        object.__setattr__(self, "scope_names", tuple(scope.name for scope in self.scopes))
 
     @property
     def title(self) -> str:

@@ -18,7 +18,7 @@ from authserver.tokens.records import Issuance, IssuanceKind, Minted
 _log = get_logger("token")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TokenSpec:
     """What a token shall say.
 

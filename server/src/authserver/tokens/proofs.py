@@ -5,7 +5,6 @@ one commit; whatever else becomes of the request, it is written before the answe
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -85,23 +84,28 @@ class ProofChecker:
         proof = self._read(request, is_audited=is_audited, now=now)
         self._check_nonce(self._nonces, proof, is_audited=is_audited, now=now)
         # Hashed, so that a row has a length that every index takes, whatever a client chooses.
-        request.use.key = (proof.jkt, base64url(hash_token(proof.jti)))
-        request.use.expires_at = now + 2 * self._lifetime
-        return replace(request, jkt=proof.jkt)
+        request.proof_key = (proof.jkt, base64url(hash_token(proof.jti)))
+        request.proof_expires_at = now + 2 * self._lifetime
+        request.jkt = proof.jkt
+        return request
 
-    async def write(self, request: TokenRequest, transaction: Callable[[Writer], Awaitable[T]], *, now: int) -> T:
+    def write(self, request: TokenRequest, transaction: Callable[[Writer], Awaitable[T]], *, now: int) -> Awaitable[T]:
         """Run what a grant writes, as ``Database.write``, and spend the proof before it in the same commit.
 
         Raises:
             InvalidDpopProof: The proof was spent before; nothing was written.
             StorageUnavailable: Nothing was spent or written.
         """
-        key = request.use.key
-        if key is None or request.use.is_spent:
-            return await self._db.write(transaction)
+        key = request.proof_key
+        if key is None or request.is_proof_spent:
+            return self._db.write(transaction)
+        return self._spend_and_write(request, key, transaction, now=now)
 
+    async def _spend_and_write(
+        self, request: TokenRequest, key: tuple[str, ...], transaction: Callable[[Writer], Awaitable[T]], *, now: int
+    ) -> T:
         async def spend(tx: Writer) -> tuple[bool, T | None]:
-            if not await tx.claim(_PROOFS, *key, request.use.expires_at, now):
+            if not await tx.claim(_PROOFS, *key, request.proof_expires_at, now):
                 return False, None
             return True, await transaction(tx)
 
@@ -118,12 +122,8 @@ class ProofChecker:
             InvalidDpopProof: It was spent before.
             StorageUnavailable: Whether it was cannot be told.
         """
-
-        async def nothing(_tx: Writer) -> None:
-            pass
-
-        if request.use.key is not None and not request.use.is_spent:
-            await self.write(request, nothing, now=now)
+        if request.proof_key is not None and not request.is_proof_spent:
+            await self.write(request, _write_nothing, now=now)
 
     async def settle_refused(self, request: TokenRequest, refusal: OAuthError, *, now: int) -> OAuthError:
         """Spend the proof of a request that was refused after its proof was checked; return the refusal to answer with.
@@ -131,8 +131,8 @@ class ProofChecker:
         That of the proof comes first, as its check does. What anybody can send for free leaves no row of a proof either
         (threat X7): nothing was had with it.
         """
-        key = request.use.key
-        if key is None or request.use.is_spent:
+        key = request.proof_key
+        if key is None or request.is_proof_spent:
             return refusal
         try:
             if refusal.audited:
@@ -185,11 +185,15 @@ class ProofChecker:
         )
 
     def _close(self, request: TokenRequest, *, is_new: bool) -> None:
-        request.use.is_spent = True
+        request.is_proof_spent = True
         if not is_new:
             DPOP_PROOFS_REJECTED.inc("replay")
             raise InvalidDpopProof(_REPLAYED, reason="dpop_replayed")
         DPOP_PROOFS_VALIDATED.inc("valid")
+
+
+async def _write_nothing(_tx: Writer) -> None:
+    pass
 
 
 def _folded(urls: Iterable[str]) -> frozenset[str]:

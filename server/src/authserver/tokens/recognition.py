@@ -33,7 +33,7 @@ class PresentedJwt(NamedTuple):
     unverified_claims: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RecognisedToken:
     """An access token of ours, not expired, signed by a key that still stands, perhaps revoked.
 

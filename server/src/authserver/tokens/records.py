@@ -1,4 +1,8 @@
-"""What passes through the token endpoint, and what is kept of it."""
+"""What passes through the token endpoint, and what is kept of it.
+
+Records that each request makes are not ``frozen``: one field of such a class takes as long to set as four of another, and
+there are fifty to a token. Nothing changes them all the same, but what says so.
+"""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,31 +14,18 @@ LEEWAY = 30
 
 
 @dataclass(slots=True, kw_only=True)
-class ProofUse:
-    """How far the proof of one request has come: the one thing about a request that changes.
-
-    Attributes:
-        key: Under which it is spent, once it was checked; None while there is nothing to spend.
-        expires_at: When it may be forgotten, since its time alone makes it worthless then.
-        is_spent: Whether that is committed.
-    """
-
-    key: tuple[str, ...] | None = field(default=None, repr=False)
-    expires_at: int = 0
-    is_spent: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
-    """A request to the token endpoint, parsed.
+    """A request to the token endpoint, parsed; and how far its proof has come, which is what changes.
 
     Attributes:
         form: Its parameters.
         grant_type: The parameter ``grant_type``.
         proofs: The values of its ``DPoP`` headers, as sent.
         host: Its ``Host`` header; empty without one.
-        jkt: Thumbprint of the key that the request proved to hold; None for a bearer request.
-        use: Of its proof; copies of the request share it.
+        jkt: Thumbprint of the key that the request proved to hold; None for a bearer request, or before it was checked.
+        proof_key: Under which the proof is spent, once it was checked; None while there is nothing to spend.
+        proof_expires_at: When it may be forgotten, since its time alone makes it worthless then.
+        is_proof_spent: Whether that is committed.
     """
 
     form: Form
@@ -42,10 +33,12 @@ class TokenRequest:
     proofs: tuple[str, ...] = ()
     host: str = ""
     jkt: str | None = None
-    use: ProofUse = field(default_factory=ProofUse)
+    proof_key: tuple[str, ...] | None = field(default=None, repr=False)
+    proof_expires_at: int = 0
+    is_proof_spent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TokenResponse:
     """What a grant answers (RFC 6749 §5.1).
 
@@ -73,7 +66,7 @@ class IssuanceKind(StrEnum):
     BROKER = "broker"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Issuance:
     """The record of one token handed out.
 
@@ -100,7 +93,7 @@ class Issuance:
     revoked_at: int | None = None
     dpop_jkt: str | None = None
     agent_id: str | None = None
-    agent_chain: tuple[str, ...] = field(default=())
+    agent_chain: tuple[str, ...] = ()
     consent_client_id: str | None = None
     parent_jti: bytes | None = None
 
@@ -146,7 +139,7 @@ class IssuedToken:
     subject_is_active: bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Minted:
     """A signed token and the row to be written with it: neither may leave without the other."""
 
