@@ -1,10 +1,10 @@
 """How a client proves itself at the token, revocation and introspection endpoints (public API, 3)."""
 
-import base64
 import binascii
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from authserver.clients.assertions import ClientAssertions
@@ -27,8 +27,7 @@ FindClient = Callable[[str], Awaitable[Client | None]]
 """Looks a client up by its id, as ``find_client``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientCredentials:
+class ClientCredentials(NamedTuple):
     """What a request says about who sends it; nothing of it is proved.
 
     Attributes:
@@ -128,7 +127,12 @@ class ClientAuthenticator:
             if client.has_keys:
                 client = replace(client, came_unproved=True)
         elif client.secret_hash:
-            await self._check_secret(client, credentials)
+            if not credentials.client_secret:
+                raise InvalidClient(reason="missing_client_secret", audited=False)
+            if self._secrets.is_outdated(client.secret_hash):
+                await self._check_outdated(client, credentials.client_secret)
+            else:
+                _check_secret(client, is_right=self._secrets.is_current(credentials.client_secret, client.secret_hash))
         else:
             raise InvalidClient(reason="missing_client_assertion", audited=False)
         _check_active(client)
@@ -165,14 +169,10 @@ class ClientAuthenticator:
         self._count(client)
         return client
 
-    async def _check_secret(self, client: Client, credentials: ClientCredentials) -> None:
-        if not credentials.client_secret:
-            raise InvalidClient(reason="missing_client_secret", audited=False)
-        if not await self._secrets.is_right(credentials.client_secret, client.secret_hash):
-            raise InvalidClient(reason="invalid_client_secret", client_id=client.id)
-        identified()
-        if self._secrets.is_outdated(client.secret_hash):
-            await self._rewrite(client, credentials.client_secret)
+    async def _check_outdated(self, client: Client, client_secret: str) -> None:
+        """Check a secret that is kept in a form which is not asked for any more, and keep it in the one that is."""
+        _check_secret(client, is_right=await self._secrets.is_right(client_secret, client.secret_hash))
+        await self._rewrite(client, client_secret)
 
     async def _rewrite(self, client: Client, client_secret: str) -> None:
         """Store the secret in the form that is asked for now; the next success tries again when this one cannot."""
@@ -181,6 +181,12 @@ class ClientAuthenticator:
             await self._db.write(lambda tx: update_secret_hash(tx, client.id, old=client.secret_hash, new=new))
         except StorageUnavailable:
             _log.warning("client secret not rewritten", client_id=client.id)
+
+
+def _check_secret(client: Client, *, is_right: bool) -> None:
+    if not is_right:
+        raise InvalidClient(reason="invalid_client_secret", client_id=client.id)
+    identified()
 
 
 def _check_active(client: Client) -> None:
@@ -217,7 +223,7 @@ def _decode_basic(authorization: str) -> ClientCredentials | None:
     if scheme.lower() != "basic":
         return None
     try:
-        decoded = base64.b64decode(encoded.strip(" "), validate=True)
+        decoded = binascii.a2b_base64(encoded.strip(" "), strict_mode=True)
     except (binascii.Error, ValueError):
         return None
     name, colon, secret = decoded.partition(b":")
@@ -234,7 +240,7 @@ def _decode_basic(authorization: str) -> ClientCredentials | None:
 
 
 def _is_torn_url(name: bytes, secret: bytes) -> bool:
-    return name.lower() in {b"https", b"http"} and secret.startswith(b"//")
+    return secret.startswith(b"//") and name.lower() in {b"https", b"http"}
 
 
 def _decode_form(value: bytes) -> str | None:

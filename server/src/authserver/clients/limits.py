@@ -64,7 +64,7 @@ class ClientRates:
         self, config: RateLimitConfig, *, monotonic: Callable[[], float], make: MakeBuckets = TokenBuckets
     ) -> None:
         self._monotonic = monotonic
-        self._buckets: Buckets = Unlimited()
+        self._buckets: Buckets | None = None
         if config.enabled:
             self._buckets = make(rate=config.client_requests_per_second, burst=config.client_burst)
 
@@ -78,6 +78,8 @@ class ClientRates:
         Raises:
             SlowDown: It asks too often.
         """
+        if self._buckets is None:
+            return
         key = f"{client.id}\n{address_key(address)}" if client.is_public else client.id
         wait = self._buckets.take(key, self._monotonic())
         if wait:

@@ -4,7 +4,7 @@ They are 256 random bits, so a fast hash keeps them; a slow one would only help 
 """
 
 import asyncio
-import base64
+import binascii
 import hashlib
 import hmac
 
@@ -26,6 +26,8 @@ class ClientSecrets:
 
     def __init__(self, pepper: Secret) -> None:
         self._pepper = pepper.reveal().encode()
+        # The key goes in once: a copy of this takes two thirds of the time.
+        self._keyed = hmac.new(self._pepper, digestmod="sha256")
         self._slow_checks = asyncio.Semaphore(_BCRYPT_AT_ONCE)
 
     def hash(self, secret: str) -> str:
@@ -45,6 +47,10 @@ class ClientSecrets:
             return bool(self._pepper) and hmac.compare_digest(expected.encode(), secret_hash.encode())
         return hmac.compare_digest(_hash_plain(secret).encode(), secret_hash.encode())
 
+    def is_current(self, secret: str, secret_hash: str) -> bool:
+        """Tell the same, at once, of a hash that is not outdated."""
+        return hmac.compare_digest(self.hash(secret).encode(), secret_hash.encode())
+
     def is_outdated(self, secret_hash: str) -> bool:
         """Tell whether a hash should be replaced by the form that is asked for now."""
         if self._pepper:
@@ -52,7 +58,9 @@ class ClientSecrets:
         return secret_hash.startswith(_BCRYPT)
 
     def _hash_keyed(self, secret: str) -> str:
-        return _KEYED + _base64(hmac.digest(self._pepper, _bytes(secret), "sha256"))
+        keyed = self._keyed.copy()
+        keyed.update(_bytes(secret))
+        return _KEYED + _base64(keyed.digest())
 
 
 def _hash_plain(secret: str) -> str:
@@ -76,4 +84,4 @@ def _bytes(secret: str) -> bytes:
 
 
 def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(digest, newline=False).rstrip(b"=").decode("ascii")

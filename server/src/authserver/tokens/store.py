@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from authserver.clients.records import Client, ClientStatus
-from authserver.clients.store import client_of_revision
+from authserver.clients.store import kept_client, read_client
 from authserver.clients.store import revision_of as client_revision_of
 from authserver.clients.store import status_of as client_status_of
 from authserver.protocol.identifiers import LAST_ID, first_id
@@ -167,7 +167,9 @@ async def find_issued_and_client(db: Reader, jti: bytes, client_id: str) -> tupl
     if row is None:
         return None
     revision = row["client_revision"]
-    return _issued(row), None if revision is None else await client_of_revision(db, client_id, revision)
+    if revision is None:
+        return _issued(row), None
+    return _issued(row), kept_client(client_id, revision) or await read_client(db, client_id)
 
 
 async def hold_issuance(tx: Writer, jti: bytes, *, caller: str) -> tuple[bool, bool]:
