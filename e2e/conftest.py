@@ -1,8 +1,10 @@
 """Fixtures of the end-to-end tests: real processes on both databases, a person, the demo MCP server."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 
+import httpcore2
 import pytest
 
 from e2e.harness.identity import WAYS, Identity, identity_by
@@ -17,6 +19,17 @@ from throwaway_postgres import throwaway_postgres
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_read_once() -> Iterator[None]:
+    """Have all HTTP clients of this process share one context of TLS.
+
+    Each would read the system's certificates, which takes 50 ms of the processor, and hardly any speaks TLS.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpcore2, "default_ssl_context", cache(httpcore2.default_ssl_context))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +81,7 @@ def server(installation: Installation) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="module")
-def demo(installation: Installation, server: Process) -> Iterator[Demo]:
+def demo(installation: Installation, operator: None, server: Process) -> Iterator[Demo]:
     """The demo MCP server, registered and running."""
     demo = installation.start_demo()
     with demo.process:

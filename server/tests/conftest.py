@@ -137,20 +137,21 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def _empty(dsn: str) -> None:
-    """Delete the rows of the tables that have any: a tenth of the work of truncating every table."""
+    """Delete the rows of the tables that have any: a tenth of the work of truncating them all."""
     connection = await asyncpg.connect(dsn)
     try:
         rows = await connection.fetch(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'"
+            "SELECT relname, pg_relation_size(oid) > 262144 AS is_large FROM pg_class"
+            " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname <> 'schema_migrations'"
         )
-        ask = " UNION ALL ".join(
-            f"SELECT '{row['tablename']}' WHERE EXISTS (SELECT FROM {row['tablename']})" for row in rows
-        )
-        filled = [name for (name,) in await connection.fetch(ask)]
+        is_large = {row["relname"]: row["is_large"] for row in rows}
+        ask = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})" for name in is_large)
+        filled = {name for (name,) in await connection.fetch(ask)}
+        # Deleted rows stay in the file, where many would be read over. What refers to a table is emptied as well.
+        empty = [f"TRUNCATE {name} CASCADE" for name in is_large if is_large[name]]
+        empty += [f"DELETE FROM {name}" for name in filled if not is_large[name]]
         # A replica checks no reference to another table, so that the order does not matter.
-        await connection.execute(
-            "; ".join(["SET session_replication_role = replica", *(f"DELETE FROM {name}" for name in filled)])
-        )
+        await connection.execute("; ".join(["SET session_replication_role = replica", *empty]))
     finally:
         await connection.close()
 
