@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def _await_200(process: subprocess.Popen[bytes], url: str, log: Path) -> float:
     started = time.perf_counter()
     while time.perf_counter() - started < PATIENCE_SECONDS:
         with (
-            contextlib.suppress(urllib.error.URLError, ConnectionError),
+            contextlib.suppress(OSError),  # not there yet, or slow on a busy machine
             urllib.request.urlopen(url, timeout=1) as answer,
         ):
             if answer.status == 200:
