@@ -9,6 +9,8 @@ import pytest
 from e2e.harness.installation import EVERYWHERE, Installation
 from e2e.harness.proof_key import ProofKey
 
+pytestmark = pytest.mark.usefixtures("operator")
+
 REDIRECT = "http://127.0.0.1:4000/callback"
 
 
