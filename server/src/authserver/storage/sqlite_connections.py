@@ -124,10 +124,12 @@ def translated(exc: Exception) -> Exception:
 class Transaction:
     """A ``Writer`` whose statements run at once: its coroutines never wait, so that whoever has the connection can drive them."""
 
-    __slots__ = ("_connection", "_names")
+    __slots__ = ("_connection", "_cursor", "_names")
 
     def __init__(self, connection: sqlite3.Connection, names: Names) -> None:
         self._connection = connection
+        # For what gives no rows back, one statement after the other; a read has its own, which goes with its last row.
+        self._cursor = connection.cursor()
         self._names = names
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
@@ -145,16 +147,16 @@ class Transaction:
 
     async def execute(self, sql: str, *args: Value) -> int:
         """Run a statement for its effect; return the number of rows it touched."""
-        return self._connection.execute(native(sql), args).rowcount
+        return self._cursor.execute(native(sql), args).rowcount
 
     async def claim(self, claim: Claim | FirstUse, *values: Value) -> bool:
         """Update a row if its condition holds, or insert one if its key is new."""
-        return self._connection.execute(native(claim.statement), values).rowcount == 1
+        return self._cursor.execute(native(claim.statement), values).rowcount == 1
 
     async def append(self, append: Append, *values: Value) -> None:
         """Append one row."""
         row = self._numbered(append, values) if append.named_at else values
-        self._connection.execute(append.statement, row)
+        self._cursor.execute(append.statement, row)
 
     async def number_of(self, name: str) -> int:
         """Return the number that stands for a text."""
