@@ -1,6 +1,7 @@
 """Nobody changes the trail without being noticed."""
 
 import asyncio
+import hashlib
 import tracemalloc
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from authserver.audit.chain.report import FaultKind
 from authserver.audit.chain.sealing import ROWS, Sealer
 from authserver.audit.chain.store import find_head, list_checkpoints
 from authserver.audit.chain.verification import Pinned
+from authserver.audit.events import Action
+from authserver.audit.records import AuditEvent
+from authserver.audit.store import append_event
 from authserver.keys.statements import KeyringSigner
 from authserver.protocol.identifiers import new_id, spell_id
 from server.tests.audit.sealed import NOW, Trail, change_row, keyring_in, remove_row, unrecorded
@@ -30,6 +34,27 @@ async def test_what_was_written_and_sealed_is_intact(trail: Trail) -> None:
     assert (report.is_intact, report.faults) == (True, [])
     assert (report.first, report.last, report.rows, report.unsealed) == (1, 3, 9, 2)
     assert list(report.keys.values()) == [True]
+
+
+async def test_a_row_is_sealed_in_the_form_of_the_chains_that_are_there(trail: Trail) -> None:
+    record_id = bytes.fromhex("01a0c4506c007000800000000000002a")
+    event = AuditEvent(
+        Action.USER_LOGIN,
+        actor_id="u1",
+        client_id="",
+        ip="192.0.2.7",
+        detail='name="\u00e9\\n"',
+        trace_id="0af7651916cd43dd8448eb211c80319c",
+    )
+    await trail.db.write(lambda tx: append_event(tx, record_id, event, now=NOW))
+    assert await trail.seal() == 1
+
+    text = (
+        b'authplane audit row v1\n["AaDEUGwAcACAAAAAAAAAKg",1790000000,"user.login","u1","","192.0.2.7",'
+        b'"name=\\"\xc3\xa9\\\\n\\"","0af7651916cd43dd8448eb211c80319c",null]'
+    )
+    (checkpoint,) = await list_checkpoints(trail.db, after=0)
+    assert checkpoint.leaves == record_id + hashlib.sha256(text).digest()[:16]
 
 
 async def test_nothing_to_seal_is_no_checkpoint(trail: Trail) -> None:
