@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
-import json
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict
 from itertools import accumulate
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from authserver.audit.events import Action
@@ -136,17 +136,19 @@ def _digest(address: re.Match[str]) -> str:
 
 
 def _spell(value: DetailValue) -> str:
-    match value:
-        case str():
-            text = value
-        case bytes():
-            return spell_id(value) if len(value) == _ID_BYTES else value.hex()[:8]
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case frozenset() | set():
-            text = " ".join(sorted(value))
-        case _:
-            text = " ".join(value or ())
-    return text if _BARE.fullmatch(text) else json.dumps(text)
+    # The most frequent first.
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, bytes):
+        return spell_id(value) if len(value) == _ID_BYTES else value.hex()[:8]
+    elif isinstance(value, tuple):
+        text = " ".join(value)
+    elif isinstance(value, bool):
+        return "true" if value else "false"
+    elif isinstance(value, int):
+        return str(value)
+    elif isinstance(value, frozenset | set):
+        text = " ".join(sorted(value))
+    else:
+        text = " ".join(value or ())
+    return text if _BARE.fullmatch(text) else encode_basestring_ascii(text)

@@ -39,7 +39,7 @@ class Keyring:
 
     def current(self, now: int) -> SigningKey | RemoteKey:
         """Return the key to sign with."""
-        return self.snapshot(now).signing_key(now=now)
+        return self.snapshot(now).signing_key
 
     async def sign(self, claims: Mapping[str, object], *, now: int) -> str:
         """Return an access token with these claims. Waits for nothing but a key that is elsewhere.
@@ -47,7 +47,7 @@ class Keyring:
         Raises:
             SigningUnavailable: Whoever keeps the key does not answer.
         """
-        key = self.current(now)
+        key = self.snapshot(now).signing_key
         return key.sign(claims) if isinstance(key, SigningKey) else await key.sign(claims)
 
     def snapshot(self, now: int) -> Snapshot:

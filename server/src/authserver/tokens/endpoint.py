@@ -135,8 +135,9 @@ class TokenEndpoint:
             if grant.needs_registration:
                 check_registered(client, request.grant_type)
             response = await grant.issue(request, client=client, now=now)
-            # For an answer that nothing was written for.
-            await self.proofs.settle(request, now=now)
+            if request.proofs:
+                # For an answer that nothing was written for.
+                await self.proofs.settle(request, now=now)
         except OAuthError as exc:
             refusal = await self.proofs.settle_refused(request, exc, now=now)
             await self._record_denial(grant, client, refusal, now=now)

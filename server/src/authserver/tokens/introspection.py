@@ -1,6 +1,5 @@
 """``POST /oauth/introspect`` (RFC 7662, public API §14)."""
 
-import contextlib
 import time
 from typing import Any
 
@@ -42,11 +41,13 @@ class _Asked:
 
     def __init__(self, db: Database, token: str) -> None:
         self._db = db
-        self._presented: PresentedJwt | None = None
         self._issued: IssuedToken | None = None
         self._is_read = False
-        with contextlib.suppress(InvalidToken):
+        self._presented: PresentedJwt | None
+        try:
             self._presented = read_presented(token)
+        except InvalidToken:
+            self._presented = None
 
     async def find_caller(self, client_id: str) -> Client | None:
         """Look the client up, and what was written down about the token."""
@@ -149,9 +150,11 @@ class IntrospectionEndpoint:
             return "caller_not_authorized_for_token"
         if issuance.revoked_at is not None:
             return _revocation_reason(issuance)
-        if not await self._is_client_active(token):
+        if token.client_is_active is not True and not await self._is_client_active(token):
             return "issuing_client_inactive"
-        return None if await self._is_subject_active(token) else "subject_inactive"
+        if token.subject_is_active is not True and not await self._is_subject_active(token):
+            return "subject_inactive"
+        return None
 
     async def _is_client_active(self, token: RecognisedToken) -> bool:
         if token.client_is_active is not None:
@@ -220,7 +223,9 @@ def _build_active(token: RecognisedToken) -> dict[str, Any]:
     """Return the members of an active answer; ``aud`` is a string here, as it always was."""
     claims = token.claims
     members: dict[str, Any] = {"active": True}
-    members.update({name: claims[name] for name in _COPIED if name in claims})
+    for name in _COPIED:
+        if name in claims:
+            members[name] = claims[name]
     members["aud"] = claims["aud"][0]
     members["token_type"] = "DPoP" if "cnf" in claims else "Bearer"
     return members

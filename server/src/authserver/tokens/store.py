@@ -1,5 +1,6 @@
 """SQL of ``issuance_rows``, which the view ``issuances`` shows with texts for numbers."""
 
+from collections.abc import Awaitable
 from functools import lru_cache
 from typing import Any
 
@@ -129,13 +130,13 @@ async def has_issued(db: Reader) -> bool:
     return await db.fetch_one("SELECT 1 AS one FROM issuance_rows LIMIT 1") is not None
 
 
-async def append_issuance(tx: Writer, issuance: Issuance) -> None:
+def append_issuance(tx: Writer, issuance: Issuance) -> Awaitable[None]:
     """Record a token in the transaction that lets it leave."""
-    await tx.append(
+    return tx.append(
         _ISSUANCES,
         issuance.id,
         issuance.token_digest,
-        issuance.kind,
+        str(issuance.kind),
         issuance.subject,
         issuance.client_id,
         issuance.resource_id,

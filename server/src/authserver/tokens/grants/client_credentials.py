@@ -1,7 +1,7 @@
 """The client credentials grant (RFC 6749 §4.4, OAuth 2.1 §4.2): a token that a machine gets for itself."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
@@ -80,15 +80,15 @@ class ClientCredentialsGrant:
         Raises:
             OAuthError: There is none for this client.
         """
-        _check_ceiling(client)  # 3
-        resource = await self._find_target(form)  # 4
-        return resource, _choose_scopes(form, client, resource)  # 5, 6
-
-    async def _find_target(self, form: Form) -> Resource | None:
-        """Return the Resource that the token is for; None when the request names none."""
+        ceiling = client.scope.split()
+        if not ceiling:
+            _refuse_unbounded(client)  # 3
         values = form.values("resource")
-        if not values:
-            return None
+        resource = await self._find_target(values) if values else None  # 4
+        return resource, _choose_scopes(form.get("scope"), client, ceiling, resource)  # 5, 6
+
+    async def _find_target(self, values: list[str]) -> Resource | None:
+        """Return the Resource that the token is for; None when the request names none after all."""
         note("resource asked for", requested=values)
         value = one_resource(values)
         if value is None:
@@ -117,10 +117,8 @@ class ClientCredentialsGrant:
         return await self.issuer.mint(spec, now=now)
 
 
-def _check_ceiling(client: Client) -> None:
-    """Check that somebody said what the client may have: nobody else is asked."""
-    if client.scopes:
-        return
+def _refuse_unbounded(client: Client) -> NoReturn:
+    """Refuse a client of which nobody said what it may have: nobody else is asked."""
     note("scope compared", ceiling=client.scope)
     if client.registration_source is RegistrationSource.ADMIN:
         raise InvalidScope(
@@ -135,10 +133,12 @@ def _check_ceiling(client: Client) -> None:
     )
 
 
-def _choose_scopes(form: Form, client: Client, resource: Resource | None) -> tuple[str, ...]:
+def _choose_scopes(
+    requested: str | None, client: Client, ceiling: list[str], resource: Resource | None
+) -> tuple[str, ...]:
     catalog = resource.scope_names if resource else None
-    note("scope compared", requested=form.get("scope"), ceiling=client.scope, catalog=catalog or ())
-    scopes = choose_machine_scopes(form.get("scope"), ceiling=client.scope.split(), catalog=catalog)
+    note("scope compared", requested=requested, ceiling=client.scope, catalog=catalog or ())
+    scopes = choose_machine_scopes(requested, ceiling=ceiling, catalog=catalog)
     note("scope chosen", result=scopes)
     return scopes
 
