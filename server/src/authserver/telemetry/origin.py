@@ -1,6 +1,7 @@
 """Where the present request came from: read by logs, the audit trail, the notes of a decision and spans alone."""
 
-from contextvars import ContextVar, Token
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from authserver.telemetry.decisions import Decision
@@ -38,20 +39,16 @@ NOWHERE = RequestOrigin()
 _origin: ContextVar[RequestOrigin] = ContextVar("request_origin", default=NOWHERE)
 
 
-def set_origin(origin: RequestOrigin) -> Token[RequestOrigin]:
-    """Say where the work of this context comes from; a request that has a task of its own need not put it back.
+set_origin = _origin.set
+"""Say where the work of this context comes from; a request that has a task of its own need not put it back.
 
-    Returns:
-        What ``reset_origin`` puts back.
-    """
-    return _origin.set(origin)
+Returns:
+    What ``reset_origin`` puts back.
+"""
 
+reset_origin = _origin.reset
+"""Put back what was there before."""
 
-def reset_origin(before: Token[RequestOrigin]) -> None:
-    """Put back what was there before."""
-    _origin.reset(before)
-
-
-def current_origin() -> RequestOrigin:
-    """Return the origin of the request being served, or ``NOWHERE``."""
-    return _origin.get()
+# The variable's own method, as every note and every line asks for it.
+current_origin: Callable[[], RequestOrigin] = _origin.get
+"""Return the origin of the request being served, or ``NOWHERE``."""

@@ -173,9 +173,8 @@ def call_span(name: str, **attributes: Attribute) -> Iterator[Span | _NoSpan]:
         calling.set("outcome", "success")
 
 
-def current_span() -> Span | None:
-    """Return the span that the present work belongs to, or None."""
-    return _current.get()
+current_span: Callable[[], Span | None] = _current.get
+"""Return the span that the present work belongs to, or None."""
 
 
 def annotate(**attributes: Attribute) -> None:

@@ -252,13 +252,9 @@ class Connection(asyncio.Protocol):
             return
         check_head(version, self._headers)
         path, query = split_target(self._url)
+        # In their order: named, they cost as much again.
         self._reading = request = HttpRequest(
-            method=method.decode("ascii"),
-            raw_path=path,
-            query=query,
-            headers=self._headers,
-            client_address=self._peer,
-            want_more=self._want_more,
+            method.decode("ascii"), self._headers, path, query, self._peer, self._want_more
         )
         request.is_last = version == "1.0" or not self._parser.should_keep_alive()
         self._may_expect = version != "1.0"

@@ -73,15 +73,15 @@ class HttpRequest:
 
     def __init__(
         self,
-        *,
         method: str,
         headers: list[tuple[bytes, bytes]],
         raw_path: bytes = b"",
-        path: str = "",
         query: bytes = b"",
         client_address: str = "",
-        request_id: str = "",
         want_more: Callable[[], None] = _wait_for_no_more,
+        *,
+        path: str = "",
+        request_id: str = "",
     ) -> None:
         """Take the head."""
         self.method = method
