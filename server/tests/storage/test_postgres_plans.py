@@ -1,4 +1,4 @@
-"""PostgreSQL is not asked to plan what it has planned before, nor to wait for a connection that lies idle."""
+"""How PostgreSQL is spared: plans that are kept, connections that stay at hand, commits that wait for company."""
 
 import asyncio
 from functools import partial
@@ -9,6 +9,7 @@ import pytest
 
 from authserver.storage.database import Append, Claim, FirstUse, Writer
 from authserver.storage.postgres import PoolLimits, PostgresDatabase
+from authserver.storage.postgres_writing import Unit, WriterTask
 
 pytestmark = pytest.mark.anyio
 
@@ -68,3 +69,39 @@ async def test_more_readers_than_connections_are_all_answered(postgres_target: s
         rows = await asyncio.gather(*(db.fetch_all(f"SELECT {number} AS number") for number in range(20)))
         assert [row["number"] for (row,) in rows] == list(range(20))
     await db.close()
+
+
+async def _transaction(tx: Writer) -> str:
+    row = await tx.fetch_one("SELECT pg_current_xact_id()::text AS id")
+    assert row is not None
+    transaction_id: str = row["id"]
+    return transaction_id
+
+
+def _submit(writer: WriterTask) -> asyncio.Future[str]:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+    writer.submit(Unit(_transaction, future, loop.time()))
+    return future
+
+
+async def test_who_is_still_reading_when_a_commit_could_begin_joins_it(postgres_target: str) -> None:
+    late: list[asyncio.Future[str]] = []
+
+    def reading() -> int:
+        if late:
+            return 0
+        late.append(_submit(writer))
+        return 8
+
+    writer = WriterTask(postgres_target, reading=reading)
+    writer._took = 1
+    assert await _submit(writer) == await late[0]
+    await writer.stop()
+
+
+async def test_a_commit_does_not_wait_for_ever_for_who_is_reading(postgres_target: str) -> None:
+    writer = WriterTask(postgres_target, reading=lambda: 20)
+    writer._took = 1
+    assert len({await _submit(writer) for _ in range(5)}) == 5
+    await writer.stop()

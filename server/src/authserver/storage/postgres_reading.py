@@ -149,6 +149,11 @@ class PointReads:
         self._waiting: dict[str, list[_Waiting]] = {}
         self._lanes: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._callers = 0
+
+    def callers(self) -> int:
+        """Return how many wait for a row."""
+        return self._callers
 
     async def fetch_one(self, sql: str, args: tuple[Value, ...]) -> Row | None:
         """Return the first row, or None."""
@@ -158,7 +163,11 @@ class PointReads:
         if self._lanes.get(sql, 0) < _LANES and len(self._waiting[sql]) == 1:
             # When the loop has handed out all that arrived with this request, what it asks for goes out as one.
             loop.call_soon(self._start, sql)
-        return await future
+        self._callers += 1
+        try:
+            return await future
+        finally:
+            self._callers -= 1
 
     def _start(self, sql: str) -> None:
         if self._waiting.get(sql) and self._lanes.get(sql, 0) < _LANES:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,10 @@ _QUEUE_UNITS = 4096
 _BATCH_UNITS = 256
 # Longer than a disk stalls on a busy machine; what waits longer is refused, so that a queue never grows old.
 _QUEUE_SECONDS = 5.0
+# How long a commit waits for others at most, and how many it must be about.
+_GATHER_SECONDS = 0.01
+_LOOK_AGAIN_SECONDS = 0.001
+_MANY_UNITS = 8
 _TRIES = 5
 # Between two tries: who goes on at once takes the row again before the other, who waited for it, has woken up.
 _BACK_OFF_SECONDS = 0.01
@@ -66,8 +71,16 @@ class Unit:
 class WriterTask:
     """Takes all units that wait, runs them in one transaction on its own connection, and answers their callers."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, reading: Callable[[], int]) -> None:
+        """Begin. Needs a running event loop.
+
+        Args:
+            dsn: Where it connects to.
+            reading: Tells how many callers wait for a row: what they write, if they do, comes after it.
+        """
         self._dsn = dsn
+        self._reading = reading
+        self._took = 0.0
         self._connection: asyncpg.Connection[Any] | None = None
         self._names = Names()
         self._units: deque[Unit] = deque()
@@ -102,7 +115,23 @@ class WriterTask:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            await self._gather()
+            started = time.perf_counter()
             await self._commit_together(self._take())
+            self._took = time.perf_counter() - started
+
+    async def _gather(self) -> None:
+        """Let those join the next commit who are still reading, if they are many, for no longer than the last commit took.
+
+        A statement for many costs hardly more than one for few, and the requests under way are gone on with meanwhile.
+        """
+        until = time.perf_counter() + min(self._took, _GATHER_SECONDS)
+        while time.perf_counter() < until and self._more_come():  # noqa: ASYNC110  they come and go too often for an event
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _more_come(self) -> bool:
+        reading = self._reading()
+        return reading > 0 and _MANY_UNITS <= reading + len(self._units) <= _BATCH_UNITS
 
     def _take(self) -> list[Unit]:
         """Return the units of the next commit."""
