@@ -47,7 +47,7 @@ class Keyring:
         Raises:
             SigningUnavailable: Whoever keeps the key does not answer.
         """
-        key = self.snapshot(now).signing_key
+        key = self.current(now)
         return key.sign(claims) if isinstance(key, SigningKey) else await key.sign(claims)
 
     def snapshot(self, now: int) -> Snapshot:
