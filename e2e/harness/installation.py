@@ -126,7 +126,13 @@ class Installation:
 
     @contextlib.contextmanager
     def operator(self) -> Iterator[None]:
-        """Run all commands in one process: a scenario of many would start Python most of its time."""
+        """Run all commands in one process: a scenario of many would start Python most of its time.
+
+        Where another program stands for the product, that one runs each of them.
+        """
+        if self.command != (AUTHSERVER,):
+            yield
+            return
         options = {"environment": self.environment, "directory": str(self.directory)}
         with Program("python/commands.py", options) as self._operator:
             yield
