@@ -15,6 +15,7 @@ from authserver.protocol.grant_types import TOKEN_EXCHANGE
 from authserver.telemetry.spans import Span, SpanKind
 from authserver.telemetry.tracing import Tracer
 from server.tests.fakes.document_server import document_server
+from server.tests.fakes.proving_client import ProvingClient
 from server.tests.web.direct import DirectTransport
 from server.tests.web.test_run import running
 from server.tests.wire.exchanging import a_client, a_resource, exchanged, user_token
@@ -130,6 +131,19 @@ async def test_a_whole_flow_with_an_incoming_trace_is_one_trace_of_named_spans(t
     assert not [secret for secret in map(str, secrets) if len(secret) > 20 and secret in told]
     assert EMAIL not in told
     assert PASSWORD not in told
+
+
+async def test_a_proof_that_is_spent_by_a_refused_request_has_a_name(
+    traced: Traced, prover: ProvingClient, now: int
+) -> None:
+    wire = traced.wire
+    client_id = (await wire.register())["client_id"]
+    answer = await wire.redeem(
+        client_id, await wire.code(client_id), proof=prover.proof(now=now), code_verifier="a" * 43
+    )
+    assert answer.json()["error"] == "invalid_grant"
+    serving = traced.only(traced.of("POST /oauth/token"), "TokenService.ExchangeCode")
+    assert f"{traced.store}.DPoPConsumeJTI" in {span.name for span in traced.below(serving)}
 
 
 async def test_an_exchange_names_the_resource(traced: Traced) -> None:

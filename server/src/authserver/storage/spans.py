@@ -46,7 +46,7 @@ _UNITS = {
     "RevocationEndpoint._revoke_access_token": "RevokeJTI",
     "TokenAdministration._revoke_family": "TokenRevokeFamily",
     "TokenAdministration._revoke_machine_token": "RevokeJTI",
-    "ProofChecker.settle": "DPoPConsumeJTI",
+    "_write_nothing": "DPoPConsumeJTI",
     "BrokerGrantAdministration.set": "BrokerGrantUpsert",
     "BrokerGrantAdministration.revoke": "BrokerGrantRevoke",
     "ClientCredentialsGrant.issue": "IssuanceInsert",
