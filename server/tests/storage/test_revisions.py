@@ -4,6 +4,8 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +194,25 @@ def test_no_more_records_are_kept_than_the_limit_says() -> None:
         kept.put("again", number, number)
     assert [number for number in range(10) if kept.get(str(number), 0) is not None] == [8, 9]
     assert kept.get("again", 9) == 9
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Have threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_two_threads_may_keep_records() -> None:
+    """A unit of work on SQLite runs in the committing thread when the loop has no time for it."""
+    kept = KeptRecords[int](4)
+
+    def put(thread: int) -> None:
+        for number in range(20_000):
+            kept.put(f"{thread} {number}", number, number)
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(put, range(2))) == [None, None]
