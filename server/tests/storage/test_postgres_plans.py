@@ -71,6 +71,22 @@ async def test_more_readers_than_connections_are_all_answered(postgres_target: s
     await db.close()
 
 
+async def test_a_connection_that_reads_while_all_are_replaced_is_replaced_too(postgres_target: str) -> None:
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=2, max_conns=2))
+    ask = "SELECT pg_backend_pid() AS pid"
+    (first,) = await db.fetch_all(ask)
+    under_way = asyncio.create_task(db.fetch_all(f"{ask}, pg_sleep(0.2)"))
+    await asyncio.sleep(0)  # it takes the connection
+    assert not db._reads._at_hand
+    db._reads._renew_at = asyncio.get_running_loop().time() - 1
+    await db.fetch_all(ask)
+    (old,) = await under_way
+    assert old["pid"] == first["pid"]
+    (new,) = await db.fetch_all(ask)
+    assert new["pid"] != old["pid"]
+    await db.close()
+
+
 async def _transaction(tx: Writer) -> str:
     row = await tx.fetch_one("SELECT pg_current_xact_id()::text AS id")
     assert row is not None

@@ -48,6 +48,7 @@ class Reads:
         self._kept = kept
         self._at_hand: list[Any] = []
         self._acquiring = 0
+        self._renewals = 0
         self._renew_at = asyncio.get_running_loop().time() + lifetime
         # Types of the placeholders by statement; statements are constants of modules.
         self._types: dict[str, tuple[str, ...]] = {}
@@ -101,6 +102,7 @@ class Reads:
 
     async def _try_once(self, read: _Read) -> Sequence[Any]:
         connection = self._at_hand.pop() if self._at_hand else await self._acquire()
+        renewals = self._renewals
         try:
             rows = await read(connection)
         except BaseException as exc:
@@ -109,7 +111,7 @@ class Reads:
                 connection.terminate()
             await self._pool.release(connection)
             raise
-        if self._acquiring or len(self._at_hand) >= self._kept:
+        if self._acquiring or len(self._at_hand) >= self._kept or renewals != self._renewals:
             await self._pool.release(connection)
         else:
             self._at_hand.append(connection)
@@ -124,7 +126,8 @@ class Reads:
             self._acquiring -= 1
 
     async def _renew(self) -> None:
-        """Have every connection replaced before it is used again."""
+        """Have every connection replaced before it is used again: by the pool, to which those that read now go back."""
+        self._renewals += 1
         await self._pool.expire_connections()
         await self._let_go()
 

@@ -62,7 +62,10 @@ class PostgresConfig:
     ] = HOUR
     max_conn_idle_time: Annotated[
         FineSeconds,
-        Key("AUTHPLANE_STORAGE_POSTGRES_MAX_CONN_IDLE_TIME", "Time after which an unused connection is closed."),
+        Key(
+            "AUTHPLANE_STORAGE_POSTGRES_MAX_CONN_IDLE_TIME",
+            "Time after which an unused connection is closed, but for `storage.postgres.min_conns`.",
+        ),
     ] = 30 * MINUTE
 
 
