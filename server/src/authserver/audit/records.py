@@ -17,7 +17,8 @@ def operator_name() -> str:
 class AuditEvent:
     """Something that happened, before it is stored.
 
-    Build it in the task of the request: that is where address and trace id come from when they are not given.
+    Build it in the task of the request: that is where address and trace id come from when they are not given. Not frozen, and
+    filled by hand, since every request makes one.
 
     Attributes:
         actor_id: A user's or client's id, an operator's name, ``cli``, ``system``, or empty.

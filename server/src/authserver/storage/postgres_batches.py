@@ -32,8 +32,8 @@ def of_batch(sql: str) -> str:
 def _array(number: int, kind: str) -> str:
     """Return a placeholder for a column.
 
-    In a query of its own, its length is none of the planner's business, who would else find a plan for so many rows better
-    than the one it has kept, and plan anew each time: that takes as long as running it.
+    It stands in a query of its own, so that the planner does not see its length. Else it would find a plan for so many rows
+    better than the general one, and plan anew each time, which takes as long as running the statement.
     """
     return f"(SELECT ${number}::{kind}[])"
 

@@ -35,8 +35,8 @@ _FIND_NUMBER = "SELECT number FROM names WHERE name = ?"
 _MAKE_NUMBER = "INSERT INTO names (name) VALUES (?) RETURNING number"
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
-# Each of both stands for itself. Unless it is told so, the driver looks for two attributes that such a value does not have,
-# each time one is bound; a token's rows have a dozen.
+# Bytes and None are bound as they are. Unless it is told so, the driver looks for two attributes that such a value does not
+# have, each time one is bound; a token's rows have a dozen. A dictionary's `get` is a function of C that returns None for None.
 sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(NoneType, {None: None}.get)
 

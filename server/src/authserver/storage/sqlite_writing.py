@@ -179,7 +179,7 @@ class SqliteWriter:
             unit.error = None
             unit.result = await unit.transaction(self._tx)
             run += 1
-            # Nothing works longer than it takes, and to ask what it took is no call of the system.
+            # The clock is cheap to ask, the processor's time a system call: it can have run out only if the clock has.
             if time.perf_counter() > started + seconds and time.thread_time() > work + seconds:
                 break
         return run

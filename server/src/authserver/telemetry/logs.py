@@ -158,7 +158,7 @@ class Logger:
         self._component = component
 
     def tells(self, level: int) -> bool:
-        """Whether lines of a level are written: where a request would gather what no line says."""
+        """Whether lines of a level are written, for a caller who has to gather what they say."""
         return _output.level <= level
 
     def debug(self, msg: str, **fields: object) -> None:

@@ -366,7 +366,7 @@ def count_answer(method: str, route: str, status: int, seconds: float) -> None:
     key = method, route, status
     bound = _answers.get(key)
     if bound is None:
-        # As many as there are routes; where there is no room for more series, they share one.
+        # Of each route there are few; where there is no room for more series, they share one.
         labels = method, route, str(status)
         bound = _answers[key] = HTTP_REQUESTS.child(*labels), HTTP_REQUEST_DURATION.child(*labels)
     bound[0].inc()
