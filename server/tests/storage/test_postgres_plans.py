@@ -56,7 +56,7 @@ async def test_what_reads_for_many_is_planned_once_however_few_they_are(postgres
     db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=1, max_conns=1))
     for _ in range(3 * TRIED):
         await asyncio.gather(db.fetch_one(READ, "a"), db.fetch_one(READ, "b"))
-    (connection,) = db._reads._at_hand
+    ((connection, _),) = db._reads._at_hand
     ((generic, custom),) = (await _plans(connection)).values()
     assert custom <= TRIED < generic
     await db.close()
@@ -84,6 +84,18 @@ async def test_a_connection_that_reads_while_all_are_replaced_is_replaced_too(po
     assert old["pid"] == first["pid"]
     (new,) = await db.fetch_all(ask)
     assert new["pid"] != old["pid"]
+    await db.close()
+
+
+async def test_a_connection_at_hand_that_nobody_uses_is_closed(postgres_target: str) -> None:
+    """As the pool closes its own: a firewall may have forgotten it, and a read over it would wait until it is late."""
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=2, max_conns=2, max_conn_idle_time=0.01))
+    await asyncio.gather(*(db.fetch_all(f"SELECT {number} AS number") for number in range(2)))
+    async with asyncio.timeout(30):
+        while db._pool.get_size():  # noqa: ASYNC110  the pool tells nobody
+            await asyncio.sleep(0.01)
+    assert db._reads._at_hand == []
+    assert (await db.fetch_all("SELECT 1 AS one"))[0]["one"] == 1
     await db.close()
 
 

@@ -44,9 +44,9 @@ class PostgresDatabase:
 
     dialect = "postgres"
 
-    def __init__(self, dsn: str, pool: "asyncpg.Pool[Any]", *, lifetime: float, kept: int) -> None:
+    def __init__(self, dsn: str, pool: "asyncpg.Pool[Any]", limits: PoolLimits, *, kept: int) -> None:
         self._pool = pool
-        self._reads = Reads(pool, lifetime=lifetime, kept=kept)
+        self._reads = Reads(pool, lifetime=limits.max_conn_lifetime, idle=limits.max_conn_idle_time, kept=kept)
         self._point_reads = PointReads(self._reads)
         self._writer = WriterTask(dsn, reading=self._point_reads.callers)
 
@@ -79,7 +79,7 @@ class PostgresDatabase:
             raise StorageUnavailable(MALFORMED_DSN) from None
         except (*GONE, asyncpg.PostgresError) as exc:
             raise StorageUnavailable(f"cannot connect to PostgreSQL: {exc}") from exc
-        return cls(dsn, pool, lifetime=limits.max_conn_lifetime, kept=kept)
+        return cls(dsn, pool, limits, kept=kept)
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
         """Return the first row, or None."""

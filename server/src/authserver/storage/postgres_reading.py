@@ -34,19 +34,23 @@ def reads_statement(sql: str, types: tuple[str, ...]) -> str:
 class Reads:
     """Runs queries on the connections of a pool."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", *, lifetime: float, kept: int) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", *, lifetime: float, idle: float, kept: int) -> None:
         """Take a pool.
 
         Args:
             pool: Its connections are left as they are: reads leave nothing behind.
             lifetime: Seconds after which connections are replaced.
+            idle: Seconds after which one that is not used is closed, as the pool does with its own; 0 for never.
             kept: How many connections stay out of the pool between two reads. To take one out and to put it back is two
                 tasks and a timer, which cost the process as much as the read.
         """
         self._pool = pool
         self._lifetime = lifetime
+        self._idle = idle
         self._kept = kept
-        self._at_hand: list[Any] = []
+        # Each with the moment when it was used last: the one that was used last is taken first.
+        self._at_hand: list[tuple[Any, float]] = []
+        self._closing: asyncio.TimerHandle | None = None
         self._acquiring = 0
         self._renewals = 0
         self._renew_at = asyncio.get_running_loop().time() + lifetime
@@ -101,7 +105,7 @@ class Reads:
         raise AssertionError
 
     async def _try_once(self, read: _Read) -> Sequence[Any]:
-        connection = self._at_hand.pop() if self._at_hand else await self._acquire()
+        connection = self._at_hand.pop()[0] if self._at_hand else await self._acquire()
         renewals = self._renewals
         try:
             rows = await read(connection)
@@ -114,8 +118,24 @@ class Reads:
         if self._acquiring or len(self._at_hand) >= self._kept or renewals != self._renewals:
             await self._pool.release(connection)
         else:
-            self._at_hand.append(connection)
+            self._keep_at_hand(connection)
         return rows
+
+    def _keep_at_hand(self, connection: Any) -> None:
+        loop = asyncio.get_running_loop()
+        self._at_hand.append((connection, loop.time()))
+        if self._closing is None and self._idle > 0:
+            self._closing = loop.call_later(self._idle, self._close_idle)
+
+    def _close_idle(self) -> None:
+        """Close what was not used for so long: a firewall may have forgotten it, and a read over it would get no answer."""
+        loop = asyncio.get_running_loop()
+        self._closing = None
+        while self._at_hand and self._at_hand[0][1] + self._idle <= loop.time():
+            # Its place in the pool is free with that.
+            self._at_hand.pop(0)[0].terminate()
+        if self._at_hand:
+            self._closing = loop.call_at(self._at_hand[0][1] + self._idle, self._close_idle)
 
     async def _acquire(self) -> Any:
         # Who waits here is served by the pool alone.
@@ -132,12 +152,14 @@ class Reads:
         await self._let_go()
 
     async def _let_go(self) -> None:
-        connections, self._at_hand = self._at_hand, []
+        connections, self._at_hand = [connection for connection, _ in self._at_hand], []
         await asyncio.gather(*map(self._pool.release, connections), return_exceptions=True)
 
     async def close(self) -> None:
         """Keep no connection from now on."""
         self._kept = 0
+        if self._closing is not None:
+            self._closing.cancel()
         await self._let_go()
 
 

@@ -62,10 +62,7 @@ class PostgresConfig:
     ] = HOUR
     max_conn_idle_time: Annotated[
         FineSeconds,
-        Key(
-            "AUTHPLANE_STORAGE_POSTGRES_MAX_CONN_IDLE_TIME",
-            "Time after which an unused connection is closed, but for `storage.postgres.min_conns`.",
-        ),
+        Key("AUTHPLANE_STORAGE_POSTGRES_MAX_CONN_IDLE_TIME", "Time after which an unused connection is closed."),
     ] = 30 * MINUTE
 
 
