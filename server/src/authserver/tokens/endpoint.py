@@ -140,8 +140,12 @@ class TokenEndpoint:
                 await self.proofs.settle(request, now=now)
         except OAuthError as exc:
             refusal = await self.proofs.settle_refused(request, exc, now=now)
-            await self._record_denial(grant, client, refusal, now=now)
-            raise refusal from exc.__cause__
+            try:
+                await self._record_denial(grant, client, refusal, now=now)
+                raise refusal from exc.__cause__
+            finally:
+                # It holds this frame, with the form: only a search for garbage would free a ring of both.
+                del refusal
         except Exception:
             # A fault is answered elsewhere; that nothing was issued stands in the trail all the same (errors.md §9).
             await self._record_denial(

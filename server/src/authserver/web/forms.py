@@ -100,7 +100,7 @@ class Form:
             InvalidRequest: One could not and was left out.
         """
         if self._unreadable is not None:
-            raise self._unreadable
+            raise _again(self._unreadable)
 
     def check_lengths(self) -> None:
         """Check that no parameter is longer than anybody needs.
@@ -201,13 +201,18 @@ def _read_any(encoded: bytes, unreadable: str, *, skip_unreadable: bool) -> Form
         except InvalidRequest as exc:
             if not skip_unreadable:
                 raise
-            refusal = refusal or exc
+            refusal = refusal or _again(exc)
             continue
         if name in values:
             values[name].append(value)
         else:
             values[name] = [value]
     return Form(values, refusal)
+
+
+def _again(exc: InvalidRequest) -> InvalidRequest:
+    """Return the same refusal anew: what was raised holds the frames that it went through, and with them what holds it."""
+    return InvalidRequest(exc.description, reason=exc.reason)
 
 
 def _read_pair(part: bytes, unreadable: str) -> tuple[str, str]:
