@@ -59,3 +59,9 @@ async def test_a_secret_of_any_text_may_be_presented() -> None:
     for secret in ("é" * 100, "\x00", "\ud800", "x" * 100_000):
         assert not await PLAIN.is_right(secret, BCRYPT)
         assert not await PEPPERED.is_right(secret, PEPPERED.hash("s3cret"))
+
+
+@pytest.mark.parametrize("secrets", [PLAIN, PEPPERED])
+def test_no_secret_is_that_of_a_client_that_is_not_there(secrets: ClientSecrets) -> None:
+    assert not secrets.is_current("s3cret", "")
+    assert not secrets.is_current("", "")

@@ -120,7 +120,8 @@ class ClientAuthenticator:
         client = await (find(credentials.client_id) if find else find_client(self._db, credentials.client_id))
         _note_client(credentials.client_id, client, sent="a secret" if credentials.client_secret else "nothing")
         if client is None:
-            await self._secrets.is_right(credentials.client_secret or "", "")
+            # Costs what that of a client which is there would.
+            self._secrets.is_current(credentials.client_secret or "", "")
             raise InvalidClient(reason="client_not_found", audited=False)
         if client.needs_no_proof:
             _check_public(credentials, require_confidential=require_confidential)

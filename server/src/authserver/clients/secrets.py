@@ -35,10 +35,7 @@ class ClientSecrets:
         return self._hash_keyed(secret) if self._pepper else _hash_plain(secret)
 
     async def is_right(self, secret: str, secret_hash: str) -> bool:
-        """Tell whether a secret is the stored one, in a time that says nothing about either.
-
-        An empty hash stands for a client that is not there: it is never right and costs the same.
-        """
+        """Tell whether a secret is the stored one, in a time that says nothing about either."""
         if secret_hash.startswith(_BCRYPT):
             async with self._slow_checks:
                 return await asyncio.to_thread(_is_right_bcrypt, secret, secret_hash)
@@ -48,7 +45,10 @@ class ClientSecrets:
         return hmac.compare_digest(_hash_plain(secret).encode(), secret_hash.encode())
 
     def is_current(self, secret: str, secret_hash: str) -> bool:
-        """Tell the same, at once, of a hash that is not outdated."""
+        """Tell the same, at once, of a hash that is not outdated.
+
+        An empty hash stands for a client that is not there: it is never right and costs the same.
+        """
         return hmac.compare_digest(self.hash(secret).encode(), secret_hash.encode())
 
     def is_outdated(self, secret_hash: str) -> bool:
