@@ -239,8 +239,14 @@ class Scene:
 
     async def check_discretion(self) -> None:
         """Check that no log line and no audit row holds a secret, code, token or e-mail address (C1)."""
-        written = [path.read_text() for path in self.installation.directory.glob("serve-*.log")]
-        assert any('"path":"/oauth/token"' in text for text in written)
+        written: list[str] = []
+
+        def is_logged() -> bool:
+            # A line is written a moment after its answer.
+            written[:] = [path.read_text() for path in self.installation.directory.glob("serve-*.log")]
+            return any('"path":"/oauth/token"' in text for text in written)
+
+        wait_until(is_logged, seconds=KNOWN_WITHIN_SECONDS, what="a request for a token is logged")
         (rows,) = await self.inspection.rows("SELECT * FROM audit_events")
         assert rows
         everything = "\n".join([*written, *(repr(row) for row in rows)])
