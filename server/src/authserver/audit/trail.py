@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
+import json
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict
 from itertools import accumulate
-from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from authserver.audit.events import Action
@@ -141,8 +141,6 @@ def _spell(value: DetailValue) -> str:
         text = value
     elif isinstance(value, bytes):
         return spell_id(value) if len(value) == _ID_BYTES else value.hex()[:8]
-    elif isinstance(value, tuple):
-        text = " ".join(value)
     elif isinstance(value, bool):
         return "true" if value else "false"
     elif isinstance(value, int):
@@ -151,4 +149,4 @@ def _spell(value: DetailValue) -> str:
         text = " ".join(sorted(value))
     else:
         text = " ".join(value or ())
-    return text if _BARE.fullmatch(text) else encode_basestring_ascii(text)
+    return text if _BARE.fullmatch(text) else json.dumps(text)

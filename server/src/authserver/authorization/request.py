@@ -67,8 +67,7 @@ class RequestChecker:
         note("PKCE looked at", method=challenge_method, found="a challenge" if code_challenge else "no challenge")
         check_code_challenge(code_challenge, method=challenge_method)
         resource = await self._find_resource(form)  # 8
-        catalog = resource.scope_names if resource else await self._catalog.scope_names()
-        scopes = self._choose_scopes(form, client, catalog, resource_named=resource is not None)  # 9
+        scopes = await self._choose_scopes(form, client, resource)  # 9
         return AuthorizationRequest(
             client_id=client.id,
             redirect_uri=redirect_uri,
@@ -93,8 +92,7 @@ class RequestChecker:
                 reason="grant_not_registered",
             )
         resource = await self._find_resource(form)
-        catalog = resource.scope_names if resource else await self._catalog.scope_names()
-        scopes = self._choose_scopes(form, client, catalog, resource_named=resource is not None)
+        scopes = await self._choose_scopes(form, client, resource)
         return AuthorizationRequest(
             client_id=client.id,
             redirect_uri="",
@@ -130,20 +128,19 @@ class RequestChecker:
         _log.error("oauth.default_resource names no Mint resource", slug=slug)
         raise ServerError(reason="default_resource_missing")
 
-    def _choose_scopes(
-        self, form: Form, client: Client, catalog: tuple[str, ...], *, resource_named: bool
-    ) -> tuple[str, ...]:
+    async def _choose_scopes(self, form: Form, client: Client, resource: Resource | None) -> tuple[str, ...]:
         requested = form.get("scope")
         if requested is None:
             _log.warning("authorization request without scope", client_id=client.id)
         self._warn_of_no_ceiling(client)
+        catalog = resource.scope_names if resource else await self._catalog.scope_names()
         note("scope compared", requested=requested, catalog=catalog, ceiling=client.scope)
         scopes = choose_authorization_scopes(
             requested,
             catalog=catalog,
             ceiling=client.scopes,
             require_scope=self._rules.require_scope,
-            resource_named=resource_named,
+            resource_named=resource is not None,
         )
         note("scope chosen", result=scopes)
         return scopes

@@ -180,10 +180,7 @@ def _read_usual(encoded: bytes) -> dict[str, list[str]] | None:
     for part in parts:
         if part:
             name, _, value = part.partition("=")
-            if name in values:
-                values[name].append(value)
-            else:
-                values[name] = [value]
+            values.setdefault(name, []).append(value)
     return values
 
 
@@ -203,10 +200,7 @@ def _read_any(encoded: bytes, unreadable: str, *, skip_unreadable: bool) -> Form
                 raise
             refusal = refusal or _again(exc)
             continue
-        if name in values:
-            values[name].append(value)
-        else:
-            values[name] = [value]
+        values.setdefault(name, []).append(value)
     return Form(values, refusal)
 
 
