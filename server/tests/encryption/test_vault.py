@@ -134,6 +134,31 @@ async def test_a_vault_that_is_away_is_told_from_one_that_refuses(openbao: Any) 
     await gone.close()
 
 
+async def test_writes_that_meet_all_succeed(openbao: Any) -> None:
+    path = f"transit/keys/meeting-{uuid.uuid4().hex[:8]}"
+    openbao.call("POST", path, {"type": "ecdsa-p256"})
+    clients = [await open_vault(openbao.address, Secret("root"), call_seconds=10) for _ in range(8)]
+    await asyncio.gather(*(client.write(f"{path}/rotate", {}, is_repeatable=False) for client in clients))
+    assert openbao.call("GET", path)["data"]["latest_version"] >= 9
+    for client in clients:
+        await client.close()
+
+
+async def test_a_conflict_is_tried_again_a_few_times_and_another_error_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vault, "_CONFLICT_PAUSE_MS", 1)
+    async with document_server() as server:
+        conflict = b'{"errors":["1 error occurred:\\n\\t* transaction commit failed\\n\\n"]}'
+        server.answers["/v1/conflict"] = Answer(status=500, body=conflict)
+        server.answers["/v1/failure"] = Answer(status=500, body=b'{"errors":["disk full"]}')
+        client = await open_vault(server.url(""), Secret("root"), call_seconds=10)
+        for path, sent in (("conflict", 8), ("failure", 1)):
+            server.requests.clear()
+            with pytest.raises(VaultUnavailable, match="vault answers 500"):
+                await client.write(path, {}, is_repeatable=False)
+            assert len(server.requests) == sent
+        await client.close()
+
+
 async def test_a_token_is_renewed_before_it_ends_and_a_failure_leaves_the_old_one(
     monkeypatch: pytest.MonkeyPatch, log_lines: Callable[[], list[dict[str, Any]]]
 ) -> None:

@@ -153,8 +153,10 @@ async def test_two_rotations_at_once_are_two_orderly_rotations(lab: Laboratory) 
     await first.poll(NOW + 2)
     await second.poll(NOW + 2)
     assert first.published(NOW + 2) == second.published(NOW + 2)
-    assert len(first.published(NOW + 2)) == 3
-    assert set(first.published(NOW + 2)) >= {*made, *old}
+    published = set(first.published(NOW + 2))
+    assert published >= {*made, *old}
+    # OpenBao counts a rotation that it refused, as another one wrote the key at the same time, and the next try as well.
+    assert len(published) == 3 or (lab.name == "vault_transit" and len(published) == 4)
     assert first.published(NOW + 2)[0] in made
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +25,9 @@ _SUCCESS = range(200, 300)
 _SERVER_ERROR = 500
 _NOT_FOUND = 404
 _TOO_MANY = 429
+_CONFLICT = "transaction commit failed"
+_CONFLICT_TRIES = 8
+_CONFLICT_PAUSE_MS = 40
 
 
 class VaultError(Exception):
@@ -32,6 +36,10 @@ class VaultError(Exception):
 
 class VaultUnavailable(VaultError):  # noqa: N818  a state of the world
     """Vault does not answer, is sealed or is not ready; another try makes sense."""
+
+
+class VaultConflict(VaultUnavailable):
+    """Somebody else wrote the same at once (OpenBao). Nothing was stored, though a key's new version may be in its memory."""
 
 
 class VaultNotFound(VaultError):  # noqa: N818  an outcome that callers turn into one of their own
@@ -104,6 +112,8 @@ class VaultClient:
     async def write(self, path: str, body: dict[str, Any], *, is_repeatable: bool = True) -> dict[str, Any]:
         """Send a body and return the ``data`` of the answer, empty when there is none.
 
+        What failed only because somebody else wrote the same at once is sent again, a few times.
+
         Args:
             path: Below ``/v1/``.
             body: JSON.
@@ -113,8 +123,16 @@ class VaultClient:
             VaultUnavailable: Vault does not answer. It may have done it all the same.
             VaultError: Vault refuses.
         """
-        answer = await self._call("POST", path, self._token, orjson.dumps(body), is_repeatable=is_repeatable)
-        return _data(answer, path)
+        content = orjson.dumps(body)
+        for attempt in range(1, _CONFLICT_TRIES):
+            try:
+                answer = await self._call("POST", path, self._token, content, is_repeatable=is_repeatable)
+            except VaultConflict:
+                # Of those who meet again and again, each waits a time of its own.
+                await asyncio.sleep(secrets.randbelow(attempt * _CONFLICT_PAUSE_MS) / 1000)
+            else:
+                return _data(answer, path)
+        return _data(await self._call("POST", path, self._token, content, is_repeatable=is_repeatable), path)
 
     async def _call(
         self, method: str, path: str, token: Secret, body: bytes, *, is_repeatable: bool = True
@@ -132,6 +150,8 @@ class VaultClient:
             message = f"vault answers {response.status} to {method} {path}: {said}"
             if response.status == _NOT_FOUND:
                 raise VaultNotFound(message)
+            if response.status == _SERVER_ERROR and _CONFLICT in said:
+                raise VaultConflict(message)
             if response.status >= _SERVER_ERROR or response.status == _TOO_MANY:
                 raise VaultUnavailable(message)
             raise VaultError(message)
