@@ -25,13 +25,14 @@ import load
 from contestants import AUTHSERVER, Contestant, Installation
 from database_server import durable_postgres, find_binaries
 from machine import WORK
-from measures import Target, authorizations, introspections, machine_tokens, refreshes, whole_flow
+from measures import Prover, Target, authorizations, introspections, machine_tokens, refreshes, whole_flow
 
 CONNECTIONS = 16
 WARM_UP = 160
 _PATIENCE_SECONDS = 300
 _MEASURES: dict[str, Callable[[Target], load.Requests]] = {
     "authorize": authorizations,
+    "bound": lambda target: machine_tokens(target, Prover(f"http://localhost:{target.port}{target.paths['token']}")),
     "client_credentials": machine_tokens,
     "flow": whole_flow,
     "introspection": introspections,
