@@ -18,7 +18,7 @@ import uvloop
 
 from machine import cpu_seconds
 
-_WARM_UP_SECONDS = 0.3
+WARM_UP_SECONDS = 0.3
 PATIENCE_SECONDS = 30
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -144,7 +144,7 @@ async def _load(
         connection = partial(_Connection, requests(), latencies.append, end)
         transports.append((await loop.create_connection(connection, "127.0.0.1", port))[0])
     if seconds is not None:
-        await asyncio.wait(ends, timeout=_WARM_UP_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait(ends, timeout=WARM_UP_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
         latencies.clear()
         cpu, started = cpu_seconds(pids), time.perf_counter()
     await asyncio.wait(

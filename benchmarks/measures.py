@@ -5,7 +5,7 @@ import re
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -16,12 +16,24 @@ import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from load import Answer, Requests, Sample, UnexpectedAnswerError, measure, measure_all, measure_with_wrk, run_all
+from load import (
+    WARM_UP_SECONDS,
+    Answer,
+    Requests,
+    Sample,
+    UnexpectedAnswerError,
+    measure,
+    measure_all,
+    measure_with_wrk,
+    run_all,
+)
 
 VERIFIER = "benchmark-" * 5
 CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 CODES_PER_SECOND = 750
 """How many codes are redeemed for each second that a sample shall take: they are fetched beforehand."""
+SIGNED_PER_SECOND = 4000
+"""How many proofs or assertions can be sent in each second of a sample: more than a core serves, made beforehand."""
 PLAIN, BOUND = "client_credentials, plain", "client_credentials, DPoP"
 EXCHANGE, BOUND_EXCHANGE, ASSERTION = "exchange", "exchange, DPoP", "jwt-bearer"
 _CODE = re.compile(rb"[?&]code=([^&\s]+)")
@@ -204,15 +216,15 @@ def introspections(target: Target) -> Requests:
             raise UnexpectedAnswerError("the token is not active")
 
 
-def machine_tokens(target: Target, prover: Prover | None = None) -> Requests:
+def machine_tokens(target: Target, proofs: Iterator[str] | None = None) -> Requests:
     """Get a token about oneself, again and again."""
     assert target.machine is not None
     asked = {"grant_type": "client_credentials", "scope": target.scope}
     body = urlencode(asked | ({"resource": target.resource} if target.resource else {})).encode()
-    yield from _tokens(target, body, target.machine, prover)
+    yield from _tokens(target, body, target.machine, proofs)
 
 
-def exchanged_tokens(target: Target, prover: Prover | None = None) -> Requests:
+def exchanged_tokens(target: Target, proofs: Iterator[str] | None = None) -> Requests:
     """Exchange one token of a user, as the server that it is for, again and again."""
     assert target.inspector is not None
     code = _code((yield _authorize(target)))
@@ -220,27 +232,35 @@ def exchanged_tokens(target: Target, prover: Prover | None = None) -> Requests:
     asked = {"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "resource": target.resource or ""}
     subject_type = "urn:ietf:params:oauth:token-type:access_token"
     body = urlencode(asked | {"subject_token": subject, "subject_token_type": subject_type}).encode()
-    yield from _tokens(target, body, target.inspector, prover)
+    yield from _tokens(target, body, target.inspector, proofs)
 
 
-def _tokens(target: Target, body: bytes, client: tuple[str, str], prover: Prover | None) -> Requests:
-    """Ask for the same again and again, each time with a new proof if there is one who proves."""
-    plain = _post(target, target.paths["token"], body, _basic(client))
-    expected = "DPoP" if prover else "Bearer"
+def _tokens(target: Target, body: bytes, client: tuple[str, str], proofs: Iterator[str] | None) -> Requests:
+    """Ask for the same again and again, each time with another proof if there are any."""
+    path, authorization = target.paths["token"], _basic(client)
+    plain = _post(target, path, body, authorization)
+    expected = "Bearer" if proofs is None else "DPoP"
     while True:
-        request = _post(target, target.paths["token"], body, _basic(client), prover.proof()) if prover else plain
+        request = plain if proofs is None else _post(target, path, body, authorization, _another(proofs))
         if _members((yield request))["token_type"] != expected:
             raise UnexpectedAnswerError(f"no {expected} token")
 
 
-def asserted_tokens(target: Target, provider: Provider, client: tuple[str, str]) -> Requests:
-    """Get a token for a new identity assertion, again and again; the load signs them."""
+def asserted_tokens(target: Target, client: tuple[str, str], assertions: Iterator[str]) -> Requests:
+    """Get a token for another identity assertion, again and again."""
     asked = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "resource": target.resource or ""}
+    body, authorization = f"{urlencode(asked)}&assertion=", _basic(client)
     while True:
-        assertion = provider.assertion(audience=f"http://localhost:{target.port}", client_id=client[0])
-        body = urlencode(asked | {"assertion": assertion}).encode()
-        if not _members((yield _post(target, target.paths["token"], body, _basic(client))))["access_token"]:
+        request = _post(target, target.paths["token"], (body + _another(assertions)).encode(), authorization)
+        if not _members((yield request))["access_token"]:
             raise UnexpectedAnswerError("no token")
+
+
+def _another(signed: Iterator[str]) -> str:
+    """Take one that nobody has sent."""
+    for one in signed:
+        return one
+    raise UnexpectedAnswerError("everything that was signed beforehand is sent: SIGNED_PER_SECOND is too low")
 
 
 def _basic(credentials: tuple[str, str]) -> str:
@@ -293,16 +313,27 @@ def measure_grants(
         seconds: How long, each.
     """
     prover = Prover(f"http://localhost:{target.port}{target.paths['token']}")
-    grants = {
-        PLAIN: partial(machine_tokens, target),
-        BOUND: partial(machine_tokens, target, prover),
-        EXCHANGE: partial(exchanged_tokens, target),
-        BOUND_EXCHANGE: partial(exchanged_tokens, target, prover),
-        ASSERTION: partial(asserted_tokens, target, provider, client),
+    issuer = f"http://localhost:{target.port}"
+
+    def in_stock(sign: Callable[[], str]) -> Iterator[str]:
+        """Sign before the clock starts: what the load computes on its core slows the server's down."""
+        return iter([sign() for _ in range(int(SIGNED_PER_SECOND * (WARM_UP_SECONDS + seconds)))])
+
+    grants: dict[str, Callable[[], Callable[[], Requests]]] = {
+        PLAIN: lambda: partial(machine_tokens, target),
+        BOUND: lambda: partial(machine_tokens, target, in_stock(prover.proof)),
+        EXCHANGE: lambda: partial(exchanged_tokens, target),
+        BOUND_EXCHANGE: lambda: partial(exchanged_tokens, target, in_stock(prover.proof)),
+        ASSERTION: lambda: partial(
+            asserted_tokens,
+            target,
+            client,
+            in_stock(partial(provider.assertion, audience=issuer, client_id=client[0])),
+        ),
     }
     return {
-        name: measure(target.port, target.pids, requests, connections=connections, seconds=seconds)
-        for name, requests in grants.items()
+        name: measure(target.port, target.pids, make(), connections=connections, seconds=seconds)
+        for name, make in grants.items()
     }
 
 
