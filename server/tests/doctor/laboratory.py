@@ -15,6 +15,7 @@ import jwt
 
 from authserver.protocol.identifiers import base64url
 from authserver.protocol.jose import PublicKey, SigningKey, generate_signing_key
+from server.tests.fakes.listening import listening
 
 PAGE = "http://localhost:6274"
 SCOPES = ("notes:read", "notes:write")
@@ -50,7 +51,6 @@ def json_answer(document: object, **headers: str) -> Answer:
 @asynccontextmanager
 async def serving(handler: Handler, tls: ssl.SSLContext | None = None, *, port: int = 0) -> AsyncIterator[int]:
     """Serve on a loopback port; yield it."""
-    stopping = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -64,23 +64,16 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None, *, port: 
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             answer = await handler(Request(method, path, headers, body))
             if answer.never:
-                await stopping.wait()
-                return
+                await asyncio.Event().wait()
             fields = {"Content-Length": str(len(answer.body)), "Connection": "close"} | answer.headers
             lines = [f"HTTP/1.1 {answer.status} Answer", *(f"{name}: {value}" for name, value in fields.items())]
             writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + answer.body)
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass
-        finally:
-            writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=tls)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        stopping.set()
-        server.close()
+    async with listening(serve, port, tls=tls) as own_port:
+        yield own_port
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from server.tests.fakes.listening import listening
+
 
 @dataclass
 class Posted:
@@ -69,20 +71,11 @@ class AuditReceiver:
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass
-        finally:
-            writer.close()
 
 
 @contextlib.asynccontextmanager
 async def audit_receiver(port: int = 0) -> AsyncIterator[AuditReceiver]:
     """Run a receiver."""
     receiver = AuditReceiver()
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", port)
-    receiver.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(receiver.serve, port) as receiver.port:
         yield receiver
-    finally:
-        server.close()
-        if receiver.gate is not None:
-            receiver.gate.set()
-        await server.wait_closed()

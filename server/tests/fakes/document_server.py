@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from server.tests.fakes.listening import listening
+
 
 @dataclass
 class Answer:
@@ -76,7 +78,6 @@ class DocumentServer:
             pass
         finally:
             self.in_flight -= 1
-            writer.close()
 
 
 def _spell(answer: Answer) -> bytes:
@@ -93,9 +94,8 @@ async def document_server(
 ) -> AsyncIterator[DocumentServer]:
     """Serve at one port of all addresses."""
     server = DocumentServer(scheme="https" if tls else "http")
-    async with AsyncExitStack() as listening:
+    async with AsyncExitStack() as listeners:
         for address in addresses:
-            listener = await asyncio.start_server(server.serve, address, server.port, ssl=tls)
-            listening.callback(listener.close)
-            server.port = listener.sockets[0].getsockname()[1]
+            listener = listening(server.serve, server.port, address=address, tls=tls)
+            server.port = await listeners.enter_async_context(listener)
         yield server

@@ -15,6 +15,7 @@ from authserver.keys.keystore import KeyStoreError
 from authserver.protocol.jose import load_signing_key
 from authserver.storage.database import StorageUnavailable, UniqueViolation
 from server.tests.conftest import open_target
+from server.tests.fakes.listening import listening
 from server.tests.keys.laboratory import MASTER_KEY, NOW, RETENTION, KeyProcess, Laboratory, laboratory, postgres_key
 
 pytestmark = pytest.mark.anyio
@@ -32,18 +33,19 @@ class Cable:
 
     host: str
     port: int
-    own_port: int = 0
     is_cut: bool = False
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_cut:
-            writer.close()
             return
         far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
         self.writers |= {writer, far_writer}
-        with contextlib.suppress(OSError):
-            await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
+        try:
+            with contextlib.suppress(OSError):
+                await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
+        finally:
+            far_writer.close()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -62,12 +64,9 @@ async def cable_to(dsn: str) -> AsyncIterator[tuple[Cable, str]]:
     """Yield a cable and the DSN that leads through it."""
     parts = urlsplit(dsn)
     cable = Cable(parts.hostname or "", parts.port or 5432)
-    server = await asyncio.start_server(cable.carry, "127.0.0.1", 0)
-    cable.own_port = server.sockets[0].getsockname()[1]
     user = parts.netloc.rpartition("@")[0]
-    yield cable, urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{cable.own_port}"))
-    server.close()
-    cable.cut()
+    async with listening(cable.carry) as own_port:
+        yield cable, urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{own_port}"))
 
 
 async def test_an_instance_whose_connection_was_cut_converges_with_its_first_poll_after_it(

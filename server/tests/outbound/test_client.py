@@ -14,6 +14,7 @@ import pytest
 from authserver.outbound.client import OutboundClient, OutboundFailed, OutboundRefused, OutboundResponse, resolve
 from server.tests.fakes.certificates import tls_contexts
 from server.tests.fakes.document_server import Answer, document_server
+from server.tests.fakes.listening import listening
 
 pytestmark = pytest.mark.anyio
 
@@ -124,21 +125,16 @@ async def test_one_deadline_covers_resolving_connecting_and_reading() -> None:
 async def test_what_does_not_speak_http_is_a_failure() -> None:
     async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example ESMTP\r\n")
-        writer.close()
 
-    listener = await asyncio.start_server(babble, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    with pytest.raises(OutboundFailed) as failure:
-        await fetch(f"http://127.0.0.1:{port}/")
-    listener.close()
+    async with listening(babble) as port:
+        with pytest.raises(OutboundFailed) as failure:
+            await fetch(f"http://127.0.0.1:{port}/")
     assert failure.value.cause == "protocol"
 
 
 async def test_a_closed_port_is_a_failure() -> None:
-    listener = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    listener.close()
-    await listener.wait_closed()
+    async with document_server() as server:
+        port = server.port
     with pytest.raises(OutboundFailed) as failure:
         await fetch(f"http://127.0.0.1:{port}/")
     assert failure.value.cause == "connect"
