@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from authserver.storage import postgres_writing
 from authserver.storage.database import Append, Claim, FirstUse, Writer
 from authserver.storage.postgres import PoolLimits, PostgresDatabase
 from authserver.storage.postgres_writing import Unit, WriterTask
@@ -113,7 +114,10 @@ def _submit(writer: WriterTask) -> asyncio.Future[str]:
     return future
 
 
-async def test_who_is_still_reading_when_a_commit_could_begin_joins_it(postgres_target: str) -> None:
+async def test_who_is_still_reading_when_a_commit_could_begin_joins_it(
+    postgres_target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_writing, "_GATHER_SECONDS", 60)
     late: list[asyncio.Future[str]] = []
 
     def reading() -> int:
@@ -123,7 +127,7 @@ async def test_who_is_still_reading_when_a_commit_could_begin_joins_it(postgres_
         return 8
 
     writer = WriterTask(postgres_target, reading=reading)
-    writer._took = 1
+    writer._took = 60
     assert await _submit(writer) == await late[0]
     await writer.stop()
 
