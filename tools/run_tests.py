@@ -5,6 +5,7 @@ end-to-end tests wait for others half of the time. Files are handed out whole, t
 """
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ def command(arguments: list[str]) -> list[str]:
 def main() -> int:
     """Start the database, run pytest, hand its exit code on."""
     run = command(sys.argv[1:])
+    # Where a shell runs this in the background it is ignored, and so would be by all that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Hundreds of processes import the server: bytecode is kept, also where the environment is of a container without it.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     try:
