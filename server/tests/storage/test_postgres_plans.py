@@ -91,12 +91,21 @@ async def test_a_connection_that_reads_while_all_are_replaced_is_replaced_too(po
 async def test_a_connection_at_hand_that_nobody_uses_is_closed(postgres_target: str) -> None:
     """As the pool closes its own: a firewall may have forgotten it, and a read over it would wait until it is late."""
     db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=2, max_conns=2, max_conn_idle_time=0.01))
-    await asyncio.gather(*(db.fetch_all(f"SELECT {number} AS number") for number in range(2)))
+    ask = "SELECT pg_backend_pid() AS pid"
+    before = await asyncio.gather(*(db.fetch_all(f"{ask}, {number} AS number") for number in range(2)))
+    # Below its least number the pool makes new ones.
     async with asyncio.timeout(30):
-        while db._pool.get_size():  # noqa: ASYNC110  the pool tells nobody
+        while db._reads._at_hand:  # noqa: ASYNC110  a timer of theirs tells nobody
             await asyncio.sleep(0.01)
-    assert db._reads._at_hand == []
-    assert (await db.fetch_all("SELECT 1 AS one"))[0]["one"] == 1
+    (after,) = await db.fetch_all(ask)
+    assert after["pid"] not in {row["pid"] for (row,) in before}
+    await db.close()
+
+
+async def test_no_connection_is_silent_for_minutes(postgres_target: str) -> None:
+    db = await PostgresDatabase.open(postgres_target, PoolLimits(min_conns=1, max_conns=1))
+    (shown,) = await db.fetch_all("SHOW tcp_keepalives_idle")
+    assert shown["tcp_keepalives_idle"] == "60"
     await db.close()
 
 

@@ -17,6 +17,8 @@ SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": "15000",
     # A token is answered after its rows are on disk, whatever the server's own default is.
     "synchronous_commit": "on",
+    # Firewalls forget who is silent for minutes, and the pool never looks after its least number of connections.
+    "tcp_keepalives_idle": "60",
     # Every statement of ours is a point statement; compiling it costs more than running it.
     "jit": "off",
     # A plan is made once and kept, perhaps from when a table was empty: it must use the index all the same.
