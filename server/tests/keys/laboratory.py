@@ -90,7 +90,7 @@ class KeyProcess:
     async def issue(self, now: int) -> str:
         """Sign a token."""
         claims: dict[str, object] = {"iss": ISSUER, "sub": "u", "aud": ["r"], "client_id": "c", "jti": "j"}
-        return await self.keyring.sign(claims | {"iat": now, "exp": now + LIFETIME}, now=now)
+        return (await self.keyring.sign(claims | {"iat": now, "exp": now + LIFETIME}, now=now)).text
 
     def signs_at(self, now: int) -> int:
         """Return when the newest key begins to sign; on a slow machine a rotation takes a second itself."""

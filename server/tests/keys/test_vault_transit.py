@@ -160,7 +160,7 @@ async def test_an_approle_that_may_sign_and_read_serves_and_cannot_rotate(
         raise AssertionError(f"{kid} was not made")
 
     claims: dict[str, object] = {"sub": "u"}
-    assert kid_of(await keyring.sign(claims, now=now())) == f"{key_name}-v1"
+    assert kid_of((await keyring.sign(claims, now=now())).text) == f"{key_name}-v1"
     with pytest.raises(KeyStoreError, match="403"):
         await keyring.rotate(now(), record)
     await keyring.close()

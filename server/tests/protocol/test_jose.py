@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authserver.protocol.identifiers import token_digest
 from authserver.protocol.jose import (
     Algorithm,
     InvalidKey,
@@ -19,7 +20,6 @@ from authserver.protocol.jose import (
     generate_signing_key,
     load_signing_key,
     read_unverified_jwt,
-    sign_jwt,
 )
 
 ISSUER = "https://as.example"
@@ -41,6 +41,10 @@ RS256 = generate_signing_key("RS256", kid="rsa-1")
 BOTH = pytest.mark.parametrize("key", [ES256, RS256], ids=["ES256", "RS256"])
 
 
+def sign_jwt(key: SigningKey, claims: dict[str, object]) -> str:
+    return key.sign(claims).text
+
+
 def segment(value: object) -> str:
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
@@ -53,6 +57,12 @@ def test_another_library_verifies_what_we_sign_with_the_published_jwk(key: Signi
     decoded = jwt.decode(token, published, algorithms=[key.alg], options={"verify_aud": False, "verify_exp": False})
     assert decoded == CLAIMS
     assert jwt.get_unverified_header(token) == {"typ": "at+jwt", "alg": key.alg, "kid": key.kid}
+
+
+@BOTH
+def test_a_token_comes_with_the_digest_that_it_is_recognised_by(key: SigningKey) -> None:
+    signed = key.sign(CLAIMS)
+    assert signed.digest == token_digest(signed.text)
 
 
 def test_an_es256_signature_is_always_64_bytes() -> None:

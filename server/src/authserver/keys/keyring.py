@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from authserver.keys.keystore import KeyInUse, KeyStore, KeyStoreError, Record
 from authserver.keys.records import KeyListing, KeyStatus, RemoteKey, StoredKey, StoredKeys
 from authserver.keys.snapshot import Snapshot, build_snapshot
-from authserver.protocol.jose import SigningKey
+from authserver.protocol.jose import SignedToken, SigningKey
 from authserver.storage.database import StorageUnavailable
 from authserver.telemetry import metrics
 from authserver.telemetry.logs import get_logger
@@ -41,7 +41,7 @@ class Keyring:
         """Return the key to sign with."""
         return self.snapshot(now).signing_key
 
-    async def sign(self, claims: Mapping[str, object], *, now: int) -> str:
+    async def sign(self, claims: Mapping[str, object], *, now: int) -> SignedToken:
         """Return an access token with these claims. Waits for nothing but a key that is elsewhere.
 
         Raises:

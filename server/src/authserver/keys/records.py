@@ -6,10 +6,12 @@ from enum import StrEnum
 
 import orjson
 
+from authserver.protocol.identifiers import token_digest
 from authserver.protocol.jose import (
     ACCESS_TOKEN_TYPE,
     Algorithm,
     PublicKey,
+    SignedToken,
     SigningKey,
     attach_signature,
     build_signing_input,
@@ -39,13 +41,14 @@ class RemoteKey:
     public: PublicKey
     _sign: Callable[[bytes], Awaitable[bytes]] = field(repr=False, compare=False)
 
-    async def sign(self, claims: Mapping[str, object]) -> str:
+    async def sign(self, claims: Mapping[str, object]) -> SignedToken:
         """Return an access token with these claims.
 
         Raises:
             SigningUnavailable: There is no signature to be had now.
         """
-        return await self.sign_payload(orjson.dumps(claims), typ=ACCESS_TOKEN_TYPE)
+        token = await self.sign_payload(orjson.dumps(claims), typ=ACCESS_TOKEN_TYPE)
+        return SignedToken(token, token_digest(token))
 
     async def sign_payload(self, payload: bytes, *, typ: str) -> str:
         """Return a compact JWS of any bytes.

@@ -14,6 +14,9 @@ from typing import NewType
 TokenHash = NewType("TokenHash", bytes)
 """SHA-256 of an opaque token, 32 bytes. Stores accept hashes only."""
 
+TOKEN_DIGEST_BYTES = 16
+"""How much of its SHA-256 an access token is recognised by."""
+
 _ID_BYTES = 16
 _ID_CHARACTERS = 22
 _LATEST_MS = (1 << 48) - 1
@@ -115,7 +118,7 @@ def hash_device_code(device_code: str) -> TokenHash:
 
 def token_digest(access_token: str) -> bytes:
     """Return the first 16 bytes of SHA-256 of an access token, by which introspection recognises it."""
-    return hashlib.sha256(access_token.encode("utf-8", "surrogatepass")).digest()[:16]
+    return hashlib.sha256(access_token.encode("utf-8", "surrogatepass")).digest()[:TOKEN_DIGEST_BYTES]
 
 
 def base64url(value: bytes) -> str:

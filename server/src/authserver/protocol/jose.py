@@ -5,17 +5,18 @@ keys (``jwk.py``).
 """
 
 import binascii
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, assert_never, cast
+from typing import Literal, NamedTuple, assert_never, cast
 
 import orjson
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from authserver.protocol.identifiers import base64url
+from authserver.protocol.identifiers import TOKEN_DIGEST_BYTES, base64url
 
 Algorithm = Literal["ES256", "RS256"]
 Claims = dict[str, object]
@@ -39,7 +40,8 @@ _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 _SHA256 = hashes.SHA256()
-_ECDSA = ec.ECDSA(_SHA256)
+_PREHASHED = Prehashed(_SHA256)
+_ECDSA = ec.ECDSA(_PREHASHED)
 _PKCS1 = padding.PKCS1v15()
 
 _PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -119,6 +121,13 @@ class OpenedJwt:
         return _decode(self._claims)
 
 
+class SignedToken(NamedTuple):
+    """An access token, and what ``token_digest`` returns of it."""
+
+    text: str
+    digest: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
     """A private key, parsed once, and what of a token depends on nothing but the key.
@@ -138,16 +147,19 @@ class SigningKey:
         """Return the private key as PKCS#8 PEM, not encrypted."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
-    def sign(self, claims: Mapping[str, object]) -> str:
+    def sign(self, claims: Mapping[str, object]) -> SignedToken:
         """Return an access token with these claims, signed with the key's own algorithm."""
-        return self._seal(f"{self._header}.{base64url(orjson.dumps(claims))}")
+        signing_input = f"{self._header}.{base64url(orjson.dumps(claims))}"
+        # Hashed once: the digest of the token goes on from what is signed.
+        hashed = hashlib.sha256(signing_input.encode("ascii"))
+        token = attach_signature(signing_input, self._sign(hashed.digest()))
+        hashed.update(token[len(signing_input) :].encode("ascii"))
+        return SignedToken(token, hashed.digest()[:TOKEN_DIGEST_BYTES])
 
     def sign_payload(self, payload: bytes, *, typ: str) -> str:
         """Return a statement that is no token, as compact JWS: any bytes, under a type of its own."""
-        return self._seal(build_signing_input(self.alg, self.kid, payload, typ=typ))
-
-    def _seal(self, signing_input: str) -> str:
-        return attach_signature(signing_input, self._sign(signing_input.encode("ascii")))
+        signing_input = build_signing_input(self.alg, self.kid, payload, typ=typ)
+        return attach_signature(signing_input, self._sign(hashlib.sha256(signing_input.encode("ascii")).digest()))
 
 
 def verify_ecdsa(
@@ -170,11 +182,6 @@ def verify_ecdsa(
     r = int.from_bytes(signature[:length], "big")
     s = int.from_bytes(signature[length:], "big")
     key.verify(encode_dss_signature(r, s), over, ec.ECDSA(used))
-
-
-def sign_jwt(key: SigningKey, claims: Mapping[str, object]) -> str:
-    """Return an access token, signed (RFC 9068 §2): ``typ``, ``alg`` and ``kid`` in the header, nothing else."""
-    return key.sign(claims)
 
 
 def generate_signing_key(alg: Algorithm, *, kid: str) -> SigningKey:
@@ -316,10 +323,7 @@ def _rsa_public_key(key: rsa.RSAPublicKey, *, kid: str) -> PublicKey:
 
 
 def _es256_signer(key: ec.EllipticCurvePrivateKey) -> Callable[[bytes], bytes]:
-    def sign(signing_input: bytes) -> bytes:
-        return _side_by_side(key.sign(signing_input, _ECDSA))
-
-    return sign
+    return lambda digest: _side_by_side(key.sign(digest, _ECDSA))
 
 
 def _side_by_side(der: bytes) -> bytes:
@@ -334,10 +338,7 @@ def _side_by_side(der: bytes) -> bytes:
 
 
 def _rs256_signer(key: rsa.RSAPrivateKey) -> Callable[[bytes], bytes]:
-    def sign(signing_input: bytes) -> bytes:
-        return key.sign(signing_input, _PKCS1, _SHA256)
-
-    return sign
+    return lambda digest: key.sign(digest, _PKCS1, _PREHASHED)
 
 
 def _split(token: str) -> tuple[str, str, str]:

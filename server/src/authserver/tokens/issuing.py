@@ -8,7 +8,7 @@ from authserver.keys.keyring import Keyring
 from authserver.protocol.actors import MAX_AGENT_CHAIN, Act, actors_of
 from authserver.protocol.claims import SignIn, build_access_token_claims
 from authserver.protocol.errors import InvalidRequest
-from authserver.protocol.identifiers import new_id, spell_id, token_digest
+from authserver.protocol.identifiers import new_id, spell_id
 from authserver.resources.catalog import ResourceCatalog
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.metrics import AGENT_TOKENS_ISSUED
@@ -98,11 +98,11 @@ class TokenIssuer:
             agent_chain=agent_chain,
             sign_in=spec.sign_in,
         )
-        access_token = await self._keyring.sign(claims, now=now)
+        signed = await self._keyring.sign(claims, now=now)
         is_machine = spec.kind is IssuanceKind.MACHINE and spec.subject == spec.client.id
         issuance = Issuance(
             id=jti,
-            token_digest=token_digest(access_token),
+            token_digest=signed.digest,
             kind=spec.kind,
             subject=None if is_machine else spec.subject,
             client_id=client_id,
@@ -117,7 +117,7 @@ class TokenIssuer:
             consent_client_id=spec.consent_client_id,
             parent_jti=spec.parent_jti,
         )
-        return Minted(access_token=access_token, expires_in=spec.lifetime, issuance=issuance)
+        return Minted(access_token=signed.text, expires_in=spec.lifetime, issuance=issuance)
 
     def _check_binding(self, spec: TokenSpec) -> None:
         """Refuse to sign a bearer token for a Resource that demands bound ones: here, so that no grant can forget it."""
