@@ -52,7 +52,9 @@ class AuditEvent:
         self.detail = detail
         origin = current_origin()
         self.ip = origin.ip if ip is None else ip
-        self.trace_id = origin.trace_id if trace_id is None else trace_id
+        if trace_id is None:
+            trace_id = "" if origin.trace is None else origin.trace.trace_id
+        self.trace_id = trace_id
         self.reference = reference
 
 

@@ -27,6 +27,7 @@ _MOST_NAMED_CHARACTERS = 1000
 _DIGEST_CHARACTERS = 16
 # Begins where such characters begin: tried at each of them, a long run would cost its length squared.
 _ADDRESS = re.compile(r"(?<![^\s:/,@])[^\s:/,@]+@[^\s:/,@.]+\.[^\s:/,@]+")
+_SETS = (frozenset, set)
 _BARE = re.compile(r"[A-Za-z0-9._:/,+@\[\]{}>~-]+")
 
 for _action in Action:
@@ -110,8 +111,11 @@ def detail(*words: str, **fields: DetailValue) -> str:
     A field of None is left out. Values with blanks, and all that are not plain words, are quoted, so that input can
     neither end a value nor start another field.
     """
-    parts = [f"{key}={_spell(value)}" for key, value in fields.items() if value is not None]
-    return " ".join([*words, *parts])
+    parts = [*words]
+    for key, value in fields.items():
+        if value is not None:
+            parts.append(f"{key}={_spell(value)}")
+    return " ".join(parts)
 
 
 def bounded(names: Iterable[str]) -> list[str]:
@@ -145,7 +149,7 @@ def _spell(value: DetailValue) -> str:
         return "true" if value else "false"
     elif isinstance(value, int):
         return str(value)
-    elif isinstance(value, frozenset | set):
+    elif isinstance(value, _SETS):
         text = " ".join(sorted(value))
     else:
         text = " ".join(value or ())

@@ -237,7 +237,7 @@ def _decode_basic(authorization: str) -> ClientCredentials | None:
     if client_id is None or client_secret is None or _is_torn_url(name, secret):
         raise InvalidClient(reason="malformed_credentials", audited=False)
     # Some libraries send a header for a public client, too: with nothing behind the colon.
-    return ClientCredentials(client_id=client_id, client_secret=client_secret or None)
+    return ClientCredentials(client_id, client_secret or None)
 
 
 def _is_torn_url(name: bytes, secret: bytes) -> bool:

@@ -113,7 +113,7 @@ class TokenEndpoint:
         check_form(form)
         grant_type, grant = self._choose(form)
         grant.check_form(form)
-        request = TokenRequest(form=form, grant_type=grant_type, proofs=proofs, host=host)
+        request = TokenRequest(form, grant_type, proofs, host)
         with span(GRANTS[grant_type].operation, grant_type=grant_type):
             response = await self._issue(grant, request, authorization=authorization, now=now)
         TOKEN_ISSUANCE_DURATION.observe(time.perf_counter() - started, METRIC_LABELS.get(grant_type, grant_type))

@@ -18,7 +18,7 @@ from authserver.tokens.records import Issuance, IssuanceKind, Minted
 _log = get_logger("token")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class TokenSpec:
     """What a token shall say.
 
@@ -100,24 +100,26 @@ class TokenIssuer:
         )
         signed = await self._keyring.sign(claims, now=now)
         is_machine = spec.kind is IssuanceKind.MACHINE and spec.subject == spec.client.id
+        # In their order, as every token has them: named, they would cost twice as much.
         issuance = Issuance(
-            id=jti,
-            token_digest=signed.digest,
-            kind=spec.kind,
-            subject=None if is_machine else spec.subject,
-            client_id=client_id,
-            resource_id=spec.resource_id,
-            scopes=spec.scopes,
-            authorization_id=spec.authorization_id,
-            issued_at=now,
-            expires_at=expires_at,
-            dpop_jkt=spec.jkt,
-            agent_id=agent_id,
-            agent_chain=agent_chain,
-            consent_client_id=spec.consent_client_id,
-            parent_jti=spec.parent_jti,
+            jti,
+            signed.digest,
+            spec.kind,
+            None if is_machine else spec.subject,
+            client_id,
+            spec.resource_id,
+            spec.scopes,
+            spec.authorization_id,
+            now,
+            expires_at,
+            None,
+            spec.jkt,
+            agent_id,
+            agent_chain,
+            spec.consent_client_id,
+            spec.parent_jti,
         )
-        return Minted(access_token=signed.text, expires_in=spec.lifetime, issuance=issuance)
+        return Minted(signed.text, spec.lifetime, issuance)
 
     def _check_binding(self, spec: TokenSpec) -> None:
         """Refuse to sign a bearer token for a Resource that demands bound ones: here, so that no grant can forget it."""

@@ -1,7 +1,8 @@
 """What passes through the token endpoint, and what is kept of it.
 
 Records that each request makes are not ``frozen``, which would make each of their fields four times as slow to set. Nothing
-changes them all the same, except ``TokenRequest``, which says what changes.
+changes them all the same, except ``TokenRequest``, which says what changes. Nor are they ``kw_only``: members that are named
+are put into a dict and taken out of it again, and where every request makes a record they stand in their order.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ LEEWAY = 30
 """Seconds by which clocks may differ when a token is verified (tokens.md §10)."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class TokenRequest:
     """A request to the token endpoint, parsed; and how far its proof has come, which is what changes.
 
@@ -38,7 +39,7 @@ class TokenRequest:
     is_proof_spent: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class TokenResponse:
     """What a grant answers (RFC 6749 §5.1).
 
@@ -66,7 +67,7 @@ class IssuanceKind(StrEnum):
     BROKER = "broker"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Issuance:
     """The record of one token handed out.
 
@@ -139,7 +140,7 @@ class IssuedToken:
     subject_is_active: bool | None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Minted:
     """A signed token and the row to be written with it: neither may leave without the other."""
 
