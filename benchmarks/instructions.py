@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import contestants
@@ -33,9 +33,13 @@ _PATIENCE_SECONDS = 300
 
 
 def _bound_tokens(target: Target) -> load.Requests:
-    prover = Prover(f"http://localhost:{target.port}{target.paths['token']}")
-    # One after the other: under callgrind the last would be too old if all were made before the first is sent.
-    return machine_tokens(target, iter(prover.proof, ""))
+    return machine_tokens(target, _proofs(f"http://localhost:{target.port}{target.paths['token']}"))
+
+
+@cache
+def _proofs(url: str) -> Iterator[str]:
+    """Return the proofs of one key, each made when it is wanted: under callgrind one made before would be too old."""
+    return iter(Prover(url).proof, "")
 
 
 _MEASURES: dict[str, Callable[[Target], load.Requests]] = {
