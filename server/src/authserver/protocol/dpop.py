@@ -43,7 +43,7 @@ class InvalidProof(ValueError):  # noqa: N818  an outcome that callers turn into
         self.age = age
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Proof:
     """A proof that holds, for all that it says itself.
 

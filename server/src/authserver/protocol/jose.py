@@ -7,16 +7,16 @@ keys (``jwk.py``).
 import binascii
 import hashlib
 import json
-import re
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, assert_never, cast
 
 import orjson
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -36,8 +36,12 @@ LEEWAY_SECONDS = 30
 _MAX_TOKEN_CHARACTERS = 16 * 1024
 _MIN_RSA_BITS = 2048
 _P256_BYTES = 32
-_FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
-_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_SEGMENTS = 3
+_ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+_LAST_CHARACTERS = (_ALPHABET, "", _ALPHABET[::16], _ALPHABET[::4])
+"""Of a segment, by how many it has beyond fours: bits that the last one has to spare are zero."""
+_PADDING = ("", "", "==", "=")
+"""What base64 has behind them."""
 
 _SHA256 = hashes.SHA256()
 _PREHASHED = Prehashed(_SHA256)
@@ -90,19 +94,20 @@ class UnverifiedJwt:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class OpenedJwt:
     """A token taken apart and not read: its claims are for who verified the signature.
 
     Attributes:
-        header: The segment, which tokens of one signer have in common.
+        header: The segment as it came, which tokens of one signer have in common.
         signing_input: What the signature is over (RFC 7515 §5.2).
+        payload: What it carries: claims, unless it is no token.
     """
 
     header: str
     signing_input: bytes
     signature: bytes
-    _claims: str = field(repr=False)
+    payload: bytes = field(repr=False)
 
     def read_claims(self) -> Claims:
         """Return the claims.
@@ -110,15 +115,7 @@ class OpenedJwt:
         Raises:
             InvalidToken: They are no JSON object, or name a member twice.
         """
-        return read_object(self._claims)
-
-    def read_payload(self) -> bytes:
-        """Return what it carries, as it is, for what is no token.
-
-        Raises:
-            InvalidToken: It is no canonical base64url.
-        """
-        return _decode(self._claims)
+        return _read_members(self.payload)
 
 
 class SignedToken(NamedTuple):
@@ -160,28 +157,6 @@ class SigningKey:
         """Return a statement that is no token, as compact JWS: any bytes, under a type of its own."""
         signing_input = build_signing_input(self.alg, self.kid, payload, typ=typ)
         return attach_signature(signing_input, self._sign(hashlib.sha256(signing_input.encode("ascii")).digest()))
-
-
-def verify_ecdsa(
-    key: ec.EllipticCurvePublicKey, signature: bytes, over: bytes, *, used: hashes.HashAlgorithm = _SHA256
-) -> None:
-    """Verify an ECDSA signature: r and s side by side, each as long as the curve's order (RFC 7518 §3.4).
-
-    Args:
-        key: Of the curve that goes with the hash function.
-        signature: As sent.
-        over: What it is over.
-        used: The hash function.
-
-    Raises:
-        InvalidSignature: It is none of this key's.
-    """
-    length = (key.curve.key_size + 7) // 8
-    if len(signature) != 2 * length:
-        raise InvalidSignature
-    r = int.from_bytes(signature[:length], "big")
-    s = int.from_bytes(signature[length:], "big")
-    key.verify(encode_dss_signature(r, s), over, ec.ECDSA(used))
 
 
 def generate_signing_key(alg: Algorithm, *, kid: str) -> SigningKey:
@@ -273,12 +248,17 @@ def open_jwt(token: str) -> OpenedJwt:
     Raises:
         InvalidToken: It is no compact serialization.
     """
-    header, claims, signature = _split(token)
+    if len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
+        raise InvalidToken("malformed")
+    segments = token.split(".", _SEGMENTS)
+    if len(segments) != _SEGMENTS:
+        raise InvalidToken("malformed")
+    header, claims, signature = segments
     return OpenedJwt(
         header=header,
-        signing_input=token[: len(header) + 1 + len(claims)].encode("ascii"),
+        signing_input=token[: -len(signature) - 1].encode("ascii"),
         signature=_decode(signature),
-        _claims=claims,
+        payload=_decode(claims),
     )
 
 
@@ -341,22 +321,15 @@ def _rs256_signer(key: rsa.RSAPrivateKey) -> Callable[[bytes], bytes]:
     return lambda digest: key.sign(digest, _PKCS1, _PREHASHED)
 
 
-def _split(token: str) -> tuple[str, str, str]:
-    match = _COMPACT.fullmatch(token) if len(token) <= _MAX_TOKEN_CHARACTERS else None
-    if match is None:
-        raise InvalidToken("malformed")
-    return match[1], match[2], match[3]
-
-
 def _decode(segment: str) -> bytes:
-    """Decode base64url, of which each value has one spelling only (RFC 7515 §2)."""
-    try:
-        value = binascii.a2b_base64(segment.encode("ascii").translate(_FROM_URL_SAFE) + b"==")
-    except binascii.Error as exc:
-        raise InvalidToken("malformed") from exc
-    if base64url(value) != segment:
+    """Decode base64url, of which each value has one spelling only (RFC 7515 §2); nothing is none."""
+    beyond = len(segment) % 4
+    if not segment or segment[-1] not in _LAST_CHARACTERS[beyond] or "+" in segment or "/" in segment:
         raise InvalidToken("malformed")
-    return value
+    try:
+        return binascii.a2b_base64(segment.replace("-", "+").replace("_", "/") + _PADDING[beyond], strict_mode=True)
+    except ValueError as exc:
+        raise InvalidToken("malformed") from exc
 
 
 def read_object(segment: str) -> Claims:
@@ -365,7 +338,10 @@ def read_object(segment: str) -> Claims:
     Raises:
         InvalidToken: It is none, or names a member twice.
     """
-    text = _decode(segment)
+    return _read_members(_decode(segment))
+
+
+def _read_members(text: bytes) -> Claims:
     try:
         members = orjson.loads(text)
         if not _is_spelled(text, members):

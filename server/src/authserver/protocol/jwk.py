@@ -6,7 +6,7 @@ Or carried along by what they signed: such a key vouches for nobody, and is know
 import base64
 import binascii
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, TypeVar, assert_never, get_args
@@ -15,9 +15,10 @@ import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from authserver.protocol.identifiers import base64url
-from authserver.protocol.jose import InvalidKey, verify_ecdsa
+from authserver.protocol.jose import InvalidKey
 
 SignatureAlgorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 ClientAlgorithm = Literal["ES256", "RS256", "PS256", "EdDSA"]
@@ -39,6 +40,7 @@ _HASHES: Mapping[str, hashes.HashAlgorithm] = {
     "384": hashes.SHA384(),
     "512": hashes.SHA512(),
 }
+_ECDSA = {size: ec.ECDSA(used) for size, used in _HASHES.items()}
 _PKCS1 = padding.PKCS1v15()
 _PSS = {
     size: padding.PSS(mgf=padding.MGF1(used), salt_length=padding.PSS.DIGEST_LENGTH) for size, used in _HASHES.items()
@@ -53,6 +55,8 @@ _RSA_ALGORITHMS = frozenset[SignatureAlgorithm]({"RS256", "RS384", "RS512", "PS2
 Served = TypeVar("Served", bound=SignatureAlgorithm)
 
 _Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+_Verify = Callable[[bytes, bytes, SignatureAlgorithm], None]
+"""Takes a signature, what it is over, and one of the key's algorithms; raises ``InvalidSignature``."""
 
 
 def find_algorithm(name: object, among: Iterable[Served]) -> Served | None:
@@ -73,23 +77,14 @@ class VerificationKey:
 
     kid: str | None
     algorithms: frozenset[SignatureAlgorithm]
-    _key: _Key = field(repr=False, compare=False)
+    _verify: _Verify = field(repr=False, compare=False)
 
     def is_signature(self, signature: bytes, *, over: bytes, alg: SignatureAlgorithm) -> bool:
         """Tell whether this key made ``signature`` over the bytes ``over``; never with an algorithm that does not fit."""
         if alg not in self.algorithms:
             return False
         try:
-            match self._key:
-                case ec.EllipticCurvePublicKey():
-                    verify_ecdsa(self._key, signature, over, used=_HASHES[alg[2:]])
-                case ed25519.Ed25519PublicKey():
-                    self._key.verify(signature, over)
-                case rsa.RSAPublicKey():
-                    size = alg[2:]
-                    self._key.verify(signature, over, _PSS[size] if alg[0] == "P" else _PKCS1, _HASHES[size])
-                case _ as unreachable:
-                    assert_never(unreachable)
+            self._verify(signature, over, alg)
         except InvalidSignature:
             return False
         return True
@@ -152,7 +147,7 @@ def read_carried_key(jwk: object, alg: ClientAlgorithm) -> tuple[VerificationKey
         raise InvalidKey("not a point of the curve, or a number out of range") from exc
     if alg not in fitting:
         raise InvalidKey("a key of another kind than the algorithm's")
-    return VerificationKey(kid=None, algorithms=frozenset({alg}), _key=key), _thumbprint(jwk)
+    return VerificationKey(kid=None, algorithms=frozenset({alg}), _verify=_verifier(key)), _thumbprint(jwk)
 
 
 def _thumbprint(jwk: Mapping[str, object]) -> str:
@@ -194,7 +189,7 @@ def _find_usable(entry: object, served: Collection[SignatureAlgorithm]) -> Verif
         return None
     stated = entry.get("alg")
     algorithms = fitting.intersection(served if stated is None else {find_algorithm(stated, served)})
-    return VerificationKey(kid=kid, algorithms=algorithms, _key=key) if algorithms else None
+    return VerificationKey(kid=kid, algorithms=algorithms, _verify=_verifier(key)) if algorithms else None
 
 
 def _is_for_signatures(entry: Mapping[str, object]) -> bool:
@@ -220,6 +215,41 @@ def _load(entry: Mapping[str, object], *, rsa_bits: range = _RSA_BITS) -> tuple[
                 raise InvalidKey("an RSA key of a size that is not taken")
             return rsa.RSAPublicNumbers(e, n).public_key(), _RSA_ALGORITHMS
     raise InvalidKey("a key of another kind")
+
+
+def _verifier(key: _Key) -> _Verify:
+    """Return what verifies with a key; of which kind it is is asked here, not with each signature."""
+    match key:
+        case ec.EllipticCurvePublicKey():
+            return _ecdsa_verifier(key)
+        case ed25519.Ed25519PublicKey():
+            return lambda signature, over, _alg: key.verify(signature, over)
+        case rsa.RSAPublicKey():
+            return _rsa_verifier(key)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _ecdsa_verifier(key: ec.EllipticCurvePublicKey) -> _Verify:
+    length = (key.curve.key_size + 7) // 8
+
+    def verify(signature: bytes, over: bytes, alg: SignatureAlgorithm) -> None:
+        # r and s side by side, each as long as the curve's order (RFC 7518 §3.4).
+        if len(signature) != 2 * length:
+            raise InvalidSignature
+        r = int.from_bytes(signature[:length], "big")
+        s = int.from_bytes(signature[length:], "big")
+        key.verify(encode_dss_signature(r, s), over, _ECDSA[alg[2:]])
+
+    return verify
+
+
+def _rsa_verifier(key: rsa.RSAPublicKey) -> _Verify:
+    def verify(signature: bytes, over: bytes, alg: SignatureAlgorithm) -> None:
+        size = alg[2:]
+        key.verify(signature, over, _PSS[size] if alg[0] == "P" else _PKCS1, _HASHES[size])
+
+    return verify
 
 
 def _bytes(entry: Mapping[str, object], name: str, *, length: int | None = None) -> bytes:

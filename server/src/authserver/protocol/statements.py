@@ -73,7 +73,7 @@ def open_statement(jws: str, *, typ: str) -> OpenedStatement:
     """
     try:
         opened = open_jwt(jws)
-        header, payload = read_object(opened.header), opened.read_payload()
+        header, payload = read_object(opened.header), opened.payload
     except InvalidToken as exc:
         raise InvalidStatement("not a compact JWS") from exc
     if set(header) != {"typ", "alg", "kid"} or header["typ"] != typ:

@@ -29,7 +29,8 @@ class DpopNonces:
         """
         if not secret:
             raise ValueError("the session secret is empty")
-        self._key = derive_key(secret, "dpop_nonce")
+        # To take the key in costs more than to use it.
+        self._mac = hmac.new(derive_key(secret, "dpop_nonce"), digestmod="sha256")
         self._lifetime = lifetime
 
     def new(self, now: int) -> str:
@@ -53,4 +54,6 @@ class DpopNonces:
         return -LEEWAY_SECONDS <= age < self._lifetime
 
     def _code(self, text: bytes) -> bytes:
-        return hmac.digest(self._key, text, "sha256")[:_CODE_BYTES]
+        mac = self._mac.copy()
+        mac.update(text)
+        return mac.digest()[:_CODE_BYTES]

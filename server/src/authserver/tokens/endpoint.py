@@ -135,7 +135,7 @@ class TokenEndpoint:
             if grant.needs_registration:
                 check_registered(client, request.grant_type)
             response = await grant.issue(request, client=client, now=now)
-            if request.proofs:
+            if request.proofs and not request.is_proof_spent:
                 # For an answer that nothing was written for.
                 await self.proofs.settle(request, now=now)
         except OAuthError as exc:

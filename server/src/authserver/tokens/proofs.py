@@ -5,6 +5,7 @@ one commit; whatever else becomes of the request, it is written before the answe
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ _INVALID = "DPoP proof is invalid"
 _REPLAYED = "DPoP proof jti has already been used"
 _NO_NONCE = "server nonce is required in DPoP proof"
 _OTHER_NONCE = "DPoP proof nonce does not match server-issued nonce"
+_KEPT_HOSTS = 32
 _PROOFS = FirstUse(table="dpop_jtis", columns=("jkt", "jti"))
 
 
@@ -57,7 +59,7 @@ class ProofChecker:
         origin = config.server.issuer.removesuffix(path)
         self._urls = _folded(f"{origin}{path}" for path in paths)
         # A developer's own machine has more names than its issuer tells.
-        self._local_paths = paths if is_localhost_issuer(config.server.issuer) else set()
+        self._local_paths = frozenset(paths if is_localhost_issuer(config.server.issuer) else ())
 
     def fresh_nonce(self, now: int) -> str | None:
         """Return the nonce for the answer to a request with a proof; None when proofs are not served."""
@@ -104,7 +106,8 @@ class ProofChecker:
     async def _spend_and_write(
         self, request: TokenRequest, key: tuple[str, ...], transaction: Callable[[Writer], Awaitable[T]], *, now: int
     ) -> T:
-        async def spend(tx: Writer) -> tuple[bool, T | None]:
+        # The annotation is a text, or each request would make the type.
+        async def spend(tx: Writer) -> "tuple[bool, T | None]":
             if not await tx.claim(_PROOFS, *key, request.proof_expires_at, now):
                 return False, None
             return True, await transaction(tx)
@@ -148,7 +151,7 @@ class ProofChecker:
     def _read(self, request: TokenRequest, *, is_audited: bool, now: int) -> Proof:
         urls = self._urls
         if self._local_paths and request.host:
-            urls |= _folded(f"http://{request.host}{path}" for path in self._local_paths)
+            urls |= _at_host(request.host, self._local_paths)
         try:
             return read_proof(request.proofs, method=_METHOD, urls=urls, lifetime=self._lifetime, now=now)
         except InvalidProof as exc:
@@ -194,6 +197,11 @@ class ProofChecker:
 
 async def _write_nothing(_tx: Writer) -> None:
     """Leave it at the proof, which is spent in the same commit."""
+
+
+@lru_cache(maxsize=_KEPT_HOSTS)
+def _at_host(host: str, paths: frozenset[str]) -> frozenset[str]:
+    return _folded(f"http://{host}{path}" for path in paths)
 
 
 def _folded(urls: Iterable[str]) -> frozenset[str]:
