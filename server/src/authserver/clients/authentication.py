@@ -18,6 +18,7 @@ from authserver.storage.database import Database, StorageUnavailable
 from authserver.telemetry.logs import get_logger
 from authserver.telemetry.notes import identified, note
 from authserver.telemetry.origin import current_origin
+from authserver.telemetry.spans import annotate
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -144,6 +145,7 @@ class ClientAuthenticator:
         """Let the client in, now that it is who it says: unless it asks too often."""
         if self._rates is not None:
             self._rates.check(client, current_origin().ip)
+        annotate(client_id=client.id)
 
     async def _check_assertion(self, client_id: str, assertion: str, *, now: int) -> Client:
         """Return the client that signed an assertion, which is spent by it and by no failed check of who it is.

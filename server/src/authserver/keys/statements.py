@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from authserver.keys.keyring import Keyring
 from authserver.keys.records import RemoteKey
 from authserver.protocol.jose import SigningKey
-from authserver.protocol.statements import read_statement_key
+from authserver.protocol.statements import thumbprint_of
 
 
 class KeyringSigner:
@@ -38,4 +38,4 @@ class KeyringSigner:
 
     def _find(self, thumbprint: str, now: int) -> SigningKey | RemoteKey | None:
         keys = (key.signing_key for key in self._keyring.snapshot(now).keys)
-        return next((key for key in keys if read_statement_key(key.public.jwk).thumbprint == thumbprint), None)
+        return next((key for key in keys if thumbprint_of(key.public.jwk) == thumbprint), None)

@@ -5,10 +5,13 @@ The type stands in the header, so that neither is ever taken for the other.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from authserver.protocol.jose import InvalidKey, InvalidToken, open_jwt, read_object
 from authserver.protocol.jwk import CLIENT_ALGORITHMS, VerificationKey, find_algorithm, read_carried_key
+
+_MOST_KEYS = 64
 
 
 class InvalidStatement(ValueError):  # noqa: N818  an outcome that callers turn into one of their own
@@ -85,6 +88,16 @@ def open_statement(jws: str, *, typ: str) -> OpenedStatement:
         signing_input=opened.signing_input,
         signature=opened.signature,
     )
+
+
+def thumbprint_of(jwk: Mapping[str, str]) -> str:
+    """Return the thumbprint of one of our own keys, which sign again and again."""
+    return _thumbprint_of(tuple(jwk.items()))
+
+
+@lru_cache(maxsize=_MOST_KEYS)
+def _thumbprint_of(members: tuple[tuple[str, str], ...]) -> str:
+    return read_statement_key(dict(members)).thumbprint
 
 
 def read_statement_key(jwk: object) -> StatementKey:

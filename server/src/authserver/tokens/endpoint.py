@@ -1,7 +1,7 @@
 """The token endpoint: the phases that every grant shares, in their order."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
@@ -19,7 +19,7 @@ from authserver.protocol.errors import (
 from authserver.protocol.quoting import quoted
 from authserver.telemetry.metrics import TOKEN_ISSUANCE_DURATION
 from authserver.telemetry.notes import fault_reference, note
-from authserver.telemetry.spans import annotate, span
+from authserver.telemetry.spans import span
 from authserver.tokens.grants.entry import Grant
 from authserver.tokens.grants.table import GRANTS, METRIC_LABELS
 from authserver.tokens.proofs import ProofChecker
@@ -53,7 +53,7 @@ def check_form(form: Form) -> None:
     form.check_lengths()
 
 
-async def authenticate(
+def authenticate(
     authenticator: ClientAuthenticator,
     form: Form,
     authorization: str | None,
@@ -61,7 +61,7 @@ async def authenticate(
     require_confidential: bool,
     find: FindClient | None = None,
     now: int,
-) -> Client:
+) -> Awaitable[Client]:
     """Return the client that a form and its ``Authorization`` header prove; see ``ClientAuthenticator``."""
     credentials = parse_client_credentials(
         authorization,
@@ -70,11 +70,7 @@ async def authenticate(
         assertion_type=form.get("client_assertion_type"),
         assertion=form.get("client_assertion"),
     )
-    client = await authenticator.authenticate(
-        credentials, require_confidential=require_confidential, find=find, now=now
-    )
-    annotate(client_id=client.id)
-    return client
+    return authenticator.authenticate(credentials, require_confidential=require_confidential, find=find, now=now)
 
 
 class TokenEndpoint:

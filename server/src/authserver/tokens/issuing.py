@@ -78,7 +78,8 @@ class TokenIssuer:
             SigningUnavailable: The key is elsewhere, and whoever has it does not answer.
         """
         self._check_binding(spec)
-        jti = new_id(self._clock_ms())
+        token_id = new_id(self._clock_ms())
+        jti = spell_id(token_id)
         client_id = spec.client_id or spec.client.id
         agent_id = spec.client.id if spec.client.is_agent else None
         agent_chain = self._agent_chain(spec) if agent_id and spec.act else ()
@@ -89,7 +90,7 @@ class TokenIssuer:
             audience=spec.resource or self._issuer,
             client_id=client_id,
             scope=" ".join(spec.scopes),
-            jti=spell_id(jti),
+            jti=jti,
             issued_at=now,
             expires_at=expires_at,
             jkt=spec.jkt,
@@ -102,7 +103,7 @@ class TokenIssuer:
         is_machine = spec.kind is IssuanceKind.MACHINE and spec.subject == spec.client.id
         # In their order, as every token has them: named, they would cost twice as much.
         issuance = Issuance(
-            jti,
+            token_id,
             signed.digest,
             spec.kind,
             None if is_machine else spec.subject,
@@ -119,7 +120,7 @@ class TokenIssuer:
             spec.consent_client_id,
             spec.parent_jti,
         )
-        return Minted(signed.text, spec.lifetime, issuance)
+        return Minted(signed.text, spec.lifetime, issuance, jti)
 
     def _check_binding(self, spec: TokenSpec) -> None:
         """Refuse to sign a bearer token for a Resource that demands bound ones: here, so that no grant can forget it."""

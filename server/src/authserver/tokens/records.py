@@ -142,11 +142,16 @@ class IssuedToken:
 
 @dataclass(slots=True)
 class Minted:
-    """A signed token and the row to be written with it: neither may leave without the other."""
+    """A signed token and the row to be written with it: neither may leave without the other.
+
+    Attributes:
+        jti: Its id, spelled.
+    """
 
     access_token: str
     expires_in: int
     issuance: Issuance
+    jti: str
 
     @property
     def token_type(self) -> str:

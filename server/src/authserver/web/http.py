@@ -114,6 +114,8 @@ class HttpRequest:
 
     def header_values(self, name: bytes) -> list[str]:
         """Return every value of a header, in the order received."""
+        if name not in self._first:
+            return []
         return [value.decode("latin-1") for key, value in self.headers if key == name]
 
     def arrive(self, part: bytes) -> int:

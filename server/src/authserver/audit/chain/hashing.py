@@ -5,7 +5,7 @@ without blanks, in UTF-8, behind a line that says what it is.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -42,18 +42,14 @@ def leaf(record_id: bytes, row_hash: bytes) -> bytes:
     return record_id + row_hash[: LEAF_BYTES - _ID_BYTES]
 
 
-def list_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, str]:
+def list_rows(rows: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, str]:
     """Return the list of rows that a checkpoint keeps, and the hash over them.
 
     Args:
         rows: The id of each and its hash, in the order of the ids.
     """
-    everything = hashlib.sha256()
-    entries = []
-    for record_id, row_hash in rows:
-        everything.update(row_hash)
-        entries.append(leaf(record_id, row_hash))
-    return b"".join(entries), everything.hexdigest()
+    entries = b"".join([leaf(record_id, row_hash) for record_id, row_hash in rows])
+    return entries, hashlib.sha256(b"".join([row_hash for _, row_hash in rows])).hexdigest()
 
 
 def read_leaves(leaves: bytes) -> Iterator[tuple[bytes, bytes]]:

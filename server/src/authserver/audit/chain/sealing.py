@@ -12,7 +12,7 @@ from authserver.audit.chain.store import find_head, insert_checkpoint, keep_key
 from authserver.audit.store import has_events, scan_members
 from authserver.protocol.errors import SigningUnavailable
 from authserver.protocol.identifiers import first_id, new_public_id
-from authserver.protocol.statements import Signer, read_statement_key
+from authserver.protocol.statements import Signer, thumbprint_of
 from authserver.storage.database import Database, StorageUnavailable, UniqueViolation, Writer
 from authserver.storage.leases import give_lease_back, is_leased_to_another, take_lease
 from authserver.telemetry.logs import get_logger
@@ -139,7 +139,7 @@ class Sealer:
     async def _write(self, head: Head, batch: _Batch, *, now: int) -> bool:
         """Sign and store the next checkpoint; False when another process was faster."""
         jwk = self._signer.current_key(now)
-        key = read_statement_key(jwk).thumbprint
+        key = thumbprint_of(jwk)
         checkpoint = await self._sign(head, batch, key=key, now=now)
 
         async def store(tx: Writer) -> None:

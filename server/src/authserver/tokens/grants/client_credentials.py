@@ -1,5 +1,6 @@
 """The client credentials grant (RFC 6749 §4.4, OAuth 2.1 §4.2): a token that a machine gets for itself."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, NoReturn
@@ -58,7 +59,7 @@ class ClientCredentialsGrant:
         request = await self.proofs.check(request, client=client, now=now)  # 7
         minted = await self._mint(request, client=client, resource=resource, scopes=scopes, now=now)  # 8
         scope = build_scope(scopes)
-        told = detail(jti=minted.issuance.id, scopes=scope)
+        told = detail(jti=minted.jti, scopes=scope)
         event = AuditEvent(Action.CLIENT_CREDENTIALS_ISSUED, client.id, client.id, told)
 
         async def write(tx: Writer) -> None:
@@ -97,14 +98,14 @@ class ClientCredentialsGrant:
             )
         return resource
 
-    async def _mint(
+    def _mint(
         self, request: TokenRequest, *, client: Client, resource: Resource | None, scopes: tuple[str, ...], now: int
-    ) -> Minted:
+    ) -> Awaitable[Minted]:
         resource_id, uri = (resource.id, resource.uri) if resource else (None, None)
         spec = TokenSpec(
             IssuanceKind.MACHINE, client.id, client, scopes, resource_id, uri, self.token_lifetime, request.jkt
         )
-        return await self.issuer.mint(spec, now=now)
+        return self.issuer.mint(spec, now=now)
 
 
 def _refuse_unbounded(client: Client) -> NoReturn:
