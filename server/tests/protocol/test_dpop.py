@@ -229,6 +229,8 @@ def test_the_type_is_compared_without_case() -> None:
 PAIRS: list[tuple[str, Callable[[], tuple[str, ...]]]] = [
     ("dpop_repeated", lambda: ("x", "y")),
     ("dpop_malformed", lambda: ("x" + EC.sign(EC.claims(now=NOW), alg="none"),)),
+    # "QR" has bits to spare that are not zero.
+    ("dpop_malformed", lambda: (f"{segment(EC.header() | {'alg': 'none'})}.QR.{base64url(b'x' * 64)}",)),
     ("dpop_algorithm", lambda: (EC.sign(EC.claims(now=NOW), alg="none", typ="JWT"),)),
     ("dpop_type", lambda: (EC.sign(EC.claims(now=NOW), typ="JWT", jwk=EC.jwk | {"d": "AAAA"}),)),
     ("dpop_key", lambda: (EC.sign(EC.claims(now=NOW), jwk=public_jwk(P384)),)),
