@@ -1,6 +1,7 @@
 """An MCP server and its authorization server on loopback, healthy until something is broken."""
 
 import asyncio
+import hashlib
 import json
 import ssl
 import time
@@ -164,7 +165,7 @@ class Setup:
         if self.token is not None:
             return self.token
         header, claims = (base64url(json.dumps(part).encode()) for part in (self.header, self.claims))
-        signature = base64url(self.key._sign(f"{header}.{claims}".encode()))
+        signature = base64url(self.key._sign(hashlib.sha256(f"{header}.{claims}".encode()).digest()))
         return f"{header}.{claims}.{signature}"
 
     def is_good(self, token: str | None) -> bool:
