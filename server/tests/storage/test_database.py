@@ -133,6 +133,22 @@ async def test_an_appended_duplicate_fails_its_own_caller(db: Database) -> None:
     assert sum(isinstance(outcome, UniqueViolation) for outcome in outcomes) == 9
 
 
+async def test_what_a_unit_appended_before_it_failed_is_not_kept(db: Database) -> None:
+    async def append(n: int) -> None:
+        async def unit(tx: Writer) -> None:
+            await tx.append(APPENDED, "key", str(n), n)
+            if n % 2:
+                raise LookupError(n)
+
+        await db.write(unit)
+
+    outcomes = await asyncio.gather(*(append(n) for n in range(10)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), LookupError] * 5
+    await append(10)
+    rows = await db.fetch_all("SELECT jti FROM dpop_jtis")
+    assert {row["jti"] for row in rows} == {"0", "2", "4", "6", "8", "10"}
+
+
 async def test_a_cancelled_caller_does_not_disturb_the_others(db: Database) -> None:
     doomed = asyncio.ensure_future(_set(db, "cancelled"))
     others = [asyncio.ensure_future(_set(db, f"k{n}")) for n in range(5)]

@@ -17,7 +17,7 @@ class Row(Protocol):
     """
 
     @overload
-    def __getitem__(self, column: str, /) -> Any: ...
+    def __getitem__(self, column: str | int, /) -> Any: ...
     @overload
     def __getitem__(self, columns: slice, /) -> tuple[Any, ...]: ...
 
@@ -46,15 +46,14 @@ class ReferenceViolation(Exception):  # noqa: N818  an outcome that callers turn
 class Append:
     """A table that rows are appended to, never conditionally. A constant of a store.
 
-    On PostgreSQL the rows of all units of a commit go out in one statement, at its end: a unit cannot read back what it
-    appended.
+    The rows of all units of a commit go out together, at its end: a unit cannot read back what it appended.
 
     Attributes:
         table: Its name.
         columns: Column name to PostgreSQL type, in the order of the values.
         named: Those that hold the number of a text, which is what is given (storage/names.py).
         named_at: Where those stand.
-        statement: The insert of one row, which SQLite runs as it is.
+        statement: The insert of one row, which SQLite runs for one after the other.
     """
 
     table: str

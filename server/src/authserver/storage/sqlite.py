@@ -134,8 +134,10 @@ class SqliteDatabase:
     async def _write_in_memory(self, transaction: Callable[[Writer], Awaitable[T]]) -> T:
         """Run on the loop: there is nothing to flush, and the unit never suspends, so no reader sees half of it."""
         self._writing.execute("BEGIN IMMEDIATE")
+        tx = Transaction(self._writing, Names())
         try:
-            result = await transaction(Transaction(self._writing, Names()))
+            result = await transaction(tx)
+            tx.flush()
         except BaseException as exc:
             self._writing.execute("ROLLBACK")
             if isinstance(exc, sqlite3.Error):

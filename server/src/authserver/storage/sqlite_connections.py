@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import sqlite3
+from collections import defaultdict
 from collections.abc import Awaitable, Generator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -122,15 +123,19 @@ def translated(exc: Exception) -> Exception:
 
 
 class Transaction:
-    """A ``Writer`` whose statements run at once: its coroutines never wait, so that whoever has the connection can drive them."""
+    """A ``Writer`` whose statements run at once: its coroutines never wait, so that whoever has the connection can drive them.
 
-    __slots__ = ("_connection", "_cursor", "_names")
+    Rows that are appended are kept until ``flush``, which whoever commits calls before.
+    """
+
+    __slots__ = ("_appended", "_connection", "_cursor", "_names")
 
     def __init__(self, connection: sqlite3.Connection, names: Names) -> None:
         self._connection = connection
         # For what gives no rows back, one statement after the other; a read has its own, which goes with its last row.
         self._cursor = connection.cursor()
         self._names = names
+        self._appended: defaultdict[Append, list[Sequence[Value]]] = defaultdict(list)
 
     async def fetch_one(self, sql: str, *args: Value) -> Row | None:
         """Return the first row, or None."""
@@ -155,15 +160,28 @@ class Transaction:
 
     async def append(self, append: Append, *values: Value) -> None:
         """Append one row."""
-        row = self._numbered(append, values) if append.named_at else values
-        self._cursor.execute(append.statement, row)
+        self._appended[append].append(values)
 
     async def number_of(self, name: str) -> int:
         """Return the number that stands for a text."""
         return self._names.get(name) or self._number(name)
 
     async def settle(self, append: Append) -> None:
-        """Do nothing: appended rows are written at once."""
+        """Write the rows appended to a table by now."""
+        if append in self._appended:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was appended: one statement a table, which is bound anew for each row."""
+        for append, rows in self._appended.items():
+            if append.named_at:
+                rows[:] = [self._numbered(append, row) for row in rows]
+            self._cursor.executemany(append.statement, rows)
+        self._appended.clear()
+
+    def forget(self) -> None:
+        """Drop what was appended to a transaction that is undone."""
+        self._appended.clear()
 
     def _numbered(self, append: Append, values: Sequence[Value]) -> Sequence[Value]:
         row: list[Any] = [*values]

@@ -93,7 +93,7 @@ class SqliteWriter:
         connection.set_progress_handler(self._takes_long, _STEPS_BETWEEN_LOOKS)
         self._set_patience(0)
         self._names = Names()
-        self._tx: Writer = Transaction(connection, self._names)
+        self._tx = Transaction(connection, self._names)
         self._waiting: deque[Unit] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -167,7 +167,7 @@ class SqliteWriter:
         return True
 
     async def _run_in_turn(self, units: Sequence[Unit], *, seconds: float = math.inf) -> int:
-        """Run units one after the other, for the results that their callers get; return how many.
+        """Run units one after the other, for the results that their callers get, and write what they appended; return how many.
 
         Args:
             units: What waits.
@@ -182,6 +182,7 @@ class SqliteWriter:
             # The clock is cheap to ask, the processor's time a system call: it can have run out only if the clock has.
             if time.perf_counter() > started + seconds and time.thread_time() > work + seconds:
                 break
+        self._tx.flush()
         return run
 
     def _takes_long(self) -> bool:
@@ -286,11 +287,16 @@ class SqliteWriter:
                 # SQLite itself gave the whole transaction up (disk full, I/O error).
                 raise exc if isinstance(exc, FAULTS) else sqlite3.OperationalError(str(exc)) from exc
             self._connection.execute("ROLLBACK TO unit")
-            self._names.roll_back()
+            self._forget()
         self._connection.execute("RELEASE unit")
 
-    def _roll_back(self) -> None:
+    def _forget(self) -> None:
+        """Forget what the transaction saw and appended, which is undone."""
         self._names.roll_back()
+        self._tx.forget()
+
+    def _roll_back(self) -> None:
+        self._forget()
         if self._connection.in_transaction:
             with contextlib.suppress(*FAULTS):
                 self._connection.execute("ROLLBACK")
