@@ -132,6 +132,7 @@ class IssuedCode(NamedTuple):
     """A code together with what its redemption needs to know.
 
     Attributes:
+        code_hash: By which it was found.
         redirect_uri: Where it was sent; empty for a device.
         code_challenge: What its verifier must fit; empty for a device.
         expires_at: None once the spent code was purged.
@@ -139,6 +140,7 @@ class IssuedCode(NamedTuple):
         user_is_active: Whether its user may act.
     """
 
+    code_hash: TokenHash
     authorization: Authorization
     redirect_uri: str
     code_challenge: str

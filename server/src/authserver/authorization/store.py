@@ -13,6 +13,9 @@ from authserver.authorization.records import (
     PendingAuthorization,
     RefreshToken,
 )
+from authserver.clients.records import Client
+from authserver.clients.store import find_client, kept_client, may_be_id, read_client
+from authserver.clients.store import revision_of as client_revision_of
 from authserver.protocol.identifiers import TokenHash
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
 from authserver.users.records import UserStatus
@@ -33,20 +36,28 @@ _FIND_PENDING = (
 )
 _PENDING_WIDTH = len(PendingAuthorization._fields)
 
-_FIND_CODE = (
-    f"SELECT {_COLUMNS}, a.redirect_uri, a.code_challenge, a.expires_at,"
+# Of the client that ``$2`` names, whoever the row is about.
+_CLIENT_REVISION = client_revision_of("$2")
+
+_CODE_COLUMNS = (
+    f"{_COLUMNS}, a.redirect_uri, a.code_challenge, a.expires_at,"
     f" NOT a.consented OR g.id IS NOT NULL, {_USER_IS_ACTIVE}"
-    " FROM authorizations a"
+)
+_CODE_WIDTH = _WIDTH + 5
+_BY_CODE = (
+    "FROM authorizations a"
     " LEFT JOIN consent_grants g ON g.user_id = a.user_id AND g.client_id = a.client_id"
     " AND g.resource_id = a.resource_id AND g.revoked_at IS NULL"
     " WHERE a.code_hash = $1"
 )
-_CODE_WIDTH = _WIDTH + 5
+_FIND_CODE = f"SELECT {_CODE_COLUMNS} {_BY_CODE}"
+_FIND_CODE_AND_CLIENT = f"SELECT {_CODE_COLUMNS}, {_CLIENT_REVISION} {_BY_CODE}"
 
 _REFRESH_COLUMNS = f"{_COLUMNS}, t.expires_at, t.consumed_at, {_USER_IS_ACTIVE}"
 _REFRESH_WIDTH = _WIDTH + 3
 _BY_HASH = "FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.token_hash = $1"
 _FIND_REFRESH_TOKEN = f"SELECT {_REFRESH_COLUMNS} {_BY_HASH}"
+_FIND_REFRESH_TOKEN_AND_CLIENT = f"SELECT {_REFRESH_COLUMNS}, {_CLIENT_REVISION} {_BY_HASH}"
 _FIND_SPENT_REFRESH_TOKEN = (
     f"SELECT {_REFRESH_COLUMNS}, a.retry_token_hash, a.retry_request, a.retry_response, a.rotated_at {_BY_HASH}"
 )
@@ -187,12 +198,32 @@ async def delete_pending(tx: Writer, authorization_id: bytes, *, user_id: str) -
 async def find_code(db: Reader, code_hash: TokenHash) -> IssuedCode | None:
     """Look a code up, redeemed or not, with the state of the consent it rests on and of its user."""
     row = await db.fetch_one(_FIND_CODE, code_hash)
+    return _issued_code(code_hash, row) if row else None
+
+
+async def find_code_and_client(
+    db: Reader, code_hash: TokenHash, client_id: str
+) -> tuple[IssuedCode | None, Client | None]:
+    """Look a code up, as ``find_code``, and in the same read a client, such as the one that presents it."""
+    row = await db.fetch_one(_FIND_CODE_AND_CLIENT, code_hash, client_id) if may_be_id(client_id) else None
     if row is None:
-        return None
+        return None, await find_client(db, client_id)
+    revision = row[_CODE_WIDTH]
+    client = None if revision is None else kept_client(client_id, revision) or await read_client(db, client_id)
+    return _issued_code(code_hash, row), client
+
+
+def _issued_code(code_hash: TokenHash, row: Row) -> IssuedCode:
     redirect_uri, code_challenge, expires_at, consent_is_active, user_is_active = row[_WIDTH:_CODE_WIDTH]
     authorization = Authorization._make(row[:_WIDTH])
     return IssuedCode(
-        authorization, redirect_uri, code_challenge, expires_at, bool(consent_is_active), bool(user_is_active)
+        code_hash,
+        authorization,
+        redirect_uri,
+        code_challenge,
+        expires_at,
+        bool(consent_is_active),
+        bool(user_is_active),
     )
 
 
@@ -215,6 +246,18 @@ async def find_refresh_token(db: Reader, token_hash: TokenHash) -> RefreshToken 
     """Look a refresh token up with its family, consumed or not, revoked or not, and the state of its user."""
     row = await db.fetch_one(_FIND_REFRESH_TOKEN, token_hash)
     return _refresh_token(token_hash, row) if row else None
+
+
+async def find_refresh_token_and_client(
+    db: Reader, token_hash: TokenHash, client_id: str
+) -> tuple[RefreshToken | None, Client | None]:
+    """Look a refresh token up, as ``find_refresh_token``, and in the same read a client, such as the one that presents it."""
+    row = await db.fetch_one(_FIND_REFRESH_TOKEN_AND_CLIENT, token_hash, client_id) if may_be_id(client_id) else None
+    if row is None:
+        return None, await find_client(db, client_id)
+    revision = row[_REFRESH_WIDTH]
+    client = None if revision is None else kept_client(client_id, revision) or await read_client(db, client_id)
+    return _refresh_token(token_hash, row), client
 
 
 async def find_spent_refresh_token(db: Reader, token_hash: TokenHash) -> tuple[RefreshToken, KeptAnswer] | None:

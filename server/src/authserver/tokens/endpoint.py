@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Mapping
+from functools import partial
 
 from authserver.audit.events import Action
 from authserver.audit.records import AuditEvent
@@ -20,7 +21,7 @@ from authserver.protocol.quoting import quoted
 from authserver.telemetry.metrics import TOKEN_ISSUANCE_DURATION
 from authserver.telemetry.notes import fault_reference, note
 from authserver.telemetry.spans import span
-from authserver.tokens.grants.entry import Grant
+from authserver.tokens.grants.entry import Grant, ReadsWithClient
 from authserver.tokens.grants.table import GRANTS, METRIC_LABELS
 from authserver.tokens.proofs import ProofChecker
 from authserver.tokens.records import TokenRequest, TokenResponse
@@ -85,6 +86,9 @@ class TokenEndpoint:
     ) -> None:
         self.proofs = proofs
         self._grants = grants
+        self._finders = {
+            name: grant.find_client for name, grant in grants.items() if isinstance(grant, ReadsWithClient)
+        }
         self._served = tuple(grants)
         self._authenticator = authenticator
         self._trail = trail
@@ -120,12 +124,14 @@ class TokenEndpoint:
     ) -> TokenResponse:
         """Authenticate the client and have its grant served; a refusal is recorded."""
         client: Client | None = None
+        find_client = self._finders.get(request.grant_type)
         try:
             client = await authenticate(
                 self._authenticator,
                 request.form,
                 authorization,
                 require_confidential=not grant.allows_public_clients,
+                find=partial(find_client, request) if find_client else None,
                 now=now,
             )
             if grant.needs_registration:

@@ -8,6 +8,7 @@ are put into a dict and taken out of it again, and where every request makes a r
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from authserver.authorization.records import IssuedCode, RefreshToken
 from authserver.web.forms import Form
 
 LEEWAY = 30
@@ -16,7 +17,7 @@ LEEWAY = 30
 
 @dataclass(slots=True)
 class TokenRequest:
-    """A request to the token endpoint, parsed; and how far its proof has come, which is what changes.
+    """A request to the token endpoint, parsed; how far its proof has come, and what was read with its client, change.
 
     Attributes:
         form: Its parameters.
@@ -27,6 +28,8 @@ class TokenRequest:
         proof_key: Under which the proof is spent, once it was checked; None while there is nothing to spend.
         proof_expires_at: When it may be forgotten, since its time alone makes it worthless then.
         is_proof_spent: Whether that is committed.
+        code: The code that it presents, if that was read together with the client.
+        refresh_token: Likewise.
     """
 
     form: Form
@@ -37,6 +40,8 @@ class TokenRequest:
     proof_key: tuple[str, ...] | None = field(default=None, repr=False)
     proof_expires_at: int = 0
     is_proof_spent: bool = False
+    code: IssuedCode | None = field(default=None, repr=False)
+    refresh_token: RefreshToken | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)

@@ -67,13 +67,14 @@ class Redemption:
             )
 
     async def redeem(
-        self, code: Authorization, code_hash: TokenHash, request: TokenRequest, *, client: Client, now: int
+        self, issued: IssuedCode, request: TokenRequest, *, client: Client, now: int
     ) -> TokenResponse | None:
         """Sign, then claim the code and write everything that comes of it in one transaction (ruling R36).
 
         Returns:
             The answer; None when the code was spent, or what it rests on revoked, a moment before. Nothing was written.
         """
+        code = issued.authorization
         minted = await self._mint(code, request, client=client, now=now)
         refresh_token = new_secret() if client.has_grant(REFRESH_TOKEN) else None
         event = AuditEvent(
@@ -83,7 +84,7 @@ class Redemption:
         async def redeem(tx: Writer) -> bool:
             # Who may choose proved itself here, and whoever has its refresh token need not (RFC 9449 §5).
             jkt = request.jkt if client.needs_no_proof else None
-            if not await consume_code(tx, code_hash, jkt=jkt, now=now):
+            if not await consume_code(tx, issued.code_hash, jkt=jkt, now=now):
                 return False
             if refresh_token is not None:
                 await insert_refresh_token(

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from authserver.audit.events import Action
 from authserver.authorization.records import IssuedCode
-from authserver.authorization.store import find_code
+from authserver.authorization.store import find_code, find_code_and_client
 from authserver.clients.records import Client
 from authserver.protocol.errors import InvalidGrant, InvalidRequest, OAuthError
 from authserver.protocol.grant_types import AUTHORIZATION_CODE
-from authserver.protocol.identifiers import TokenHash, hash_token
+from authserver.protocol.identifiers import hash_token
 from authserver.protocol.pkce import check_code_verifier
 from authserver.storage.database import Database
 from authserver.telemetry.metrics import Counter
@@ -41,11 +41,16 @@ class AuthorizationCodeGrant:
         form.required("code")
         form.required("code_verifier")
 
+    async def find_client(self, request: TokenRequest, client_id: str) -> Client | None:
+        """Look the client up, and in the same read the code."""
+        code_hash = hash_token(request.form.required("code"))
+        request.code, client = await find_code_and_client(self.db, code_hash, client_id)
+        return client
+
     async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
         """Redeem the code of the request (public API §8.2, steps 3 to 11)."""
         request = await self.proofs.check(request, client=client, now=now)  # 3
-        code_hash = hash_token(request.form.required("code"))
-        issued = await find_code(self.db, code_hash)  # 4
+        issued = request.code or await find_code(self.db, hash_token(request.form.required("code")))  # 4
         if issued is None:
             note("code looked up", found="no such code")
             raise InvalidGrant(reason="code_unknown", audited=not client.is_public)
@@ -53,9 +58,9 @@ class AuthorizationCodeGrant:
             raise await self._replayed(issued, request, client=client, now=now)
         self._check_code(issued, request, client=client, now=now)  # 5, 6
         await self.redemption.check(issued, request, client=client)  # 7 to 10
-        response = await self.redemption.redeem(issued.authorization, code_hash, request, client=client, now=now)  # 11
+        response = await self.redemption.redeem(issued, request, client=client, now=now)  # 11
         if response is None:
-            raise await self._lost(code_hash, request, client=client, now=now)
+            raise await self._lost(issued, request, client=client, now=now)
         return response
 
     def _check_code(self, issued: IssuedCode, request: TokenRequest, *, client: Client, now: int) -> None:
@@ -80,9 +85,9 @@ class AuthorizationCodeGrant:
             raise InvalidGrant(reason="redirect_uri_changed")
         check_code_verifier(form.get("code_verifier"), code_challenge=issued.code_challenge)  # 6
 
-    async def _lost(self, code_hash: TokenHash, request: TokenRequest, *, client: Client, now: int) -> OAuthError:
+    async def _lost(self, issued: IssuedCode, request: TokenRequest, *, client: Client, now: int) -> OAuthError:
         """Return the refusal for a code that could be claimed a moment ago and cannot now."""
-        spent = await self.redemption.find_spent(code_hash)
+        spent = await self.redemption.find_spent(issued.code_hash)
         if spent is None:
             return InvalidGrant(reason="consent_revoked")
         return await self._replayed(spent, request, client=client, now=now)

@@ -68,7 +68,7 @@ class DeviceCodeGrant:
             raise await self._replayed(allowed, request, client=client, now=now)
         _check_allowed(issued, client=client, now=now)
         await self.redemption.check(issued, request, client=client)
-        response = await self.redemption.redeem(allowed, code_hash, request, client=client, now=now)
+        response = await self.redemption.redeem(issued, request, client=client, now=now)
         if response is None:
             raise await self._lost(code_hash, request, client=client, now=now)
         return response

@@ -12,6 +12,7 @@ from authserver.authorization.records import Authorization, KeptAnswer, RefreshT
 from authserver.authorization.store import (
     consume_refresh_token,
     find_refresh_token,
+    find_refresh_token_and_client,
     find_spent_refresh_token,
     insert_refresh_token,
     rotate_family,
@@ -74,11 +75,17 @@ class RefreshTokenGrant:
         """Check that the request has what the grant needs (step 1)."""
         form.required("refresh_token")
 
+    async def find_client(self, request: TokenRequest, client_id: str) -> Client | None:
+        """Look the client up, and in the same read the refresh token."""
+        token_hash = hash_token(request.form.required("refresh_token"))
+        request.refresh_token, client = await find_refresh_token_and_client(self.db, token_hash, client_id)
+        return client
+
     async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
         """Rotate the refresh token of the request (steps 3 to 14)."""
         request = await self.proofs.check(request, client=client, now=now)  # 3
         presented = request.form.required("refresh_token")
-        token = await find_refresh_token(self.db, hash_token(presented))
+        token = request.refresh_token or await find_refresh_token(self.db, hash_token(presented))
         if token is None:  # 4
             note("refresh token looked up", found="no such token")
             raise InvalidGrant(reason="refresh_token_unknown", audited=not client.is_public)
