@@ -275,3 +275,19 @@ async def test_a_wrong_secret_is_recorded_for_the_client_it_was_tried_on(wire: W
     await wire.redeem(client_id, "x" * 43, client_secret="wrong")
     rows = await wire.core.db.fetch_all("SELECT client_id FROM audit_events WHERE action = 'token.issue_denied'")
     assert [row["client_id"] for row in rows] == [client_id]
+
+
+async def test_nobody_learns_of_a_code_or_spends_it_by_a_name_that_no_client_has(wire: Wire) -> None:
+    client_id = (await wire.register())["client_id"]
+    code = await wire.code(client_id)
+    form = {"grant_type": "authorization_code", "code_verifier": VERIFIER}
+    for name in ("nobody", "x" * 3000, "a\x00b"):
+        for presented in (code, "c" * 43):
+            answer = await wire.http.post("/oauth/token", data=form | {"code": presented}, auth=(name, "x"))
+            assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    tokens = (await wire.redeem(client_id, code)).json()
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    for name in ("nobody", "x" * 3000, "a\x00b"):
+        answer = await wire.http.post("/oauth/token", data=form, auth=(name, "x"))
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    assert (await wire.refresh(client_id, tokens["refresh_token"])).status_code == 200

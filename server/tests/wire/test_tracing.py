@@ -106,17 +106,19 @@ async def test_a_whole_flow_with_an_incoming_trace_is_one_trace_of_named_spans(t
         assert serving.attributes["client_id"] in {client_id, wire.runtime.client.id}
 
     token_requests = [span for span in requests if span.name == "POST /oauth/token"]
-    for request, name, grant_type, unit in zip(
+    for request, name, grant_type, read, unit in zip(
         token_requests,
         ("TokenService.ExchangeCode", "TokenService.RefreshToken"),
         ("authorization_code", "refresh_token"),
+        ("SessionGetByCodeHash", "TokenGetRefreshByHash"),
         ("SessionConsumeByCodeHash", "TokenConsumeRefresh"),
         strict=True,
     ):
         (serving,) = traced.below(request)
         assert serving.name == name
         assert serving.attributes == {"grant_type": grant_type, "client_id": client_id}
-        assert traced.below(serving)[-1].name == f"{store}.{unit}"
+        asked = [span.name for span in traced.below(serving)]
+        assert (asked[0], asked[-1]) == (f"{store}.{read}", f"{store}.{unit}")
         assert request.attributes == {
             "http.method": "POST",
             "http.route": "/oauth/token",
