@@ -27,11 +27,6 @@ class RequestOrigin(NamedTuple):
     decision: Decision | None = None
     trace: TraceContext | None = None
 
-    @property
-    def trace_id(self) -> str:
-        """32 hexadecimal digits, or empty when the request belongs to no trace."""
-        return "" if self.trace is None else self.trace.trace_id
-
 
 NOWHERE = RequestOrigin()
 """The origin of what no request caused: the command line, seeding, purging, the change watcher."""
