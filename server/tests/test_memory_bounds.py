@@ -23,6 +23,8 @@ def is_empty_collection(value: ast.expr | None) -> bool:
             return True
         case ast.Call(func=function, args=[]):
             return GROWING.search(ast.unparse(function)) is not None
+        case ast.Call(func=function, args=[_]):
+            return re.search(r"\bdefaultdict\b", ast.unparse(function)) is not None
         case _:
             return False
 
@@ -108,6 +110,7 @@ class A:
         self.two = deque()
         self.three = asyncio.Queue()
         self.four = [1, 2]
+        self.five = defaultdict(list)
 """
-    assert set(collections_of(ast.parse(source))) == {"kept", "cached", "field", "one", "two", "three"}
+    assert set(collections_of(ast.parse(source))) == {"kept", "cached", "field", "one", "two", "three", "five"}
     assert authserver.__name__ == SOURCE.name
