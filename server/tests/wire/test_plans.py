@@ -122,3 +122,13 @@ async def test_a_redemption_and_a_refresh_read_once_the_client_and_what_was_pres
     assert len(recording.reads) == 1
     assert (await wire.refresh(client_id, tokens["refresh_token"])).status_code == 200
     assert len(recording.reads) == 2
+
+
+async def test_what_is_not_there_is_looked_for_once(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    client_id = (await wire.register())["client_id"]
+    await wire.tokens(client_id)
+    recording = record(wire.core.db, monkeypatch)
+    for answer in (await wire.redeem(client_id, "c" * 43), await wire.refresh(client_id, "r" * 43)):
+        assert answer.json()["error"] == "invalid_grant"
+    # Besides, the client alone.
+    assert len(recording.reads) == 4

@@ -28,6 +28,7 @@ class TokenRequest:
         proof_key: Under which the proof is spent, once it was checked; None while there is nothing to spend.
         proof_expires_at: When it may be forgotten, since its time alone makes it worthless then.
         is_proof_spent: Whether that is committed.
+        is_read_with_client: Whether what it presents was looked for together with the client, and was not there if it is None.
         code: The code that it presents, if that was read together with the client.
         refresh_token: Likewise.
     """
@@ -40,6 +41,7 @@ class TokenRequest:
     proof_key: tuple[str, ...] | None = field(default=None, repr=False)
     proof_expires_at: int = 0
     is_proof_spent: bool = False
+    is_read_with_client: bool = False
     code: IssuedCode | None = field(default=None, repr=False)
     refresh_token: RefreshToken | None = field(default=None, repr=False)
 

@@ -45,12 +45,15 @@ class AuthorizationCodeGrant:
         """Look the client up, and in the same read the code."""
         code_hash = hash_token(request.form.required("code"))
         request.code, client = await find_code_and_client(self.db, code_hash, client_id)
+        request.is_read_with_client = True
         return client
 
     async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
         """Redeem the code of the request (public API §8.2, steps 3 to 11)."""
         request = await self.proofs.check(request, client=client, now=now)  # 3
-        issued = request.code or await find_code(self.db, hash_token(request.form.required("code")))  # 4
+        issued = request.code  # 4
+        if not request.is_read_with_client:
+            issued = await find_code(self.db, hash_token(request.form.required("code")))
         if issued is None:
             note("code looked up", found="no such code")
             raise InvalidGrant(reason="code_unknown", audited=not client.is_public)

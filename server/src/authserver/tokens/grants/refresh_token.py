@@ -79,13 +79,16 @@ class RefreshTokenGrant:
         """Look the client up, and in the same read the refresh token."""
         token_hash = hash_token(request.form.required("refresh_token"))
         request.refresh_token, client = await find_refresh_token_and_client(self.db, token_hash, client_id)
+        request.is_read_with_client = True
         return client
 
     async def issue(self, request: TokenRequest, *, client: Client, now: int) -> TokenResponse:
         """Rotate the refresh token of the request (steps 3 to 14)."""
         request = await self.proofs.check(request, client=client, now=now)  # 3
         presented = request.form.required("refresh_token")
-        token = request.refresh_token or await find_refresh_token(self.db, hash_token(presented))
+        token = request.refresh_token
+        if not request.is_read_with_client:
+            token = await find_refresh_token(self.db, hash_token(presented))
         if token is None:  # 4
             note("refresh token looked up", found="no such token")
             raise InvalidGrant(reason="refresh_token_unknown", audited=not client.is_public)
