@@ -107,7 +107,8 @@ class ClientAuthenticator:
         Args:
             credentials: What the request says.
             require_confidential: Whether a public client is refused.
-            find: Looks the client up, for who reads something else with it; not asked when an assertion proves the client.
+            find: Looks the client up, for who reads something else with it; asked anew when a check took long, and not
+                when an assertion proves the client.
             now: Seconds since the epoch.
 
         Raises:
@@ -132,7 +133,7 @@ class ClientAuthenticator:
             if not credentials.client_secret:
                 raise InvalidClient(reason="missing_client_secret", audited=False)
             if self._secrets.is_outdated(client.secret_hash):
-                await self._check_outdated(client, credentials.client_secret)
+                client = await self._check_outdated(client, credentials.client_secret, find)
             else:
                 _check_secret(client, is_right=self._secrets.is_current(credentials.client_secret, client.secret_hash))
         else:
@@ -172,10 +173,18 @@ class ClientAuthenticator:
         self._count(client)
         return client
 
-    async def _check_outdated(self, client: Client, client_secret: str) -> None:
-        """Check a secret that is kept in a form which is not asked for any more, and keep it in the one that is."""
+    async def _check_outdated(self, client: Client, client_secret: str, find: FindClient | None) -> Client:
+        """Check a secret that is kept in a form which is not asked for any more, and keep it in the one that is.
+
+        Returns:
+            The client, looked up once more: it took its time, and what is read with it shall be as young as the answer.
+        """
         _check_secret(client, is_right=await self._secrets.is_right(client_secret, client.secret_hash))
         await self._rewrite(client, client_secret)
+        found = await (find(client.id) if find else find_client(self._db, client.id))
+        if found is None:
+            raise InvalidClient(reason="client_not_found", audited=False)
+        return found
 
     async def _rewrite(self, client: Client, client_secret: str) -> None:
         """Store the secret in the form that is asked for now; the next success tries again when this one cannot."""
