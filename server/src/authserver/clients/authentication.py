@@ -139,11 +139,11 @@ class ClientAuthenticator:
         else:
             raise InvalidClient(reason="missing_client_assertion", audited=False)
         _check_active(client)
-        self._count(client)
+        self._let_in(client)
         return client
 
-    def _count(self, client: Client) -> None:
-        """Let the client in, now that it is who it says: unless it asks too often."""
+    def _let_in(self, client: Client) -> None:
+        """Count a client that is who it says, unless it asks too often, and name it in the span."""
         if self._rates is not None:
             self._rates.check(client, current_origin().ip)
         annotate(client_id=client.id)
@@ -170,7 +170,7 @@ class ClientAuthenticator:
             raise InvalidClient(reason=exc.reason, client_id=client.id) from exc
         # After it is spent: whoever replays one that was seen somewhere would take the client's own requests from it. So a
         # request that comes too often has spent its assertion, and is repeated with another one.
-        self._count(client)
+        self._let_in(client)
         return client
 
     async def _check_outdated(self, client: Client, client_secret: str, find: FindClient | None) -> Client:

@@ -113,7 +113,7 @@ class TokenIssuer:
             spec.authorization_id,
             now,
             expires_at,
-            None,
+            None,  # it is not revoked
             spec.jkt,
             agent_id,
             agent_chain,
