@@ -79,7 +79,10 @@ class VaultTransitStore:
             return await self._load(now=now)
 
     async def rotate(self, *, now: int, record: Record) -> StoredKeys:
-        """Have Vault make a version, read it back, and record when."""
+        """Have Vault make a version, read it back, and record when.
+
+        Where somebody else rotates at the same time OpenBao may make one more, which counts as made by somebody else.
+        """
         asked_at = time.monotonic()
         try:
             with span("VaultTransit.Save", **{_KEY_NAME: self._key_name}):
