@@ -15,6 +15,7 @@ from authserver.resources.administration import ResourceDraft
 from authserver.resources.records import BackendKind, Resource, ResourceScope
 from authserver.storage.database import Row
 from authserver.telemetry.metrics import scrape
+from authserver.tokens.grants.client_credentials import _kept_scopes
 from server.tests.fakes.signing_client import SigningClient
 from server.tests.wire.faults import inject
 from server.tests.wire.harness import ISSUER, REDIRECT, RESOURCE, Answer, Wire, claims_of
@@ -459,3 +460,13 @@ async def test_metadata_advertises_it(wire: Wire) -> None:
     granted = metadata["grant_types_supported"]
     assert granted[:3] == ["authorization_code", "refresh_token", CLIENT_CREDENTIALS]
     assert {"private_key_jwt", "client_secret_basic"} <= set(metadata["token_endpoint_auth_methods_supported"])
+
+
+async def test_a_choice_among_many_scopes_is_not_kept(wire: Wire) -> None:
+    names = [f"notes:{number}" for number in range(200)]
+    client = await machine(wire, scope=" ".join(names))
+    before = _kept_scopes.cache_info()
+    for _ in range(2):
+        for scope in (None, names[7], " ".join(names)):
+            assert claims_of(await token(wire, client, scope=scope))["scope"] == (scope or " ".join(names))
+    assert _kept_scopes.cache_info() == before

@@ -28,7 +28,8 @@ from authserver.web.forms import Form
 
 _ISSUED = TOKENS_ISSUED.child(CLIENT_CREDENTIALS)
 _ISSUED_TO_MACHINES = CLIENT_CREDENTIALS_ISSUED.child()
-_MOST_CHOICES = 256
+_KEPT_CHOICES = 256
+_LONGEST_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,15 +128,18 @@ def _refuse_unbounded(client: Client) -> NoReturn:
 def _choose_scopes(requested: str | None, client: Client, resource: Resource | None) -> tuple[str, ...]:
     catalog = resource.scope_names if resource else None
     note("scope compared", requested=requested, ceiling=client.scope, catalog=catalog or ())
-    scopes = _scopes_within(requested, client.scope, catalog)
+    is_short = len(requested or "") + len(client.scope) <= _LONGEST_KEPT
+    scopes = (_kept_scopes if is_short else _scopes_within)(requested, client.scope, catalog)
     note("scope chosen", result=scopes)
     return scopes
 
 
-@lru_cache(maxsize=_MOST_CHOICES)
 def _scopes_within(requested: str | None, ceiling: str, catalog: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Choose scopes, which machines ask for in the same words again and again."""
     return choose_machine_scopes(requested, ceiling=ceiling.split(), catalog=catalog)
+
+
+_kept_scopes = lru_cache(maxsize=_KEPT_CHOICES)(_scopes_within)
+"""The same for the same words, in which machines ask again and again. Not of long ones: each has room for many scopes."""
 
 
 def _build(parts: GrantParts) -> ClientCredentialsGrant:
