@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -156,6 +157,19 @@ async def test_a_conflict_is_tried_again_a_few_times_and_another_error_is_not(mo
             with pytest.raises(VaultUnavailable, match="vault answers 500"):
                 await client.write(path, {}, is_repeatable=False)
             assert len(server.requests) == sent
+        await client.close()
+
+
+async def test_conflicts_are_met_for_no_longer_than_one_call_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vault, "_CONFLICT_PAUSE_MS", 1)
+    # When it begins, and after each conflict.
+    monkeypatch.setattr(vault, "time", SimpleNamespace(monotonic=iter([0.0, 9.0, 10.0]).__next__))
+    async with document_server() as server:
+        server.answers["/v1/conflict"] = Answer(status=500, body=b'{"errors":["transaction commit failed"]}')
+        client = await open_vault(server.url(""), Secret("root"), call_seconds=10)
+        with pytest.raises(VaultUnavailable, match="vault answers 500"):
+            await client.write("conflict", {})
+        assert len(server.requests) == 2
         await client.close()
 
 

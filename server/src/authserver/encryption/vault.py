@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -77,6 +78,7 @@ class VaultClient:
             self._origin = OriginClient(address, timeout=call_seconds, max_bytes=_MAX_BYTES)
         except OutboundError as exc:
             raise VaultError(f"vault address {address!r} is not an http or https URL") from exc
+        self._call_seconds = call_seconds
         self._role = credentials if isinstance(credentials, AppRole) else None
         self._token = credentials if isinstance(credentials, Secret) else Secret()
         self._renewing: asyncio.Task[None] | None = None
@@ -112,7 +114,8 @@ class VaultClient:
     async def write(self, path: str, body: dict[str, Any], *, is_repeatable: bool = True) -> dict[str, Any]:
         """Send a body and return the ``data`` of the answer, empty when there is none.
 
-        What failed only because somebody else wrote the same at once is sent again, a few times.
+        What failed only because somebody else wrote the same at once is sent again, a few times, and no more once that took as
+        long as one call may.
 
         Args:
             path: Below ``/v1/``.
@@ -124,15 +127,19 @@ class VaultClient:
             VaultError: Vault refuses.
         """
         content = orjson.dumps(body)
-        for attempt in range(1, _CONFLICT_TRIES):
+        until = time.monotonic() + self._call_seconds
+        attempt = 1
+        while True:
             try:
                 answer = await self._call("POST", path, self._token, content, is_repeatable=is_repeatable)
             except VaultConflict:
+                if attempt == _CONFLICT_TRIES or time.monotonic() >= until:
+                    raise
                 # Of those who meet again and again, each waits a time of its own.
                 await asyncio.sleep(secrets.randbelow(attempt * _CONFLICT_PAUSE_MS) / 1000)
+                attempt += 1
             else:
                 return _data(answer, path)
-        return _data(await self._call("POST", path, self._token, content, is_repeatable=is_repeatable), path)
 
     async def _call(
         self, method: str, path: str, token: Secret, body: bytes, *, is_repeatable: bool = True
