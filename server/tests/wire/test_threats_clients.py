@@ -5,14 +5,17 @@ import hashlib
 import re
 from dataclasses import replace
 
+import bcrypt
 import httpx2
 import orjson
 import pytest
 
 from authserver.app import build_server
+from authserver.clients.secrets import ClientSecrets
 from authserver.config.model import Config
 from authserver.config.sections.clients import CimdConfig
 from authserver.protocol.jose import generate_signing_key
+from authserver.storage.database import Writer
 from server.tests.fakes.document_server import Answer as Document
 from server.tests.fakes.document_server import document_server
 from server.tests.web.direct import DirectTransport
@@ -58,6 +61,40 @@ async def test_a_suspended_client_is_refused_at_every_endpoint(wire: Wire, now: 
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
         assert answer.json()["error_description"].startswith("client is suspended or revoked (ref_")
     assert await wire.introspect(tokens["access_token"]) == {"active": False}
+
+
+@pytest.mark.parametrize("who", ["user", "client"])
+@pytest.mark.parametrize("grant", ["code", "refresh"])
+async def test_who_is_shut_out_while_an_old_secret_is_checked_gets_no_tokens(
+    wire: Wire, now: int, monkeypatch: pytest.MonkeyPatch, grant: str, who: str
+) -> None:
+    client = await wire.register(token_endpoint_auth_method="client_secret_post")
+    client_id, secret = client["client_id"], client["client_secret"]
+    first, second = await wire.code(client_id), await wire.code(client_id)
+    held = (await wire.redeem(client_id, first, client_secret=secret)).json()["refresh_token"]
+    stored = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(4)).decode()
+
+    async def age(tx: Writer) -> None:
+        await tx.execute("UPDATE clients SET secret_hash = $2 WHERE id = $1", client_id, stored)
+
+    await wire.core.db.write(age)
+    is_right = ClientSecrets.is_right
+
+    async def is_right_at_last(secrets: ClientSecrets, secret: str, secret_hash: str) -> bool:
+        if who == "user":
+            await wire.core.accounts.disable_user(wire.user.id, now=now)
+        else:
+            await wire.core.clients.suspend(client_id, now=now)
+        return await is_right(secrets, secret, secret_hash)
+
+    monkeypatch.setattr(ClientSecrets, "is_right", is_right_at_last)
+    if grant == "code":
+        answer = await wire.redeem(client_id, second, client_secret=secret)
+    else:
+        answer = await wire.refresh(client_id, held, client_secret=secret)
+
+    refusal = {"user": (400, "invalid_grant"), "client": (401, "invalid_client")}[who]
+    assert (answer.status_code, answer.json()["error"]) == refusal
 
 
 async def test_a_hostile_name_is_shown_inert(wire: Wire) -> None:

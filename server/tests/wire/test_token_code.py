@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-import bcrypt
 import httpx2
 import pytest
 
 from authserver.authorization.store import revoke_families_of
-from authserver.clients.secrets import ClientSecrets
 from authserver.clients.store import find_client, update_client
 from authserver.resources.administration import ResourcePatch
 from authserver.telemetry.metrics import scrape
@@ -159,30 +157,6 @@ async def test_a_disabled_user_gets_no_tokens(wire: Wire, now: int) -> None:
     code = await wire.code(client_id)
     await wire.core.accounts.disable_user(wire.user.id, now=now)
     assert (await wire.redeem(client_id, code)).json()["error"] == "invalid_grant"
-
-
-@pytest.mark.parametrize("grant", ["authorization_code", "refresh_token"])
-async def test_a_user_who_is_disabled_while_a_slow_secret_is_checked_gets_no_tokens(
-    wire: Wire, now: int, monkeypatch: pytest.MonkeyPatch, grant: str
-) -> None:
-    registered = await wire.register(token_endpoint_auth_method="client_secret_post")
-    client_id, secret = registered["client_id"], registered["client_secret"]
-    code = await wire.code(client_id)
-    tokens = {} if grant == "authorization_code" else (await wire.redeem(client_id, code, client_secret=secret)).json()
-    stored = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(4)).decode()
-    await wire.core.db.write(lambda tx: tx.execute("UPDATE clients SET secret_hash = $1", stored))
-    is_right = ClientSecrets.is_right
-
-    async def slow(secrets: ClientSecrets, sent: str, secret_hash: str) -> bool:
-        await wire.core.accounts.disable_user(wire.user.id, now=now)
-        return await is_right(secrets, sent, secret_hash)
-
-    monkeypatch.setattr(ClientSecrets, "is_right", slow)
-    if tokens:
-        answer = await wire.refresh(client_id, tokens["refresh_token"], client_secret=secret)
-    else:
-        answer = await wire.redeem(client_id, code, client_secret=secret)
-    assert (answer.status_code, answer.json().get("error")) == (400, "invalid_grant")
 
 
 async def test_a_consent_revoked_between_code_and_redemption_counts(wire: Wire, now: int) -> None:
