@@ -141,6 +141,36 @@ async def test_who_is_still_reading_when_a_commit_could_begin_joins_it(
     await writer.stop()
 
 
+async def test_rows_are_kept_table_by_table_whoever_came_first(postgres_target: str) -> None:
+    """Else one would keep what a revocation waits for, and the next one wait for what the revocation has."""
+    other = await asyncpg.connect(postgres_target)
+    await other.execute("INSERT INTO runtime_settings (key, value, updated_at) VALUES ('k', '1', 1)")
+    await other.execute("INSERT INTO dpop_jtis (jkt, jti, expires_at) VALUES ('k', 'j', 1)")
+    waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid"
+
+    async def late(tx: Writer) -> bool:
+        return await tx.hold("SELECT 1 AS one FROM runtime_settings WHERE key = $1", "k") is not None
+
+    async def early(tx: Writer) -> bool:
+        is_there = await tx.hold("SELECT 1 AS one FROM dpop_jtis WHERE jti = $1", "j") is not None
+        return is_there and await late(tx)
+
+    writer = WriterTask(postgres_target, reading=lambda: 0)
+    async with other.transaction():
+        await other.execute("UPDATE dpop_jtis SET expires_at = 2")
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[bool]] = [loop.create_future() for _ in range(2)]
+        for transaction, future in zip((late, early), futures, strict=True):
+            writer.submit(Unit(transaction, future, loop.time()))
+        async with asyncio.timeout(30):
+            while not await other.fetchval(waits):  # noqa: ASYNC110  a lock tells nobody that it is waited for
+                await asyncio.sleep(0.01)
+        await other.execute("SELECT FROM runtime_settings FOR UPDATE NOWAIT")
+    assert await asyncio.gather(*futures) == [True, True]
+    await writer.stop()
+    await other.close()
+
+
 async def test_a_commit_does_not_wait_for_ever_for_who_is_reading(postgres_target: str) -> None:
     writer = WriterTask(postgres_target, reading=lambda: 20)
     writer._took = 1

@@ -1,9 +1,11 @@
 """Many units in one transaction, on sets of rows: what they want at the same step is one statement.
 
 A unit is a coroutine that waits for nothing but its statements, so it can be held at one of them. First all units run up
-to their first claim, those claims go out together, and so on until no unit waits for a claim. Then the units that want
-anything else go to their end one by one. That is one of the orders in which they could have come one after the other; a
-unit that was held after a claim goes before those that have not begun.
+to their first claim, those claims go out together, and so on until no unit waits for a claim. Then all take the
+rows that they keep others from changing, table by table, as a revocation does: else one unit would keep a token that a
+revocation waits for, and the next one wait for the consent that the revocation has. Then the units go to their end one by
+one. That is one of the orders in which they could have come one after the other: those that keep a row first, then those
+that were held after a claim, then those that have not begun.
 """
 
 import re
@@ -115,6 +117,20 @@ class _Asking:
         return (yield self)
 
 
+class _Keeping(_Asking):
+    """Waits for a row that others shall not change.
+
+    Attributes:
+        table: Where the row is, which the query names last. By name, consents come before issuances, as in a revocation.
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(self, method: Callable[..., Awaitable[Any]], sql: str, *args: Any) -> None:
+        super().__init__(method, sql, *args)
+        self.table = sql.rpartition(" FROM ")[2].partition(" ")[0]
+
+
 _Step = _Claiming | _Asking
 
 
@@ -137,7 +153,8 @@ class _Writer:
         return rows
 
     async def hold(self, sql: str, *args: Value) -> Row | None:
-        return await self.fetch_one(f"{sql} FOR SHARE", *args)
+        row: Row | None = await _Keeping(self._connection.fetchrow, f"{sql} FOR SHARE", *args)
+        return row
 
     async def execute(self, sql: str, *args: Value) -> int:
         status: str = await _Asking(self._connection.execute, sql, *args)
@@ -213,12 +230,13 @@ class _Writer:
 class _Running:
     """A unit on its way."""
 
-    __slots__ = ("has_claimed", "result", "step", "steps")
+    __slots__ = ("has_claimed", "has_kept", "result", "step", "steps")
 
     def __init__(self, tx: Writer, transaction: Transaction) -> None:
         self.steps: Generator[Any, Any, Any] = transaction(tx).__await__()
         self.step: _Step | None = None
         self.has_claimed = False
+        self.has_kept = False
         self.result: Any = None
 
     def go_on(self, answer: Any) -> None:
@@ -258,7 +276,9 @@ async def run_together(
             unit.go_on(None)
         while await _claim(tx, running):
             pass
-        for unit in sorted(running, key=lambda unit: not unit.has_claimed):
+        while await _keep(running):
+            pass
+        for unit in sorted(running, key=lambda unit: (not unit.has_kept, not unit.has_claimed)):
             await _finish(tx, unit)
         return [unit.result for unit in running], await tx.flush()
     finally:
@@ -277,6 +297,17 @@ async def _claim(tx: _Writer, running: list[_Running]) -> bool:
         for nth, (unit, _) in enumerate(wanted, start=1):
             unit.has_claimed = True
             unit.go_on(nth in won)
+    return bool(waiting)
+
+
+async def _keep(running: list[_Running]) -> bool:
+    """Have units take their rows of the table that comes first; return whether there were any."""
+    waiting = [(step, unit) for unit in running if isinstance(step := unit.step, _Keeping)]
+    first = min((step.table for step, _ in waiting), default="")
+    for step, unit in waiting:
+        if step.table == first:
+            unit.has_kept = True
+            unit.go_on(await step.method(*step.args))
     return bool(waiting)
 
 
