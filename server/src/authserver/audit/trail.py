@@ -27,6 +27,7 @@ _MOST_NAMED_CHARACTERS = 1000
 _DIGEST_CHARACTERS = 16
 # Begins where such characters begin: tried at each of them, a long run would cost its length squared.
 _ADDRESS = re.compile(r"(?<![^\s:/,@])[^\s:/,@]+@[^\s:/,@.]+\.[^\s:/,@]+")
+# Not a union, whose type would be made at each look.
 _SETS = (frozenset, set)
 _BARE = re.compile(r"[A-Za-z0-9._:/,+@\[\]{}>~-]+")
 

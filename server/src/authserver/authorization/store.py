@@ -14,7 +14,7 @@ from authserver.authorization.records import (
     RefreshToken,
 )
 from authserver.clients.records import Client
-from authserver.clients.store import find_client, kept_client, may_be_id, read_client
+from authserver.clients.store import client_at, find_client, may_be_id
 from authserver.clients.store import revision_of as client_revision_of
 from authserver.protocol.identifiers import TokenHash
 from authserver.storage.database import Append, Claim, Reader, Row, Writer
@@ -208,9 +208,7 @@ async def find_code_and_client(
     row = await db.fetch_one(_FIND_CODE_AND_CLIENT, code_hash, client_id) if may_be_id(client_id) else None
     if row is None:
         return None, await find_client(db, client_id)
-    revision = row[_CODE_WIDTH]
-    client = None if revision is None else kept_client(client_id, revision) or await read_client(db, client_id)
-    return _issued_code(code_hash, row), client
+    return _issued_code(code_hash, row), await client_at(db, client_id, row[_CODE_WIDTH])
 
 
 def _issued_code(code_hash: TokenHash, row: Row) -> IssuedCode:
@@ -255,9 +253,7 @@ async def find_refresh_token_and_client(
     row = await db.fetch_one(_FIND_REFRESH_TOKEN_AND_CLIENT, token_hash, client_id) if may_be_id(client_id) else None
     if row is None:
         return None, await find_client(db, client_id)
-    revision = row[_REFRESH_WIDTH]
-    client = None if revision is None else kept_client(client_id, revision) or await read_client(db, client_id)
-    return _refresh_token(token_hash, row), client
+    return _refresh_token(token_hash, row), await client_at(db, client_id, row[_REFRESH_WIDTH])
 
 
 async def find_spent_refresh_token(db: Reader, token_hash: TokenHash) -> tuple[RefreshToken, KeptAnswer] | None:

@@ -36,9 +36,7 @@ async def find_client(db: Reader, client_id: str) -> Client | None:
     if not may_be_id(client_id):
         return None
     row = await db.fetch_one(_FIND_REVISION, client_id)
-    if row is None:
-        return None
-    return _KEPT.get(client_id, row["revision"]) or await read_client(db, client_id)
+    return await client_at(db, client_id, row["revision"] if row else None)
 
 
 def may_be_id(client_id: str) -> bool:
@@ -47,13 +45,15 @@ def may_be_id(client_id: str) -> bool:
 
 
 def revision_of(client_id: str) -> str:
-    """Return SQL for the revision of the client that a parameter names, or NULL; ``kept_client`` takes it."""
+    """Return SQL for the revision of the client that a parameter names, or NULL; ``client_at`` takes it."""
     return f"(SELECT revision FROM clients WHERE id = {client_id})"
 
 
-def kept_client(client_id: str, revision: int) -> Client | None:
-    """Return a client whose row was just seen to have this revision; None when it must be read."""
-    return _KEPT.get(client_id, revision)
+async def client_at(db: Reader, client_id: str, revision: int | None) -> Client | None:
+    """Return a client whose row was just seen to have this revision, or not to be there."""
+    if revision is None:
+        return None
+    return _KEPT.get(client_id, revision) or await read_client(db, client_id)
 
 
 async def read_client(db: Reader, client_id: str) -> Client | None:

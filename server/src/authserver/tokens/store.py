@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from authserver.clients.records import Client, ClientStatus
-from authserver.clients.store import kept_client, read_client
+from authserver.clients.store import client_at
 from authserver.clients.store import revision_of as client_revision_of
 from authserver.clients.store import status_of as client_status_of
 from authserver.protocol.identifiers import LAST_ID, first_id
@@ -167,10 +167,7 @@ async def find_issued_and_client(db: Reader, jti: bytes, client_id: str) -> tupl
     row = await db.fetch_one(_FIND_ISSUED_AND_CLIENT, jti, client_id)
     if row is None:
         return None
-    revision = row["client_revision"]
-    if revision is None:
-        return _issued(row), None
-    return _issued(row), kept_client(client_id, revision) or await read_client(db, client_id)
+    return _issued(row), await client_at(db, client_id, row["client_revision"])
 
 
 async def hold_issuance(tx: Writer, jti: bytes, *, caller: str) -> tuple[bool, bool]:
