@@ -57,7 +57,9 @@ setup_python() {
     [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || make_venv
     say "installing the locked Python packages into $VENV"
     pip="$VENV/bin/python -m pip --disable-pip-version-check --no-input install --quiet --root-user-action=ignore"
-    $pip --require-hashes -r requirements.lock
+    # The lock is complete. To look for dependencies all the same, pip takes the newest release of one that is asked for with
+    # an extra, and then misses its hash.
+    $pip --require-hashes --no-deps -r requirements.lock
     $pip --require-hashes --no-deps --upgrade --target "$VENV/mcp1" -r e2e/python/requirements.lock
     $pip --no-deps --no-build-isolation -e server
 }
